@@ -1,0 +1,146 @@
+"""
+Local view of protected disks on a node: what is mounted, what the prober says, what a failover would find here.
+
+Nothing in this module touches a watched disk: it answers also while the disk hangs. On a node the resources, the beacon's
+settings and the node's signing key come from the master by pillar (``ext_pillar: [{vmdk: {}}]``).
+
+Configuration of a node (minion configuration, all optional):
+
+.. code-block:: yaml
+
+    vmdk:
+      state_dir: /run/vmdk               # must be on a tmpfs: what it says is true for one boot only
+      sysrq_path: /proc/sysrq-trigger    # where a halt is written to
+
+:depends: nothing but Salt; ``pyinotify`` for faster detection
+"""
+
+# --- bootstrap: the same in every Salt file, written by scripts/bootstrap_block.py
+_WANT = "0.1.0"
+import importlib as _importlib
+import os as _os
+import sys as _sys
+
+_UTILS = _os.path.join(_os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))), "utils")
+if _os.path.isdir(_os.path.join(_UTILS, "vmdk_failover")) and _UTILS not in _sys.path:
+    _sys.path.append(_UTILS)  # a daemon that started before the first sync does not look there
+    _importlib.invalidate_caches()
+import vmdk_failover
+
+if getattr(vmdk_failover, "__version__", "") != _WANT:  # imported before a sync brought another one
+    for _name in [_n for _n in _sys.modules if _n.partition(".")[0] == "vmdk_failover"]:
+        del _sys.modules[_name]
+    _importlib.invalidate_caches()
+    import vmdk_failover
+_FOUND = getattr(vmdk_failover, "__version__", "none")
+_REFUSAL = (
+    f"vmdk: {__file__} is of version {_WANT}, but {vmdk_failover.__path__[0]} of {_FOUND}; "
+    "deploy saltext-vmdk either by saltutil.sync_all or by pip, not by both"
+)
+if _FOUND == _WANT:
+    _REFUSAL = ""
+# --- end of bootstrap
+import salt.exceptions
+
+from vmdk_failover import errors
+from vmdk_failover.guest import node, survey
+from vmdk_failover.model import resource_from_plain, to_plain
+
+__virtualname__ = "vmdk"
+__func_alias__ = {"status_": "status"}
+
+
+def __virtual__():
+    return (False, _REFUSAL) if _REFUSAL else __virtualname__
+
+
+def facts(resource, nonce):
+    """
+    Answer a question of the master about a resource, signed. Touches no disk.
+
+    resource
+        The resource in plain form, as the master has it.
+
+    nonce
+        The question's number; it is part of what is signed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.facts '{...}' 0123   # asked by the master; people use vmdk.status
+    """
+    try:
+        return _here().answer(resource_from_plain(resource), str(nonce))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err
+    except (KeyError, TypeError) as err:
+        raise salt.exceptions.SaltInvocationError(
+            f"the question has a form that is not understood: {err!r}"
+        ) from err
+
+
+def status_(name=None):
+    """
+    What this node sees of the resources that it may hold. Needs neither the master nor a working disk.
+
+    name
+        One resource; all if left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.status
+        salt-call vmdk.status pgdata --out=json
+    """
+    resources = _resources()
+    if name is not None and name not in resources:
+        known = ", ".join(sorted(resources)) or "none; 'salt-call saltutil.refresh_pillar' fetches them"
+        raise salt.exceptions.CommandExecutionError(
+            f"this node knows no resource {name!r}; known are: {known}"
+        )
+    here = _here()
+    wanted = [name] if name is not None else sorted(resources)
+    return {one: to_plain(here.facts(resource_from_plain(resources[one]))) for one in wanted}
+
+
+def look(mountpoint=""):
+    """
+    What ``protect`` needs to know of this machine: its SMBIOS UUID, what is mounted at ``mountpoint`` and on which disks.
+
+    mountpoint
+        The file system to look at; it need not be mounted on a backup.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.look /srv/pgdata
+    """
+    try:
+        found = survey.survey(str(mountpoint))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err
+    return {**to_plain(found), "smbios_uuid": str(__grains__.get("uuid", ""))}
+
+
+def version():
+    """
+    The version of this extension on this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.version
+    """
+    return _WANT
+
+
+def _here():
+    return node.LocalNode.of(__opts__, __pillar__, __salt__)
+
+
+def _resources():
+    return (__pillar__.get("vmdk") or {}).get("resources") or {}

@@ -1,0 +1,176 @@
+"""
+What the witnesses say, put together: one :class:`Snapshot` per look.
+
+vCenter's word and each node's own word are joined per node, never mixed: who *holds* a disk and who is *off* is vCenter's to
+say, what is mounted and whether the disk works is the node's. Unknown stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vmdk_failover.model import (
+    FAILED_CONDITIONS,
+    Disk,
+    HypervisorFacts,
+    MountState,
+    NodeFacts,
+    Power,
+    Resource,
+    VmFacts,
+)
+
+
+@dataclass(frozen=True)
+class NodeSight:
+    """
+    One node in one look.
+
+    :param facts: its own verified word, ``None`` if it gave none.
+    :param listed: disks of the resource that its VM lists.
+    :param holds: its VM lists at least one of them; ``None`` if that cannot be known.
+    :param complete: its VM lists all of them at their recorded places.
+    :param misfit: why vCenter would refuse the disks on this VM, one phrase each.
+    """
+
+    minion: str
+    vm: VmFacts
+    facts: NodeFacts | None
+    listed: tuple[Disk, ...]
+    holds: bool | None
+    complete: bool
+    misfit: tuple[str, ...] = ()
+
+    @property
+    def off(self) -> bool:
+        """Proven off: nothing on this node can write."""
+        return self.vm.present is False or self.vm.is_off
+
+    @property
+    def known(self) -> bool:
+        """vCenter's word about this VM is current (VM and host connected, power readable), or the VM does not exist."""
+        return self.vm.present is False or (self.vm.connected is True and self.vm.power is not Power.UNKNOWN)
+
+    @property
+    def running(self) -> bool:
+        """The VM runs, by a current word."""
+        return self.vm.present is True and self.vm.power is Power.ON and self.vm.connected is True
+
+    @property
+    def mounted(self) -> bool:
+        """The node says that all mount points of the resource are mounted as recorded."""
+        return self.facts is not None and self.facts.mounted is MountState.MOUNTED
+
+    @property
+    def failed(self) -> bool:
+        """The node says that its disk or file system cannot be used."""
+        return self.facts is not None and self.facts.condition in FAILED_CONDITIONS
+
+    @property
+    def healthy(self) -> bool:
+        """The node holds the disks, has them mounted, and reports no failure."""
+        return self.complete and self.running and self.mounted and not self.failed
+
+    def unfit(self) -> tuple[str, ...]:
+        """Why this node could not take the resource now; empty if it could."""
+        if not self.running:
+            return (f"its VM is {_power_words(self.vm)}",)
+        if self.facts is None:
+            return ("its minion gave no signed answer",)
+        return (*self.misfit, *self.facts.unready)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    All nodes of a resource in one look, in the resource's order of preference.
+
+    :param readable: vCenter answered; ``reason`` says why not.
+    """
+
+    resource: Resource
+    readable: bool
+    reason: str
+    nodes: tuple[NodeSight, ...]
+
+    def node(self, minion: str) -> NodeSight:
+        """The sight of ``minion``; an empty, unknown one if it is not a node of the resource."""
+        for sight in self.nodes:
+            if sight.minion == minion:
+                return sight
+        nothing = VmFacts(minion=minion, present=False, disks=())
+        return NodeSight(minion, nothing, None, (), False, False)
+
+    @property
+    def holders(self) -> tuple[NodeSight, ...]:
+        """Nodes whose VM lists a disk of the resource."""
+        return tuple(n for n in self.nodes if n.holds)
+
+    @property
+    def writers(self) -> tuple[NodeSight, ...]:
+        """Holders that are not proven off."""
+        return tuple(n for n in self.holders if not n.off)
+
+    @property
+    def unclear(self) -> tuple[NodeSight, ...]:
+        """Nodes of which vCenter does not say whether they hold a disk."""
+        return tuple(n for n in self.nodes if n.holds is None)
+
+    def candidates(self, without: str) -> tuple[NodeSight, ...]:
+        """Nodes that could take the resource now, best first."""
+        return tuple(n for n in self.nodes if n.minion != without and not n.unfit())
+
+
+def look(resource: Resource, hypervisor: HypervisorFacts, answers: Mapping[str, NodeFacts]) -> Snapshot:
+    """
+    Join what was seen.
+
+    :param resource: the resource as the move or the configuration has it.
+    :param hypervisor: vCenter's word.
+    :param answers: verified answers of nodes, by minion id; a silent node is absent.
+    """
+    sights = tuple(_sight(resource, hypervisor.vm(n.minion), answers.get(n.minion)) for n in resource.nodes)
+    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights)
+
+
+def _sight(resource: Resource, vm: VmFacts, facts: NodeFacts | None) -> NodeSight:
+    words = [vm.lists(disk) for disk in resource.disks]
+    listed = tuple(disk for disk, word in zip(resource.disks, words, strict=True) if word)
+    holds: bool | None = True if listed else None if None in words else False
+    complete = len(listed) == len(resource.disks) and all(_in_place(vm, disk) for disk in listed)
+    return NodeSight(vm.minion, vm, facts, listed, holds, complete, _misfit(resource, vm, listed))
+
+
+def _in_place(vm: VmFacts, disk: Disk) -> bool:
+    return any(d.path == disk.path and (d.bus, d.unit) == (disk.bus, disk.unit) for d in vm.disks or ())
+
+
+def _misfit(resource: Resource, vm: VmFacts, listed: tuple[Disk, ...]) -> tuple[str, ...]:
+    found = []
+    controllers = None if vm.controllers is None else dict(vm.controllers)
+    for disk in resource.disks:
+        if disk in listed:
+            continue
+        if controllers is None or vm.slots is None:
+            return ("vCenter does not show its SCSI controllers",)
+        kind = controllers.get(disk.bus)
+        if kind is None:
+            found.append(f"its VM has no SCSI controller {disk.bus} (add a {disk.controller} one)")
+        elif kind != disk.controller:
+            found.append(f"its SCSI controller {disk.bus} is {kind}, recorded is {disk.controller}")
+        elif (disk.bus, disk.unit) in vm.slots:
+            found.append(f"its SCSI slot {disk.bus}:{disk.unit} is taken by another disk")
+    return tuple(dict.fromkeys(found))
+
+
+def _power_words(vm: VmFacts) -> str:
+    if vm.present is False:
+        return "gone from vCenter"
+    if vm.present is None or vm.connected is None:
+        return "not readable in vCenter"
+    if vm.connected is False:
+        return "on a host that is not connected to vCenter"
+    return {Power.ON: "on", Power.OFF: "off", Power.SUSPENDED: "suspended"}.get(
+        vm.power, "in an unknown power state"
+    )

@@ -1,0 +1,92 @@
+"""
+Values to words: the tables as text and as a diagram, entries of a run as sentences, durations, ages. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vmdk_failover import policy, rules
+from vmdk_failover.model import StepKind
+
+#: How a step is told while it runs, and when it has ended well.
+WORDS: Mapping[str, tuple[str, str]] = {
+    StepKind.RELEASE.value: ("releasing the disk on", "released on"),
+    StepKind.HALT.value: ("telling to halt:", "told to halt:"),
+    StepKind.FENCE.value: ("fencing", "fenced"),
+    StepKind.DETACH.value: ("detaching the disk from", "detached from"),
+    StepKind.ATTACH.value: ("attaching the disk to", "attached to"),
+    StepKind.MOUNT.value: ("bringing into service on", "mounted on"),
+}
+
+
+def table() -> list[dict[str, Any]]:
+    """Both tables, row by row: number, table, condition, what follows."""
+    chosen = [
+        {
+            "rule": row.number,
+            "table": "policy",
+            "when": row.when,
+            "then": row.kind.value if row.choice is policy.Choice.MOVE else row.choice.value,
+        }
+        for row in policy.POLICY
+    ]
+    steps = [
+        {"rule": row.number, "table": "steps", "when": row.when, "then": row.then.value}
+        for row in rules.RULES
+    ]
+    return steps + chosen
+
+
+def mermaid() -> str:
+    """The tables as a Mermaid flowchart: each row asks its question, the first yes decides."""
+    lines = ["flowchart TD"]
+    for name in ("policy", "steps"):
+        rows = [row for row in table() if row["table"] == name]
+        lines.append(f"  subgraph {name}")
+        for row, after in zip(rows, [*rows[1:], None], strict=True):
+            number = row["rule"]
+            lines.append(f'    r{number}{{"{number}: {row["when"]}"}} -- yes --> a{number}["{row["then"]}"]')
+            if after:
+                lines.append(f"    r{number} -- no --> r{after['rule']}")
+        lines.append("  end")
+    return "\n".join(lines) + "\n"
+
+
+def sentence(entry: Mapping[str, Any]) -> str:
+    """
+    One entry of a run (what ``tell`` receives) as a sentence with its rule and epoch.
+
+    :param entry: ``what`` is ``decided``, ``step``, ``outcome``, ``done``, ``hold``, ``abandon`` or ``wait``.
+    """
+    what, name = entry.get("what", ""), entry.get("resource", "")
+    if what == "outcome":
+        return f"{name}: {_outcome(entry)}"
+    where = f"rule {entry.get('rule', 0)}" + (f", epoch {entry['epoch']}" if entry.get("epoch") else "")
+    if what == "step":
+        doing = WORDS.get(str(entry.get("step")), (str(entry.get("step")), ""))[0]
+        return f"{name}: {doing} {entry.get('node', '')} – {entry.get('reason', '')} ({where})"
+    words = {"decided": str(entry.get("choice", "decided")), "abandon": "given up"}.get(str(what), str(what))
+    return f"{name}: {words} – {entry.get('reason', '')} ({where})"
+
+
+def _outcome(entry: Mapping[str, Any]) -> str:
+    step, node, took = str(entry.get("step")), entry.get("node", ""), duration(float(entry.get("took", 0.0)))
+    doing, done = WORDS.get(step, (step, step))
+    evidence = entry.get("evidence", "")
+    if entry.get("outcome") == "done":
+        return f"{done} {node} in {took}" + (f" – {evidence}" if evidence else "")
+    return f"{doing} {node} {'has an unknown end' if entry.get('outcome') == 'unknown' else 'failed'} after {took} – {evidence}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them: ``40 ms``, ``1.4 s``, ``3 min``, ``2 h``, ``5 d``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s"
+    for size, unit in ((60, "min"), (3600, "h")):
+        if seconds < size * 90:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"

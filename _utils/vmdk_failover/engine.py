@@ -1,0 +1,351 @@
+"""
+The only loop: observe, decide, write down, act once, observe again.
+
+The engine knows no vSphere, no Salt and no clock but those given to it. It may be killed at any line: the next run reads the
+intent from the journal and how far it came from the world. It never believes an outcome; an outcome only spares a wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vmdk_failover import assess, policy, rules
+from vmdk_failover.errors import Busy, FailoverError, JournalError, OutcomeUnknown
+from vmdk_failover.model import (
+    HypervisorFacts,
+    Move,
+    MoveKind,
+    NodeFacts,
+    Outcome,
+    Resource,
+    Result,
+    Step,
+    StepKind,
+    to_plain,
+)
+from vmdk_failover.policy import Choice, Situation, Wish
+from vmdk_failover.ports import Clock, Guest, Hypervisor, Journal, Lock, Record
+from vmdk_failover.rules import Then
+
+#: A node's word is asked for again when it is older than this (seconds).
+FACTS_AGE = 3.0
+#: A node that gave no answer is not asked again for this long (seconds).
+SILENT_AGE = 10.0
+#: Pause before looking again while something passes by itself (seconds).
+LOOK_AGAIN = 0.1
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What a run came to.
+
+    :param result: ``done`` (a move ended well), ``nothing`` (all is well), ``held``, ``refused``, ``busy`` or ``failed``.
+    :param rule: row of the table that decided.
+    :param reason: one sentence.
+    :param steps: what was done, in order.
+    """
+
+    resource: str
+    result: str
+    rule: int
+    reason: str
+    epoch: int = 0
+    active: str = ""
+    steps: tuple[Mapping[str, Any], ...] = ()
+    took: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.result in ("done", "nothing")
+
+
+class Engine:
+    """
+    Carries one resource to where it belongs.
+
+    :param tell: called with each verdict and outcome as a plain dict, for events and progress; must not raise.
+    :param budget: seconds after which a run ends as held, whatever is still to be done.
+    """
+
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        guest: Guest,
+        journal: Journal,
+        lock: Lock,
+        clock: Clock,
+        tell: Tell = lambda entry: None,
+        budget: float = 900.0,
+    ) -> None:
+        self.hypervisor = hypervisor
+        self.guest = guest
+        self.journal = journal
+        self.lock = lock
+        self.clock = clock
+        self.tell = tell
+        self.budget = budget
+
+    def run(self, resource: Resource, wish: Wish | None = None) -> Report:
+        """
+        Look at ``resource`` and do what follows, until it is done or held.
+
+        :param wish: an operator's request; it applies to the first decision only.
+        :raises nothing that belongs to the world: everything ends in a report.
+        """
+        try:
+            with self.lock.resource(resource.name, wish.kind.value if wish else "recover"):
+                return _Run(self, resource, wish).to_the_end()
+        except Busy as err:
+            return Report(resource.name, "busy", 0, err.reason)
+        except JournalError as err:
+            return Report(resource.name, "held", 5, err.reason)
+
+    def look(self, resource: Resource) -> tuple[assess.Snapshot, Record]:
+        """Observe without acting, for ``status`` and ``plan``."""
+        run = _Run(self, resource, None)
+        record = self.journal.state(resource.name)
+        return run.observe(record.move), record
+
+
+class _Run:
+    """One run of one resource: what was heard of the nodes so far, and what was done."""
+
+    def __init__(self, engine: Engine, resource: Resource, wish: Wish | None) -> None:
+        self.engine = engine
+        self.resource = resource
+        self.wish = wish
+        self.began = engine.clock.monotonic()
+        self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
+        self.steps: list[Mapping[str, Any]] = []
+        self.refused: tuple[int, str] | None = None
+        self.told: tuple[int, str] | None = None
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def to_the_end(self) -> Report:
+        waited_for = (0, "it took too long")
+        while self.engine.clock.monotonic() - self.began < self.engine.budget:
+            record = self.engine.journal.state(self.resource.name)
+            report = self.go_on(record) if record.move else self.decide(record)
+            if report is not None:
+                return report
+            waited_for = self.told or waited_for
+        rule, reason = waited_for
+        return self.report("held", rule, f"still not done after {self.engine.budget:.0f} s: {reason}")
+
+    def decide(self, record: Record) -> Report | None:
+        """No move is open: let the policy choose. ``None`` means look again."""
+        seen = self.observe(None)
+        clock = self.engine.clock
+        decision = policy.decide(
+            Situation(seen, record.epoch, clock.wall(), record.paused, record.recent, self.wish)
+        )
+        self.say("decided", decision.rule, decision.reason, choice=decision.choice.value)
+        if decision.move is not None:
+            self.wish = None
+            self.engine.journal.begin(decision.move)
+            return None
+        if decision.choice is Choice.WAIT:
+            clock.sleep(LOOK_AGAIN)
+            return None
+        if decision.choice is Choice.NOTHING:
+            self.engine.journal.hold(self.resource.name, None)
+        if decision.choice is Choice.HOLD:
+            self.write_hold(decision.rule, decision.reason)
+        return self.close(decision.choice, decision.rule, decision.reason, record.epoch, seen)
+
+    def close(self, choice: Choice, rule: int, reason: str, epoch: int, seen: assess.Snapshot) -> Report:
+        """End the run after a decision without a move. A switchover that had to be taken back stays refused."""
+        active = next((n.minion for n in seen.nodes if n.healthy), "")
+        if self.refused is not None:
+            rule, reason = self.refused
+            return self.report("refused", rule, reason, epoch, active)
+        words = {Choice.NOTHING: "nothing", Choice.HOLD: "held", Choice.REFUSE: "refused"}
+        result = "done" if choice is Choice.NOTHING and self.steps else words[choice]
+        return self.report(result, rule, reason, epoch, active)
+
+    def go_on(self, record: Record) -> Report | None:
+        """A move is open: do its next step. ``None`` means look again."""
+        move = record.move
+        assert move is not None
+        seen = self.observe(move)
+        verdict = rules.next_verdict(
+            rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused)
+        )
+        if verdict.step is not None:
+            self.do(move, seen, verdict)
+            return None
+        self.say(verdict.then.value if verdict.then else "", verdict.rule, verdict.reason, epoch=move.epoch)
+        if verdict.then is Then.WAIT:
+            self.engine.clock.sleep(LOOK_AGAIN)
+            return None
+        if verdict.then is Then.HOLD:
+            self.write_hold(verdict.rule, verdict.reason)
+            return self.report("held", verdict.rule, verdict.reason, move.epoch)
+        self.finish(move, verdict)
+        if verdict.then is Then.DONE and self.refused is None:
+            return self.report("done", verdict.rule, verdict.reason, move.epoch, move.target)
+        if verdict.then is Then.ABANDON and move.kind is MoveKind.SWITCHOVER:
+            self.refused = (verdict.rule, verdict.reason)
+        return None
+
+    def finish(self, move: Move, verdict: rules.Verdict) -> None:
+        """Write the end of a move down, with all that the policy needs to remember of it."""
+        fenced = any(s["step"] == StepKind.FENCE.value for s in self.steps)
+        self.engine.journal.finish(
+            move.resource.name,
+            {
+                "kind": move.kind.value,
+                "source": move.source,
+                "target": move.target,
+                "epoch": move.epoch,
+                "ok": verdict.then is Then.DONE,
+                "rule": verdict.rule,
+                "reason": verdict.reason,
+                "because": move.reason,
+                "damped": move.kind is MoveKind.FAILOVER and move.rule == 660 and verdict.then is Then.DONE,
+                "fenced": fenced,
+                "took": self.engine.clock.monotonic() - self.began,
+                "ended": self.engine.clock.wall(),
+            },
+        )
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def observe(self, move: Move | None) -> assess.Snapshot:
+        """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
+        resource = move.resource if move else self.resource
+        hypervisor = self.engine.hypervisor.observe(resource)
+        wanted = self.worth_asking(resource, hypervisor, move)
+        if wanted and hypervisor.readable:
+            answers = self.engine.guest.ask(resource, wanted)
+            now = self.engine.clock.monotonic()
+            for minion in wanted:
+                self.heard[minion] = (now, answers.get(minion))
+        return assess.look(resource, hypervisor, self.answers(hypervisor))
+
+    def worth_asking(self, resource: Resource, hypervisor: HypervisorFacts, move: Move | None) -> list[str]:
+        """Minions to ask now: both ends of a move, else all; never one that is off, nor one just found silent."""
+        names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
+        running = [m for m in names if hypervisor.vm(m).present and not hypervisor.vm(m).is_off]
+        return [m for m in running if not self.is_fresh(m)]
+
+    def is_fresh(self, minion: str) -> bool:
+        if minion not in self.heard:
+            return False
+        when, facts = self.heard[minion]
+        return self.engine.clock.monotonic() - when < (SILENT_AGE if facts is None else FACTS_AGE)
+
+    def answers(self, hypervisor: HypervisorFacts) -> dict[str, NodeFacts]:
+        """Answers that still count: a node that is off now has no say, whatever it said before."""
+        found = {m: facts for m, (_, facts) in self.heard.items() if facts is not None and self.is_fresh(m)}
+        return {m: f for m, f in found.items() if not hypervisor.vm(m).is_off}
+
+    # -- acting -----------------------------------------------------------------------------------------------
+
+    def do(self, move: Move, seen: assess.Snapshot, verdict: rules.Verdict) -> None:
+        """Write the verdict down, do its step once, write down what came of it."""
+        step = verdict.step
+        assert step is not None
+        name, clock = move.resource.name, self.engine.clock
+        self.engine.journal.note(
+            name,
+            {"verdict": verdict.rule, "reason": verdict.reason, "step": to_plain(step), "at": clock.wall()},
+        )
+        self.say("step", verdict.rule, verdict.reason, step=step.kind.value, node=step.node, epoch=move.epoch)
+        began = clock.monotonic()
+        outcome = self.perform(move, seen, step)
+        outcome = replace(outcome, took=clock.monotonic() - began)
+        self.hear(outcome)
+        self.engine.journal.note(
+            name, {"outcome": to_plain(replace(outcome, facts=None)), "at": clock.wall()}
+        )
+        entry = {
+            "step": step.kind.value,
+            "node": step.node,
+            "outcome": outcome.result.value,
+            "evidence": outcome.evidence,
+            "code": outcome.code,
+            "started": began - self.began,
+            "took": outcome.took,
+        }
+        self.steps.append(entry)
+        self.engine.tell(
+            {"what": "outcome", "resource": name, "epoch": move.epoch, **entry, "at": clock.wall()}
+        )
+
+    def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
+        """Do one step. Whatever goes wrong becomes an outcome; the next look tells the truth."""
+        try:
+            return self.acts(move, seen)[step.kind](step)
+        except OutcomeUnknown as err:
+            return Outcome(step, Result.UNKNOWN, err.reason, err.code)
+        except FailoverError as err:
+            return Outcome(step, Result.FAILED, err.reason, err.code)
+
+    def acts(self, move: Move, seen: assess.Snapshot) -> Mapping[StepKind, Callable[[Step], Outcome]]:
+        hypervisor, guest, resource = self.engine.hypervisor, self.engine.guest, move.resource
+
+        def fence(step: Step) -> Outcome:
+            with self.engine.lock.node(step.node, resource.timeouts.fence):
+                return hypervisor.power_off(resource, resource.node(step.node), seen.node(step.node).vm)
+
+        def detach(step: Step) -> Outcome:
+            sight = seen.node(step.node)
+            return hypervisor.detach(resource, resource.node(step.node), sight.vm, sight.listed)
+
+        def attach(step: Step) -> Outcome:
+            sight = seen.node(step.node)
+            missing = [disk for disk in resource.disks if disk not in sight.listed]
+            return hypervisor.attach(resource, resource.node(step.node), sight.vm, missing)
+
+        return {
+            StepKind.FENCE: fence,
+            StepKind.DETACH: detach,
+            StepKind.ATTACH: attach,
+            StepKind.RELEASE: lambda step: guest.release(move, self.facts(seen, step)),
+            StepKind.HALT: lambda step: guest.halt(move, self.facts(seen, step)),
+            StepKind.MOUNT: lambda step: guest.mount(move, self.facts(seen, step)),
+        }
+
+    def facts(self, seen: assess.Snapshot, step: Step) -> NodeFacts:
+        facts = seen.node(step.node).facts
+        if facts is None:
+            raise FailoverError(
+                f"{step.node} gave no signed answer, so it cannot be told to {step.kind.value}", "silent"
+            )
+        return facts
+
+    def hear(self, outcome: Outcome) -> None:
+        """Keep a node's word that came with a step; forget what it said before if none came."""
+        step = outcome.step
+        if outcome.facts is not None:
+            self.heard[step.node] = (self.engine.clock.monotonic(), outcome.facts)
+        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH):
+            self.heard.pop(step.node, None)
+
+    # -- telling ----------------------------------------------------------------------------------------------
+
+    def say(self, what: str, rule: int, reason: str, **more: Any) -> None:
+        """Tell a verdict, once while it stays the same."""
+        if self.told == (rule, reason) and what != "step":
+            return
+        self.told = (rule, reason)
+        at = self.engine.clock.wall()
+        self.engine.tell(
+            {"what": what, "resource": self.resource.name, "rule": rule, "reason": reason, "at": at, **more}
+        )
+
+    def write_hold(self, rule: int, reason: str) -> None:
+        self.engine.journal.hold(
+            self.resource.name, {"rule": rule, "reason": reason, "since": self.engine.clock.wall()}
+        )
+
+    def report(self, result: str, rule: int, reason: str, epoch: int = 0, active: str = "") -> Report:
+        took = self.engine.clock.monotonic() - self.began
+        return Report(self.resource.name, result, rule, reason, epoch, active, tuple(self.steps), took)

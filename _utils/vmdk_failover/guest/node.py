@@ -1,0 +1,182 @@
+"""
+A node's own factory and doorkeeper: no order is carried out without a permit that is signed, for this act, this boot, this
+epoch and this resource, and not expired; every answer is signed.
+
+Runs in a minion's job process (states, execution functions). Nothing here waits for the disk: what might is done in
+disposable children with a deadline (``children.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover import signing
+from vmdk_failover.errors import BadSignature, ConfigError, StepFailed
+from vmdk_failover.guest import facts as node_word
+from vmdk_failover.guest import halt as halting
+from vmdk_failover.guest import latest, memory, mounting, places, release
+from vmdk_failover.model import NodeFacts, Permit, Resource, resource_from_plain, to_plain
+
+STATE_DIR = "/run/vmdk"
+SYSRQ = "/proc/sysrq-trigger"
+
+
+@dataclass(frozen=True)
+class Services:
+    """
+    Services and the user's own states of a node; each call may block.
+
+    :param salt: Salt's execution functions by name, as the loader gives them.
+    """
+
+    salt: Mapping[str, Any]
+
+    def start(self, resource: Resource) -> None:
+        """Start services, then start states, in order; :raises StepFailed: with the one that did not start."""
+        for name in resource.services:
+            if not self.salt["service.start"](name):
+                raise StepFailed(f"the service {name} did not start", "service")
+        self._apply(resource.start_states)
+
+    def stop(self, resource: Resource) -> None:
+        """Apply stop states, then stop services, last first; :raises StepFailed: with the one that did not stop."""
+        self._apply(resource.stop_states)
+        for name in reversed(resource.services):
+            self.salt["service.stop"](name)
+            if self.salt["service.status"](name):
+                raise StepFailed(f"the service {name} did not stop", "service")
+
+    def running(self, resource: Resource) -> bool | None:
+        """Whether all services run; ``None`` if there are none."""
+        return (
+            all(self.salt["service.status"](name) for name in resource.services)
+            if resource.services
+            else None
+        )
+
+    def _apply(self, states: Sequence[str]) -> None:
+        for name in states:
+            returned = self.salt["state.apply"](name, concurrent=True)
+            if not isinstance(returned, Mapping) or not all(r.get("result") for r in returned.values()):
+                raise StepFailed(
+                    f"the state {name} failed; 'salt-call state.apply {name}' shows why", "state"
+                )
+
+
+def state_dir(opts: Mapping[str, Any]) -> Path:
+    """Where this node keeps what is true for one boot only; must be on a tmpfs. Below Salt's ``root_dir`` unless configured."""
+    configured = (opts.get("vmdk") or {}).get("state_dir")
+    return (
+        Path(str(configured))
+        if configured
+        else Path(str(opts.get("root_dir") or "/")) / STATE_DIR.lstrip("/")
+    )
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What an order came to: ``ok``, whether anything ``changed``, one sentence, and the signed word afterwards."""
+
+    ok: bool
+    changed: bool
+    reason: str
+    code: str = ""
+    answer: Mapping[str, Any] | None = None
+    steps: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """
+    This node.
+
+    :param minion: minion id.
+    :param key: the node's signing key, 64 hex digits; ``""`` if the master has not sent one.
+    """
+
+    minion: str
+    key: str
+    services: Services
+    state_dir: Path = Path(STATE_DIR)
+    sysrq: str = SYSRQ
+
+    @classmethod
+    def of(cls, opts: Mapping[str, Any], pillar: Mapping[str, Any], salt: Mapping[str, Any]) -> LocalNode:
+        """This node, from what Salt's loader gives to a minion's module."""
+        told, here = pillar.get("vmdk") or {}, opts.get("vmdk") or {}
+        sysrq = str(here.get("sysrq_path") or SYSRQ)
+        return cls(str(opts["id"]), str(told.get("key", "")), Services(salt), state_dir(opts), sysrq)
+
+    def facts(self, resource: Resource) -> NodeFacts:
+        """What this node can say of ``resource`` without touching the disk."""
+        prober = latest.latest(self.state_dir, resource.name, places.read(places.HERE.boot_id) or "")
+        return node_word.node_facts(resource, minion=self.minion, state_dir=self.state_dir, prober=prober)
+
+    def answer(self, resource: Resource, nonce: str) -> dict[str, Any]:
+        """The signed word for a question with ``nonce``."""
+        if not self.key:
+            raise ConfigError(
+                f"{self.minion} has no key; 'salt {self.minion} saltutil.refresh_pillar' fetches it from the master"
+            )
+        return signing.sign_answer(self.key, to_plain(self.facts(resource)), nonce)
+
+    def permitted(self, resource_plain: Any, permit_plain: Any, act: str) -> tuple[Resource, Permit]:
+        """
+        Check an order.
+
+        :raises BadSignature: if the permit does not allow exactly this; nothing was done.
+        """
+        try:
+            resource, permit = resource_from_plain(resource_plain), Permit(**permit_plain)
+        except (KeyError, TypeError, AttributeError) as err:
+            raise BadSignature(
+                f"the order to {act} has a form that {self.minion} does not understand; nothing was done"
+            ) from err
+        if not self.key:
+            raise BadSignature(f"{self.minion} has no key yet, so it follows no order; nothing was done")
+        now = self.facts(resource)
+        signing.check_permit(
+            self.key,
+            permit,
+            resource=resource,
+            node=self.minion,
+            act=act,
+            boot_id=now.boot_id,
+            uptime=now.uptime,
+            epoch=now.epoch,
+        )
+        memory.update(self.state_dir, resource.name, now.boot_id, epoch=permit.epoch)
+        return resource, permit
+
+    def release(self, resource: Resource, permit: Permit) -> Acted:
+        """Stop using the disk, and prove it."""
+        done = release.release(
+            resource,
+            stop_services=lambda: self.services.stop(resource),
+            deadline_s=resource.timeouts.release,
+            state_dir=self.state_dir,
+            epoch=permit.epoch,
+        )
+        answer = self.answer(resource, permit.nonce)
+        return Acted(done.clean, True, done.reason, done.code, answer, done.steps)
+
+    def mount(self, resource: Resource, permit: Permit) -> Acted:
+        """Bring the resource into service here."""
+        done = mounting.mount_all(
+            resource,
+            start_services=lambda: self.services.start(resource),
+            deadline_s=resource.timeouts.mount,
+            state_dir=self.state_dir,
+            epoch=permit.epoch,
+        )
+        answer = self.answer(resource, permit.nonce)
+        return Acted(done.ok, done.changed, done.reason, done.code, answer, done.steps)
+
+    def halt(self, resource: Resource, permit: Permit) -> Acted:
+        """Halt this machine without touching the disk."""
+        answer = self.answer(resource, permit.nonce)
+        halting.halt(self.sysrq)
+        return Acted(True, True, f"{self.minion} halts itself", answer=answer)

@@ -1,0 +1,88 @@
+"""
+One at a time per resource, and one fence or power-on at a time per node: advisory file locks of this master.
+
+A lock belongs to a process: the kernel gives it back when the process ends, however it ends. What its holder does is
+written into the file for whoever comes second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vmdk_failover.errors import Busy, JournalError
+
+
+class FileLock:
+    """
+    The ``Lock`` port over a directory of lock files.
+
+    :param directory: made if it is missing, mode 0700.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @contextlib.contextmanager
+    def resource(self, name: str, doing: str) -> Iterator[None]:
+        """Hold the lock of a resource, or raise ``Busy`` at once with what its holder does."""
+        with self._open(f"resource-{name}") as handle:
+            if not _try(handle):
+                raise Busy(
+                    f"{_words(handle)} is already under way for {name}; watch it with 'salt-run vmdk.status {name}'"
+                )
+            _write(handle, doing)
+            yield
+
+    @contextlib.contextmanager
+    def node(self, minion: str, wait: float) -> Iterator[None]:
+        """Hold the lock of a node; waits ``wait`` seconds at most."""
+        deadline = time.monotonic() + wait
+        with self._open(f"node-{minion}") as handle:
+            while not _try(handle):
+                if time.monotonic() > deadline:
+                    raise Busy(
+                        f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s"
+                    )
+                time.sleep(0.05)
+            _write(handle, "fence")
+            yield
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self.directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise JournalError(
+                f"the lock {self.directory / name}.lock cannot be opened: {err.strerror}"
+            ) from err
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _try(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(handle: int, doing: str) -> None:
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps({"doing": doing, "pid": os.getpid(), "since": time.time()}).encode(), 0)
+
+
+def _words(handle: int) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        said = json.loads(os.pread(handle, 1000, 0))
+        return f"a {said['doing']} (process {said['pid']})"
+    return "a move"

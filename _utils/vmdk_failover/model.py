@@ -1,0 +1,411 @@
+"""
+The words of the product: frozen values, no behaviour beyond questions about themselves.
+
+Three-valued facts are ``bool | None``: ``None`` is *unknown* and never counts as the good answer. What vCenter says of a VM
+is :class:`VmFacts`, what a node says of itself is :class:`NodeFacts`; they are kept apart because only the first is proof.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Power(str, enum.Enum):
+    """Power state of a VM. ``UNKNOWN`` is not ``OFF``; nothing may treat it so."""
+
+    ON = "on"
+    OFF = "off"
+    SUSPENDED = "suspended"
+    UNKNOWN = "unknown"
+
+
+class Condition(str, enum.Enum):
+    """What a node's prober says of a resource (docs/conditions.md)."""
+
+    OK = "ok"
+    IO_ERROR = "io_error"
+    HUNG = "hung"
+    FS_ERROR = "fs_error"
+    DEVICE_GONE = "device_gone"
+    DEVICE_OFFLINE = "device_offline"
+    UNMOUNTED = "unmounted"
+    LAZILY_UNMOUNTED = "lazily_unmounted"
+    WRONG_FILESYSTEM = "wrong_filesystem"
+    WATCHER_SILENT = "watcher_silent"
+    UNKNOWN = "unknown"
+
+
+#: Conditions after which the file system cannot be used where it is.
+FAILED_CONDITIONS = frozenset(
+    {
+        Condition.IO_ERROR,
+        Condition.HUNG,
+        Condition.FS_ERROR,
+        Condition.DEVICE_GONE,
+        Condition.DEVICE_OFFLINE,
+    }
+)
+
+
+class MountState(str, enum.Enum):
+    """State of a resource's mount points on one node, all of them together."""
+
+    MOUNTED = "mounted"
+    PARTLY = "partly"
+    UNMOUNTED = "unmounted"
+    FOREIGN = "foreign"  # something else is mounted there
+    UNKNOWN = "unknown"
+
+
+class MoveKind(str, enum.Enum):
+    """Why a resource moves, or is brought up again."""
+
+    FAILOVER = "failover"
+    SWITCHOVER = "switchover"
+    START = "start"  # nobody is active: bring it up where its disk is
+    REPAIR = "repair"  # local recovery: mount it again where it was
+
+
+class StepKind(str, enum.Enum):
+    """One act. Everything the product ever does to the world is one of these."""
+
+    RELEASE = "release"
+    HALT = "halt"
+    FENCE = "fence"
+    DETACH = "detach"
+    ATTACH = "attach"
+    MOUNT = "mount"
+
+
+class Result(str, enum.Enum):
+    """How a step ended. ``UNKNOWN``: the answer was lost; the next look decides."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """
+    A VMDK as it was recorded at ``protect``.
+
+    :param path: exact backing path, ``[datastore] folder/file.vmdk``.
+    :param uuid: disk UUID, lower case, hex digits only (32).
+    :param bus: SCSI bus number of the controller.
+    :param unit: unit number on that controller.
+    :param controller: ``pvscsi``, ``lsilogic``, ``lsisas`` or ``buslogic``.
+    :param mode: ``diskMode``, kept on every attach.
+    :param sharing: ``sharing``, kept on every attach.
+    """
+
+    path: str
+    uuid: str
+    bus: int
+    unit: int
+    controller: str = "pvscsi"
+    mode: str = "persistent"
+    sharing: str = "sharingNone"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file system of the resource: where, which (by UUID), and with which options."""
+
+    mountpoint: str
+    fs_uuid: str
+    fstype: str
+    options: str = "defaults"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A VM that may hold the resource: its minion id and its instance UUID (lower case, with dashes)."""
+
+    minion: str
+    vm_uuid: str
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Deadlines in seconds, each for the whole of the step it is named after."""
+
+    ask: float = 2.0
+    release: float = 30.0
+    halt: float = 5.0
+    fence: float = 60.0
+    detach: float = 60.0
+    attach: float = 60.0
+    mount: float = 300.0
+    service: float = 90.0
+
+
+@dataclass(frozen=True)
+class Resource:
+    """
+    A protected set of disks and mounts that move together.
+
+    Times are in seconds. ``on_error`` is ``switchover`` or ``halt`` (docs/configuration.md).
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    disks: tuple[Disk, ...]
+    mounts: tuple[Mount, ...]
+    services: tuple[str, ...] = ()
+    start_states: tuple[str, ...] = ()
+    stop_states: tuple[str, ...] = ()
+    on_error: str = "switchover"
+    node_timeout: float = 15.0
+    hang_timeout: float = 10.0
+    probe_interval: float = 1.0
+    max_failovers_per_hour: int = 3
+    local_tries: int = 2
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def node(self, minion: str) -> Node:
+        """Return the node called ``minion``; ``KeyError`` if it is none of this resource's."""
+        for node in self.nodes:
+            if node.minion == minion:
+                return node
+        raise KeyError(minion)
+
+
+@dataclass(frozen=True)
+class DiskFacts:
+    """One virtual disk in a VM's device list, as vCenter shows it. ``uuid`` as in :class:`Disk`."""
+
+    path: str
+    uuid: str
+    bus: int
+    unit: int
+    key: int
+    mode: str = "persistent"
+    sharing: str = "sharingNone"
+
+
+@dataclass(frozen=True)
+class VmFacts:
+    """
+    What vCenter says of one node's VM in one answer. ``None`` means that the property could not be read.
+
+    :param present: the VM with the recorded instance UUID exists.
+    :param connected: VM *and* its host are connected; a cached word of a disconnected host is worth nothing.
+    :param disks: its device list.
+    :param slots: (bus, unit) pairs that are taken on its SCSI controllers.
+    :param controllers: (bus, type) of its SCSI controllers.
+    :param snapshot: the VM has a snapshot that keeps a disk of the resource from being detached.
+    :param task: description of a task that is queued or running on the VM, ``""`` if none.
+    :param heartbeat: guest heartbeat ``green``, ``yellow``, ``red``, ``gray`` or ``""`` (unset).
+    :param boot_time: vCenter's boot time of the VM, ISO text, ``""`` if unset.
+    """
+
+    minion: str
+    ref: str = ""
+    name: str = ""
+    present: bool | None = None
+    power: Power = Power.UNKNOWN
+    connected: bool | None = None
+    change_version: str = ""
+    disks: tuple[DiskFacts, ...] | None = None
+    slots: frozenset[tuple[int, int]] | None = None
+    controllers: tuple[tuple[int, str], ...] | None = None
+    snapshot: bool | None = None
+    task: str | None = None
+    heartbeat: str = ""
+    host: str = ""
+    boot_time: str = ""
+
+    @property
+    def is_off(self) -> bool:
+        """Power was read back as off in an answer that also shows VM and host connected (DESIGN rule 2)."""
+        return self.power is Power.OFF and self.connected is True
+
+    def lists(self, disk: Disk) -> bool | None:
+        """Whether the VM lists ``disk``: exact path *and* UUID. A match of only one of them is unknown."""
+        if self.present is False:
+            return False
+        if self.disks is None:
+            return None
+        for mine in self.disks:
+            same = (mine.path == disk.path, mine.uuid == disk.uuid)
+            if all(same):
+                return True
+            if any(same):
+                return None
+        return False
+
+
+@dataclass(frozen=True)
+class HypervisorFacts:
+    """One look at vCenter: readable or not (then why), and one :class:`VmFacts` per node of the resource."""
+
+    readable: bool
+    reason: str = ""
+    vms: tuple[VmFacts, ...] = ()
+
+    def vm(self, minion: str) -> VmFacts:
+        """Return the facts of ``minion``'s VM; all unknown if there are none."""
+        for vm in self.vms:
+            if vm.minion == minion:
+                return vm
+        return VmFacts(minion=minion)
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """
+    A node's own signed word on one resource. Verified before it becomes this value; still only a word.
+
+    :param boot_id: kernel boot id.
+    :param uptime: seconds of the node's own boot clock at the answer; permits count their deadline on it.
+    :param epoch: highest epoch the node has acted under for this resource.
+    :param device: every disk of the resource is visible in the guest.
+    :param mounted: state of the mount points.
+    :param superblock: a file system of the resource's disks is alive in the guest's kernel (any namespace).
+    :param busy: ``""`` or who holds the device exclusively / which fs tool runs on it, as part of a sentence.
+    :param condition: prober's word, with ``evidence``.
+    :param released: epoch of the last proven clean release since boot that still holds, else ``None``.
+    :param unready: why the node could not take the resource now, one phrase each; empty means ready.
+    :param services: every service of the resource runs; ``None`` if not known or there are none to know of.
+    """
+
+    minion: str
+    boot_id: str
+    uptime: float
+    epoch: int = 0
+    device: bool | None = None
+    mounted: MountState = MountState.UNKNOWN
+    superblock: bool | None = None
+    busy: str = ""
+    condition: Condition = Condition.UNKNOWN
+    evidence: str = ""
+    released: int | None = None
+    unready: tuple[str, ...] = ()
+    services: bool | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Move:
+    """
+    An intent: bring ``resource`` (frozen as it was) from ``source`` to ``target``. All that outlives a crash.
+
+    ``source`` is the node that listed the disk when the move began; it equals ``target`` for local moves and is ``""`` if
+    no node listed it.
+    """
+
+    resource: Resource
+    kind: MoveKind
+    source: str
+    target: str
+    epoch: int
+    reason: str
+    rule: int = 0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the resource stays on the node whose VM lists its disks."""
+        return self.source == self.target
+
+
+@dataclass(frozen=True)
+class Step:
+    """One act on one node."""
+
+    kind: StepKind
+    node: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a step ended.
+
+    :param evidence: what was seen, one sentence.
+    :param code: error code if it did not end well.
+    :param took: seconds.
+    :param facts: the node's signed word after the step, where the step ran on a node that answered.
+    """
+
+    step: Step
+    result: Result
+    evidence: str = ""
+    code: str = ""
+    took: float = 0.0
+    facts: NodeFacts | None = None
+
+
+@dataclass(frozen=True)
+class Permit:
+    """
+    The master's signed leave to act: this resource, node, boot and epoch, this act, until this time of the node's clock.
+
+    :param deadline: seconds of the node's own boot clock (``NodeFacts.uptime``).
+    :param digest: digest of the resource as sent, so that nothing else can be done under the permit.
+    """
+
+    resource: str
+    node: str
+    act: str
+    epoch: int
+    boot_id: str
+    deadline: float
+    nonce: str
+    digest: str
+    signature: str = ""
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a value of this module into dicts, lists, strings and numbers, fit for JSON and for Salt's event bus."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (tuple, list, frozenset, set)):
+        return [to_plain(item) for item in (sorted(value) if isinstance(value, (frozenset, set)) else value)]
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    return value
+
+
+def resource_from_plain(plain: Mapping[str, Any]) -> Resource:
+    """
+    Rebuild a :class:`Resource` from :func:`to_plain`'s form (a journal, a state's argument).
+
+    :raises KeyError, TypeError: if it is not of that form.
+    """
+    data = dict(plain)
+    data["nodes"] = tuple(Node(**n) for n in data["nodes"])
+    data["disks"] = tuple(Disk(**d) for d in data["disks"])
+    data["mounts"] = tuple(Mount(**m) for m in data["mounts"])
+    data["timeouts"] = Timeouts(**data.get("timeouts", {}))
+    for key in ("services", "start_states", "stop_states"):
+        data[key] = tuple(data.get(key, ()))
+    return Resource(**data)
+
+
+def move_from_plain(plain: Mapping[str, Any]) -> Move:
+    """Rebuild a :class:`Move` from :func:`to_plain`'s form."""
+    data = dict(plain)
+    data["resource"] = resource_from_plain(data["resource"])
+    data["kind"] = MoveKind(data["kind"])
+    return Move(**data)
+
+
+def node_facts_from_plain(plain: Mapping[str, Any]) -> NodeFacts:
+    """Rebuild :class:`NodeFacts` from a node's plain answer; unknown keys are ignored, wrong types raise ``ValueError``."""
+    known = {f.name for f in dataclasses.fields(NodeFacts)}
+    data = {key: value for key, value in plain.items() if key in known}
+    try:
+        data["mounted"] = MountState(data.get("mounted", "unknown"))
+        data["condition"] = Condition(data.get("condition", "unknown"))
+        data["unready"] = tuple(str(u) for u in data.get("unready", ()))
+        data["uptime"] = float(data["uptime"])
+        return NodeFacts(**data)
+    except (KeyError, TypeError) as err:
+        raise ValueError(f"a node's answer cannot be read: {err}") from err

@@ -1,0 +1,172 @@
+"""
+What operators ask of the product on a master: status, plan, switchover, failover, pause, history. Every answer is plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vmdk_failover import policy, predict
+from vmdk_failover.app import App
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.engine import Report
+from vmdk_failover.errors import FailoverError, Refused
+from vmdk_failover.model import MoveKind, Resource, to_plain
+from vmdk_failover.policy import Choice, Situation, Wish
+from vmdk_failover.ports import Record
+
+
+def recover(app: App, name: str) -> dict[str, Any]:
+    """Look at ``name`` and do what follows. Safe at any time, by anyone."""
+    return _told(app.run(name))
+
+
+def switchover(app: App, name: str, target: str = "") -> dict[str, Any]:
+    """Move ``name`` to ``target`` (or the best node) cleanly; refused without any change if that is not possible."""
+    return _told(app.run(name, Wish(MoveKind.SWITCHOVER, target)))
+
+
+def failover(app: App, name: str, target: str = "") -> dict[str, Any]:
+    """Move ``name`` to ``target`` (or the best node); the old node is fenced if it does not release the disk."""
+    return _told(app.run(name, Wish(MoveKind.FAILOVER, target)))
+
+
+def _told(report: Report) -> dict[str, Any]:
+    plain: dict[str, Any] = to_plain(report)
+    return {**plain, "ok": report.ok}
+
+
+def status(app: App, name: str = "") -> dict[str, Any]:
+    """
+    Where resources run and how they are.
+
+    :param name: one resource; all if empty.
+    :return: ``{"all_well": bool, "resources": {name: …}, "faults": [sentence, …]}``.
+    """
+    names = [name] if name else sorted(app.settings.resources)
+    found = {one: _status_of(app, one) for one in names}
+    faults = [
+        str(f)
+        for f in app.settings.faults
+        if not name or f in app.settings.faults_of(name) or "." not in f.where
+    ]
+    all_well = bool(found) and not faults and all(r["state"] == "active" for r in found.values())
+    return {"all_well": all_well, "resources": found, "faults": faults}
+
+
+def _status_of(app: App, name: str) -> dict[str, Any]:
+    try:
+        resource = app.resource(name)
+        seen, record = app.engine.look(resource)
+    except FailoverError as err:
+        return {"state": "unknown", "reason": err.reason, "active": "", "nodes": {}}
+    decision = policy.decide(Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent))
+    active = next((n.minion for n in seen.nodes if n.healthy), "")
+    state = "moving" if record.move else "paused" if record.paused else _WORDS[decision.choice]
+    last = dict(record.recent[-1]) if record.recent else None
+    return {
+        "state": state,
+        "reason": record.move.reason if record.move else decision.reason,
+        "rule": decision.rule,
+        "active": active,
+        "epoch": record.epoch,
+        "nodes": {n.minion: _node_status(n) for n in seen.nodes},
+        "last_move": last,
+    }
+
+
+_WORDS: Mapping[Choice, str] = {
+    Choice.NOTHING: "active",
+    Choice.HOLD: "held",
+    Choice.WAIT: "waiting",
+    Choice.REFUSE: "held",
+    Choice.MOVE: "recovering",
+}
+
+
+def _node_status(sight: NodeSight) -> dict[str, Any]:
+    facts = sight.facts
+    return {
+        "power": sight.vm.power.value,
+        "holds": sight.holds,
+        "mounted": facts.mounted.value if facts else "unknown",
+        "condition": facts.condition.value if facts else "unknown",
+        "ready": not sight.unfit(),
+        "why_not": list(sight.unfit()),
+    }
+
+
+def plan(app: App, name: str, target: str = "") -> dict[str, Any]:
+    """
+    Dry run: what would be done now, by itself or for a switchover to ``target``.
+
+    :return: ``decision``, ``reason``, ``steps`` and what it would ``end`` in.
+    """
+    resource = app.resource(name)
+    seen, record = app.engine.look(resource)
+    move = record.move
+    if move is None:
+        wish = Wish(MoveKind.SWITCHOVER, target) if target or _is_well(app, seen, record) else None
+        decision = policy.decide(
+            Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent, wish)
+        )
+        if decision.move is None:
+            return {
+                "decision": decision.choice.value,
+                "rule": decision.rule,
+                "reason": decision.reason,
+                "steps": [],
+                "end": "",
+            }
+        move = decision.move
+    paper = predict.plan(move, seen, tuple(record.outcomes))
+    steps = [
+        {"step": v.step.kind.value, "node": v.step.node, "rule": v.rule, "reason": v.reason}
+        for v in paper.steps
+        if v.step
+    ]
+    return {
+        "decision": move.kind.value,
+        "rule": move.rule,
+        "reason": move.reason,
+        "steps": steps,
+        "end": paper.ends.reason,
+    }
+
+
+def _is_well(app: App, seen: Snapshot, record: Record) -> bool:
+    situation = Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent)
+    return policy.decide(situation).choice is Choice.NOTHING
+
+
+def pause(app: App, name: str, who: str = "") -> dict[str, Any]:
+    """Maintenance: go on looking, do nothing, until :func:`resume`."""
+    _locked(app, name, "pause", lambda r: app.journal.pause(r.name, {"by": who, "since": app.clock.wall()}))
+    return {"resource": name, "paused": True}
+
+
+def resume(app: App, name: str) -> dict[str, Any]:
+    """End maintenance."""
+    _locked(app, name, "resume", lambda r: app.journal.pause(r.name, None))
+    return {"resource": name, "paused": False}
+
+
+def clear(app: App, name: str) -> dict[str, Any]:
+    """A person has looked: forget failed tries and damping; the world is judged anew."""
+    _locked(app, name, "clear", lambda r: app.journal.clear(r.name, app.clock.wall()))
+    return {"resource": name, "cleared": True}
+
+
+def _locked(app: App, name: str, doing: str, change: Any) -> None:
+    resource: Resource = app.resource(name)
+    with app.lock.resource(resource.name, doing):
+        change(resource)
+
+
+def history(app: App, name: str = "") -> dict[str, list[dict[str, Any]]]:
+    """What happened, oldest first, with durations."""
+    names = [name] if name else sorted(app.settings.resources)
+    if name and name not in app.settings.resources and not app.journal.history(name):
+        raise Refused(f"there is no resource called {name!r} and no history of one")
+    return {one: app.journal.history(one) for one in names}

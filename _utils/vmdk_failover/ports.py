@@ -1,0 +1,117 @@
+"""
+What the engine needs of the world, as Protocols. Adapters implement them, test doubles are written against them.
+
+Every call has a deadline of its own and returns an :class:`~vmdk_failover.model.Outcome` instead of raising for anything
+that belongs to the world; only programming errors raise. ``Result.UNKNOWN`` means that a request may or may not have been
+carried out: no adapter ever sends a write twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from vmdk_failover.model import Disk, HypervisorFacts, Move, Node, NodeFacts, Outcome, Resource, VmFacts
+
+
+class Hypervisor(Protocol):
+    """vCenter, seen and handled for the nodes of one resource."""
+
+    def observe(self, resource: Resource) -> HypervisorFacts:
+        """
+        Look at all nodes' VMs in as few calls as possible; never raises for an unreadable vCenter.
+
+        :return: ``readable=False`` with a sentence if vCenter cannot be read at all; single unreadable properties are ``None``.
+        """
+
+    def power_off(self, resource: Resource, node: Node, seen: VmFacts) -> Outcome:
+        """Power the VM off and wait for the task. *Off* is believed only after the next :meth:`observe`."""
+
+    def detach(self, resource: Resource, node: Node, seen: VmFacts, disks: Sequence[Disk]) -> Outcome:
+        """Take the disks out of the VM in one reconfigure that carries ``seen.change_version``; files are kept."""
+
+    def attach(self, resource: Resource, node: Node, seen: VmFacts, disks: Sequence[Disk]) -> Outcome:
+        """Add the disks at their recorded bus and unit, mode and sharing, in one reconfigure with ``seen.change_version``."""
+
+
+class Guest(Protocol):
+    """The nodes' own hands and words."""
+
+    def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        """Ask several nodes at once, within ``resource.timeouts.ask``; only verified answers are returned."""
+
+    def release(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Stop services, end users, unmount, prove it. ``facts`` carry the boot id and clock for the permit."""
+
+    def halt(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Order the node to halt itself without touching the disk. Its end is read from vCenter, not from here."""
+
+    def mount(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Find the disks by UUID, check, mount, verify, start services."""
+
+
+class Journal(Protocol):
+    """Durable intent, outcomes and history of one resource. Every method raises ``JournalError`` if it cannot be sure."""
+
+    def state(self, resource: str) -> Record:
+        """Read what is recorded of a resource; an empty record for one that never was."""
+
+    def begin(self, move: Move) -> None:
+        """Write an intent down, durably, before its first step."""
+
+    def note(self, resource: str, entry: Mapping[str, Any]) -> None:
+        """Write a verdict or an outcome of the open move down."""
+
+    def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
+        """Close the open move."""
+
+    def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
+        """Record why nothing is done (``None``: the reason is gone)."""
+
+
+class Record(Protocol):
+    """What a journal remembers of one resource."""
+
+    @property
+    def epoch(self) -> int:
+        """Highest epoch ever given out."""
+
+    @property
+    def move(self) -> Move | None:
+        """The open move."""
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """Outcomes of the open move's steps so far, oldest first."""
+
+    @property
+    def paused(self) -> bool:
+        """Maintenance: observe, do nothing."""
+
+    @property
+    def recent(self) -> Sequence[Mapping[str, Any]]:
+        """Finished moves, oldest first: ``{"kind", "source", "target", "ended" (wall seconds), …}``."""
+
+
+class Lock(Protocol):
+    """One at a time per resource; the holder's words are told to whoever comes second."""
+
+    def resource(self, name: str, doing: str) -> AbstractContextManager[None]:
+        """Hold the resource's lock; raises ``Busy`` at once if another process has it."""
+
+    def node(self, minion: str, wait: float) -> AbstractContextManager[None]:
+        """Hold the lock of a node for a fence or power-on; waits ``wait`` seconds, then raises ``Busy``."""
+
+
+class Clock(Protocol):
+    """Time, passed in."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+
+    def wall(self) -> float:
+        """Seconds since 1970, for display only."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""

@@ -1,0 +1,108 @@
+"""
+The table run on paper: which steps a move would take if every one of them ended well. For ``plan`` and ``test=True``.
+
+Pure. The same table decides as in earnest; only the world is imagined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from vmdk_failover import assess, rules
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.model import (
+    Condition,
+    DiskFacts,
+    HypervisorFacts,
+    MountState,
+    Move,
+    NodeFacts,
+    Outcome,
+    Power,
+    Result,
+    Step,
+    StepKind,
+    VmFacts,
+)
+
+#: A move of n disks needs far fewer steps; more means that the table runs in a circle.
+MOST_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a move in order, each with the row and the sentence for it, and what it would end in."""
+
+    steps: tuple[rules.Verdict, ...]
+    ends: rules.Verdict
+
+
+def plan(move: Move, seen: Snapshot, outcomes: tuple[Outcome, ...] = ()) -> Plan:
+    """
+    Say what would be done.
+
+    :param move: the move, open or imagined.
+    :param seen: the world as it is.
+    :param outcomes: what was tried already.
+    """
+    steps: list[rules.Verdict] = []
+    for _ in range(MOST_STEPS):
+        verdict = rules.next_verdict(rules.Case(move, seen, outcomes, move.epoch))
+        if verdict.step is None:
+            return Plan(tuple(steps), verdict)
+        steps.append(verdict)
+        outcomes = (*outcomes, Outcome(verdict.step, Result.DONE))
+        seen = _after(seen, move, verdict.step)
+    raise AssertionError(f"the table does not come to an end for {move.resource.name}")
+
+
+def _after(seen: Snapshot, move: Move, step: Step) -> Snapshot:
+    """The world after ``step`` has ended well."""
+    sight = seen.node(step.node)
+    vm, facts = _EFFECTS[step.kind](sight, move)
+    vms = tuple(vm if n.minion == step.node else n.vm for n in seen.nodes)
+    answers: Mapping[str, NodeFacts | None] = {n.minion: n.facts for n in seen.nodes} | {step.node: facts}
+    spoken = {minion: said for minion, said in answers.items() if said is not None}
+    return assess.look(seen.resource, HypervisorFacts(True, "", vms), spoken)
+
+
+_Effect = Callable[[NodeSight, Move], "tuple[VmFacts, NodeFacts | None]"]
+
+
+def _released(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    facts = sight.facts
+    gone = facts and replace(facts, released=move.epoch, mounted=MountState.UNMOUNTED, superblock=False)
+    return sight.vm, gone
+
+
+def _off(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    return replace(sight.vm, power=Power.OFF, connected=True), None
+
+
+def _detached(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    kept = tuple(d for d in sight.vm.disks or () if d.path not in {x.path for x in move.resource.disks})
+    gone = {(d.bus, d.unit) for d in move.resource.disks}
+    return replace(sight.vm, disks=kept, slots=(sight.vm.slots or frozenset()) - gone), sight.facts
+
+
+def _attached(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    fresh = tuple(DiskFacts(d.path, d.uuid, d.bus, d.unit, -1, d.mode) for d in move.resource.disks)
+    kept = tuple(d for d in sight.vm.disks or () if d.path not in {x.path for x in fresh})
+    return replace(sight.vm, disks=(*kept, *fresh)), sight.facts
+
+
+def _mounted(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    facts = sight.facts
+    up = facts and replace(facts, mounted=MountState.MOUNTED, condition=Condition.OK, services=None)
+    return sight.vm, up
+
+
+_EFFECTS: Mapping[StepKind, _Effect] = {
+    StepKind.RELEASE: _released,
+    StepKind.HALT: _off,
+    StepKind.FENCE: _off,
+    StepKind.DETACH: _detached,
+    StepKind.ATTACH: _attached,
+    StepKind.MOUNT: _mounted,
+}

@@ -1,0 +1,191 @@
+"""
+``protect``: look at a file system in use, find its VMDK, check every node, record the resource.
+
+Nothing of the world is changed, and nothing is written unless every check that matters passes. What is recorded are
+identities: instance UUIDs of VMs, path and UUID of the VMDK, UUID of the file system.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vmdk_failover import config
+from vmdk_failover.app import App, resources_dir
+from vmdk_failover.errors import CannotObserve, FailoverError, Refused
+from vmdk_failover.model import Disk, Resource
+
+#: Seconds that the nodes have to say what they see.
+LOOK = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that ``protect`` found: about which node, how grave, and what to do."""
+
+    node: str
+    code: str
+    sentence: str
+    severe: bool = True
+
+
+def protect(
+    app: App, name: str, node: str, mountpoint: str, backups: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """
+    Record a resource.
+
+    :param name: its name.
+    :param node: minion id of the node on which it is mounted now.
+    :param mountpoint: where.
+    :param backups: minion ids, in order of preference.
+    :param options: options of the resource (services, on_error, …), as in the configuration.
+    :return: ``resource`` as written, ``written`` (path) and ``findings`` that are advice.
+    :raises FailoverError: with everything that is in the way; nothing is written then.
+    """
+    if name in app.settings.resources:
+        raise Refused(
+            f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}"
+        )
+    nodes = [node, *[b for b in backups if b != node]]
+    words = _ask(app, nodes, mountpoint)
+    _in_use(words[node], node, mountpoint)
+    found, refs = _find_vms(app, words)
+    disks = [found[node].disk(uuid) for uuid in words[node]["disk_uuids"]]
+    body = _body(nodes, found, disks, words[node], options)
+    resource = _understood(app, name, body)
+    findings = [*_node_findings(words, node), *_vcenter_findings(app, refs, node, disks)]
+    severe = [f for f in findings if f.severe]
+    if severe:
+        raise Refused(
+            f"{name} was not protected: " + " ".join(f"({i}) {f.sentence}" for i, f in enumerate(severe, 1))
+        )
+    path = _write(app, name, body)
+    return {
+        "resource": name,
+        "nodes": [f"{n.minion} ({found[n.minion].name})" for n in resource.nodes],
+        "disks": [f"{d.path} at SCSI {d.bus}:{d.unit} ({d.controller})" for d in disks],
+        "written": path,
+        "findings": [f.sentence for f in findings],
+    }
+
+
+def _ask(app: App, nodes: Sequence[str], mountpoint: str) -> dict[str, Mapping[str, Any]]:
+    said = app.call.ask(nodes, "vmdk.look", {"mountpoint": mountpoint}, LOOK)
+    words = {minion: said[minion] for minion in nodes if isinstance(said.get(minion), Mapping)}
+    silent = [minion for minion in nodes if minion not in words]
+    if silent:
+        raise CannotObserve(
+            f"{', '.join(silent)} did not answer within {LOOK:.0f} s; check with 'salt {silent[0]} vmdk.version' that the minion "
+            "is up, its key accepted and the extension synced ('saltutil.sync_all')",
+            "node_silent",
+        )
+    return words
+
+
+def _in_use(word: Mapping[str, Any], node: str, mountpoint: str) -> None:
+    if not word.get("mounted"):
+        raise Refused(
+            f"nothing is mounted at {mountpoint} on {node}; mount the file system there first", "not_mounted"
+        )
+    if not word.get("disk_uuids"):
+        raise Refused(
+            f"the disk below {mountpoint} on {node} shows no VMDK UUID; set disk.EnableUUID to TRUE on its VM and restart it",
+            "enable_uuid",
+        )
+    if not word.get("fs_uuid"):
+        raise Refused(
+            f"the file system at {mountpoint} on {node} shows no UUID; only ext4, xfs and btrfs are known",
+            "fs_uuid",
+        )
+
+
+def _find_vms(app: App, words: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+    from vmdk_failover.vsphere import inventory
+
+    found = {}
+    for minion, word in words.items():
+        seen = word.get("disk_uuids") or word.get("all_disk_uuids") or ()
+        try:
+            found[minion] = inventory.find_vm(app.session, str(word.get("smbios_uuid", "")), seen)
+        except FailoverError as err:
+            raise Refused(f"the VM of {minion} was not found: {err.reason}", err.code) from err
+    return found, {minion: vm.ref for minion, vm in found.items()}
+
+
+def _body(
+    nodes: Sequence[str],
+    found: Mapping[str, Any],
+    disks: Sequence[Disk],
+    word: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    mount = {key: str(word[key]) for key in ("mountpoint", "fs_uuid", "fstype", "options")}
+    return {
+        "nodes": list(nodes),
+        "vm_uuids": {minion: found[minion].instance_uuid for minion in nodes},
+        "disks": [
+            {
+                "path": d.path,
+                "uuid": d.uuid,
+                "bus": d.bus,
+                "unit": d.unit,
+                "controller": d.controller,
+                "mode": d.mode,
+                "sharing": d.sharing,
+            }
+            for d in disks
+        ],
+        "mounts": [mount],
+        **options,
+    }
+
+
+def _understood(app: App, name: str, body: Mapping[str, Any]) -> Resource:
+    """Read the new resource beside all others, as it will be read from now on."""
+    section = dict(app.opts.get("vmdk") or {})
+    others = {n: config.to_body(r) for n, r in app.settings.resources.items()}
+    settings = config.parse({**section, "resources": {**others, name: body}})
+    faults = settings.faults_of(name)
+    if faults or name not in settings.resources:
+        raise Refused(f"{name} was not protected: " + "; ".join(map(str, faults)), "config")
+    return settings.resources[name]
+
+
+def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str) -> list[Finding]:
+    found = []
+    for minion, word in words.items():
+        for sentence in word.get("unready") or ():
+            found.append(Finding(minion, "unready", f"{minion}: {sentence}."))
+    return found
+
+
+def _vcenter_findings(app: App, refs: Mapping[str, str], holder: str, disks: Sequence[Disk]) -> list[Finding]:
+    from vmdk_failover.vsphere import checks
+
+    return [
+        Finding(f.node, f.code, f.sentence, f.severe) for f in checks.check(app.session, refs, holder, disks)
+    ]
+
+
+def _write(app: App, name: str, body: Mapping[str, Any]) -> str:
+    import yaml
+
+    folder = resources_dir(app.opts)
+    path = folder / f"{name}.yaml"
+    text = f"# Written by 'salt-run vmdk.protect {name}'. Identities are facts of this vCenter: edit options only.\n"
+    text += yaml.safe_dump(dict(body), sort_keys=False)
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = folder / f".{name}.new"
+        fresh.write_text(text, encoding="utf-8")
+        os.chmod(fresh, 0o600)
+        with open(fresh, "rb+") as handle:
+            os.fsync(handle.fileno())
+        fresh.rename(path)
+    except OSError as err:
+        raise Refused(f"{path} cannot be written: {err.strerror}; the resource is not protected") from err
+    app.__dict__.pop("settings", None)
+    return str(path)

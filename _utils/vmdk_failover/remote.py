@@ -1,0 +1,129 @@
+"""
+The ``Guest`` port over an injected Salt call: questions and orders to nodes, signed both ways.
+
+A node's word counts only with its signature over this question's nonce; what cannot be verified is left out, as if the node
+had been silent. Orders carry a permit for one act, one boot, one epoch, until a time of the node's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from vmdk_failover import signing
+from vmdk_failover.errors import BadSignature
+from vmdk_failover.model import (
+    Move,
+    NodeFacts,
+    Outcome,
+    Permit,
+    Resource,
+    Result,
+    Step,
+    StepKind,
+    node_facts_from_plain,
+    to_plain,
+)
+
+#: Seconds added to an act's own deadline before its permit expires: delivery and start of the job.
+PERMIT_SLACK = 5.0
+
+
+class SaltCall(Protocol):
+    """How nodes are reached. Missing minions gave no answer in time."""
+
+    def ask(
+        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float
+    ) -> Mapping[str, Any]:
+        """Call an execution function on several minions, within ``wait`` seconds."""
+
+    def state(
+        self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float
+    ) -> Mapping[str, Any] | None:
+        """Run one state on a minion beside whatever else runs there; its return, or ``None`` if none came in time."""
+
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RemoteGuest:
+    """
+    Nodes of one master.
+
+    :param key: returns the key of a node, by minion id.
+    :param warn: told one sentence about each answer that was not believed.
+    """
+
+    call: SaltCall
+    key: Callable[[str], str]
+    warn: Warn = lambda sentence: None
+
+    def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        """Ask nodes about ``resource``; only verified answers are returned."""
+        nonce = signing.new_nonce()
+        kwargs = {"resource": to_plain(resource), "nonce": nonce}
+        answers = self.call.ask(minions, "vmdk.facts", kwargs, resource.timeouts.ask)
+        found = {}
+        for minion in minions:
+            if minion in answers:
+                facts = self._believe(minion, answers[minion], nonce)
+                if facts is not None:
+                    found[minion] = facts
+        return found
+
+    def release(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Order the source to stop using the disk and to prove it."""
+        return self._order(
+            StepKind.RELEASE, move.source, "vmdk.unmounted", move, facts, move.resource.timeouts.release
+        )
+
+    def halt(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Order the source to halt itself without touching the disk."""
+        return self._order(
+            StepKind.HALT, move.source, "vmdk.halted", move, facts, move.resource.timeouts.halt
+        )
+
+    def mount(self, move: Move, facts: NodeFacts) -> Outcome:
+        """Order the target to mount and to start services."""
+        wait = move.resource.timeouts.mount + move.resource.timeouts.service
+        return self._order(StepKind.MOUNT, move.target, "vmdk.mounted", move, facts, wait)
+
+    def _order(
+        self, kind: StepKind, minion: str, state: str, move: Move, facts: NodeFacts, wait: float
+    ) -> Outcome:
+        step = Step(kind, minion)
+        nonce = signing.new_nonce()
+        permit = Permit(
+            resource=move.resource.name,
+            node=minion,
+            act=kind.value,
+            epoch=move.epoch,
+            boot_id=facts.boot_id,
+            deadline=facts.uptime + wait + PERMIT_SLACK,
+            nonce=nonce,
+            digest=signing.digest(move.resource),
+        )
+        signed = signing.sign_permit(self.key(minion), permit)
+        kwargs = {"name": move.resource.name, "resource": to_plain(move.resource), "permit": to_plain(signed)}
+        said = self.call.state(minion, state, kwargs, wait)
+        if said is None:
+            return Outcome(step, Result.UNKNOWN, f"{minion} did not answer within {wait:.0f} s", "silent")
+        return self._outcome(step, said, nonce)
+
+    def _outcome(self, step: Step, said: Mapping[str, Any], nonce: str) -> Outcome:
+        comment = str(said.get("comment", "")).strip() or "no comment"
+        facts = self._believe(step.node, said.get("answer"), nonce) if said.get("answer") else None
+        done = said.get("result") is True and facts is not None
+        if said.get("result") is True and facts is None:
+            comment = f"{step.node} says that it did it, without a proof"
+        code = "" if done else str(said.get("code") or "step_failed")
+        return Outcome(step, Result.DONE if done else Result.FAILED, comment, code, facts=facts)
+
+    def _believe(self, minion: str, answer: Any, nonce: str) -> NodeFacts | None:
+        try:
+            return node_facts_from_plain(signing.check_answer(self.key(minion), answer, nonce, minion))
+        except (BadSignature, ValueError) as err:
+            self.warn(f"an answer is not believed: {err}")
+            return None

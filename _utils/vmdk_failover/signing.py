@@ -1,0 +1,125 @@
+"""
+Permits and signed answers: HMAC-SHA-256 with one key per node.
+
+The master has one secret; each node's key is derived from it and is the only secret a node has. A signature covers a
+purpose (``permit``, ``answer``), so that neither can be passed off as the other. What cannot be verified is unknown:
+neither health nor silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from vmdk_failover.errors import BadSignature
+from vmdk_failover.model import Permit, Resource, to_plain
+
+
+def node_key(master_secret: bytes, minion: str) -> str:
+    """Derive the key of ``minion`` from the master's secret; 64 hex digits."""
+    return hmac.new(master_secret, b"vmdk node key:" + minion.encode(), hashlib.sha256).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """The one byte form of a plain value that is signed."""
+    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def digest(resource: Resource) -> str:
+    """Digest of a resource as it is sent to a node."""
+    return hashlib.sha256(canonical(resource)).hexdigest()
+
+
+def new_nonce() -> str:
+    """A fresh random nonce, 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def _mac(key: str, purpose: str, body: Any) -> str:
+    return hmac.new(
+        bytes.fromhex(key), purpose.encode() + b"\0" + canonical(body), hashlib.sha256
+    ).hexdigest()
+
+
+def sign_permit(key: str, permit: Permit) -> Permit:
+    """Return ``permit`` with its signature, made with the node's ``key``."""
+    return dataclasses.replace(
+        permit, signature=_mac(key, "permit", dataclasses.replace(permit, signature=""))
+    )
+
+
+def check_permit(
+    key: str,
+    permit: Permit,
+    *,
+    resource: Resource,
+    node: str,
+    act: str,
+    boot_id: str,
+    uptime: float,
+    epoch: int,
+) -> None:
+    """
+    Let a permit pass, or say why not. Runs on the node before anything is touched.
+
+    :param key: this node's key.
+    :param resource: the resource as it was sent with the permit.
+    :param node: this node's minion id.
+    :param act: what is asked for.
+    :param boot_id: this boot's id.
+    :param uptime: this node's boot clock now, seconds.
+    :param epoch: highest epoch this node has acted under for the resource.
+    :raises BadSignature: with the first thing that is wrong.
+    """
+    wanted = _mac(key, "permit", dataclasses.replace(permit, signature=""))
+    if not hmac.compare_digest(wanted, permit.signature):
+        raise BadSignature(
+            f"the permit for {resource.name} on {node} is not signed by this node's master; nothing was done"
+        )
+    for what, got, expected in (
+        ("resource", permit.resource, resource.name),
+        ("node", permit.node, node),
+        ("act", permit.act, act),
+        ("boot", permit.boot_id, boot_id),
+        ("digest", permit.digest, digest(resource)),
+    ):
+        if got != expected:
+            raise BadSignature(
+                f"the permit for {resource.name} is for {what} {got}, not {expected}; nothing was done"
+            )
+    if uptime > permit.deadline:
+        late = uptime - permit.deadline
+        raise BadSignature(
+            f"the permit for {resource.name} on {node} expired {late:.1f} s ago; nothing was done"
+        )
+    if permit.epoch < epoch:
+        raise BadSignature(
+            f"the permit for {resource.name} is of epoch {permit.epoch}, {node} has already acted under {epoch}; nothing was done"
+        )
+
+
+def sign_answer(key: str, body: Mapping[str, Any], nonce: str) -> dict[str, Any]:
+    """Return a node's answer ``body`` with the asker's ``nonce`` and a signature."""
+    signed = {**body, "nonce": nonce}
+    return {**signed, "signature": _mac(key, "answer", signed)}
+
+
+def check_answer(key: str, answer: Any, nonce: str, minion: str) -> dict[str, Any]:
+    """
+    Return the answer without its signature if it is ``minion``'s, to this ``nonce``.
+
+    :raises BadSignature: if it is anything else.
+    """
+    if not isinstance(answer, Mapping):
+        raise BadSignature(f"{minion} gave no signed answer")
+    body = {key_: value for key_, value in answer.items() if key_ != "signature"}
+    if not hmac.compare_digest(_mac(key, "answer", body), str(answer.get("signature", ""))):
+        raise BadSignature(f"the answer of {minion} is not signed with its key")
+    if body.get("nonce") != nonce or body.get("minion") != minion:
+        raise BadSignature(f"the answer of {minion} belongs to another question")
+    return body

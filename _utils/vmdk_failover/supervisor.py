@@ -1,0 +1,219 @@
+"""
+The master's engine process: takes hints, runs each move in a process of its own, keeps the watch alive.
+
+One thread, one ``select``: nothing in here waits for vCenter, a node or a move. A hint is answered in microseconds; the move
+runs in a forked child (the imports are already there: a fork takes milliseconds, a fresh ``salt-run`` seconds), so a stuck
+call can starve nobody else. Forking is safe because this process has one thread and no vCenter session. A child that has
+told nothing for ``patience`` seconds is killed; the next look goes on from the journal and the world (docs/adr/0001).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: A watch that ends is started again after this long (seconds).
+WATCH_PAUSE = 1.0
+PR_SET_PDEATHSIG = 1
+
+Log = Callable[[str], None]
+
+
+def hint(path: Path, name: str, wait: float = 1.0) -> dict[str, Any] | None:
+    """
+    Ask the engine at ``path`` to look at the resource ``name``.
+
+    :param wait: seconds.
+    :return: ``{"accepted": bool, "under_way": bool}``, or ``None`` if no engine answers there.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(wait)
+            line.connect(str(path))
+            line.sendall(json.dumps({"recover": name}).encode() + b"\n")
+            answer = json.loads(line.recv(4096))
+            return answer if isinstance(answer, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass
+class _Child:
+    """A move under way: its resource, when it began, and the pipe on which it shows that it goes on."""
+
+    name: str
+    pipe: int
+    heard: float
+    again: bool = False
+
+
+@dataclass
+class Supervisor:
+    """
+    :param path: unix socket for hints; mode 0600.
+    :param recover: runs one resource to its end, in a child; gets a function to call whenever it has got on.
+    :param watch: watches vCenter and sends hints, in a child, for ever.
+    :param names: the resources, read afresh at every tick.
+    :param tick: seconds between two looks at every resource without any hint.
+    :param patience: seconds after which a silent move is killed.
+    """
+
+    path: Path
+    recover: Callable[[str, Callable[[], None]], None]
+    watch: Callable[[], None]
+    names: Callable[[], Iterable[str]]
+    log: Log
+    tick: float = 30.0
+    patience: float = 600.0
+    children: dict[int, _Child] = field(default_factory=dict)
+    watcher: int = 0
+    watch_from: float = 0.0
+
+    def serve(self) -> None:
+        """Serve until the process is ended."""
+        listener = self._listen()
+        wake, told = os.pipe()
+        os.set_blocking(told, False)
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        self._fixed = (listener.fileno(), wake, told)
+        next_tick = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + self.tick
+                self._look_at_all()
+            self._keep_watch(now)
+            ready, _, _ = select.select(
+                [listener.fileno(), wake, *(c.pipe for c in self.children.values())], [], [], 0.5
+            )
+            if listener.fileno() in ready:
+                self._take(listener)
+            if wake in ready:
+                _drain(wake)
+            self._hear(ready)
+            self._reap()
+
+    def _listen(self) -> socket.socket:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(self.path))
+        finally:
+            os.umask(before)
+        listener.listen(64)
+        return listener
+
+    def _take(self, listener: socket.socket) -> None:
+        """One hint. A caller that says nothing sensible is dropped."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            line, _ = listener.accept()
+            with line:
+                line.settimeout(0.2)
+                name = json.loads(line.recv(4096))["recover"]
+                known = name in set(self.names())
+                under_way = any(c.name == name for c in self.children.values())
+                line.sendall(json.dumps({"accepted": known, "under_way": under_way}).encode() + b"\n")
+                if known:
+                    self.look_at(name)
+
+    def _look_at_all(self) -> None:
+        try:
+            names = sorted(self.names())
+        except Exception as err:  # a broken configuration must not end the engine
+            self.log(f"the configuration cannot be read: {err}")
+            return
+        for name in names:
+            self.look_at(name)
+
+    def look_at(self, name: str) -> None:
+        """Start a look at ``name``, or remember to look again when the one under way has ended."""
+        for child in self.children.values():
+            if child.name == name:
+                child.again = True
+                return
+        heard, tells = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(heard, lambda: self.recover(name, lambda: _tick(tells)))
+        os.close(tells)
+        os.set_blocking(heard, False)
+        self.children[pid] = _Child(name, heard, time.monotonic())
+
+    def _keep_watch(self, now: float) -> None:
+        if self.watcher or now < self.watch_from:
+            return
+        self.watcher = os.fork()
+        if self.watcher == 0:
+            self._be_child(-1, self.watch)
+
+    def _be_child(self, unwanted: int, work: Callable[[], None]) -> None:
+        """The life of a child: end with the engine's watch or, for a move, go on to the move's end; never return."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            if unwanted < 0:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            for handle in (*self._fixed, *(c.pipe for c in self.children.values()), unwanted):
+                if handle >= 0:
+                    os.close(handle)
+            work()
+        except BaseException as err:
+            self.log(f"a child of the engine ended: {type(err).__name__}: {err}")
+        finally:
+            os._exit(0)
+
+    def _hear(self, ready: list[Any]) -> None:
+        now = time.monotonic()
+        for pid, child in self.children.items():
+            if child.pipe in ready:
+                _drain(child.pipe)
+                child.heard = now
+            if now - child.heard > self.patience:
+                self.log(
+                    f"the move of {child.name} has made no progress for {self.patience:.0f} s; its process {pid} is ended"
+                )
+                child.heard = now
+                os.kill(pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.watcher:
+                self.watcher, self.watch_from = 0, time.monotonic() + WATCH_PAUSE
+            child = self.children.pop(pid, None)
+            if child is not None:
+                os.close(child.pipe)
+                if child.again:
+                    self.look_at(child.name)
+
+
+def _tick(handle: int) -> None:
+    with contextlib.suppress(OSError):  # the engine may have ended; the move goes on
+        os.write(handle, b".")
+
+
+def _drain(handle: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(handle, 4096):
+            pass

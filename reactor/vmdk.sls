@@ -1,0 +1,6 @@
+{# An event only makes the next look sooner: every value is a hint, quoted, and none becomes an ID, a target or a function. #}
+vmdk_recover:
+  runner.vmdk.recover:
+    - args:
+      - name: {{ (data.get('data') or data).get('resource', '') | string | json }}
+      - wait: false

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The one list of Debian packages that the lab, the tests and the demo need; installs those that are missing.
+#   scripts/system-packages.sh          install what is missing (root)
+#   scripts/system-packages.sh --list   print the list
+set -euo pipefail
+
+packages=(
+    make            # the entry to everything
+    python3         # 3.10 or newer
+    python3-venv    # build/venv
+    e2fsprogs       # ext4 on the lab's disks
+    xfsprogs        # xfs on the lab's disks
+    mount           # mount, umount, losetup
+    util-linux      # unshare, nsenter, findmnt, blkid, fsfreeze
+    kmod            # modprobe fuse, loop, xfs
+    iproute2        # the lab's network namespaces
+    iputils-ping    # does a node's address still answer?
+    procps          # ps, for the lab's own checks
+)
+
+fail() {
+    echo "system-packages: $*" >&2
+    exit 1
+}
+
+missing() {
+    local package
+    for package in "${packages[@]}"; do
+        dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+    done
+}
+
+if [[ ${1:-} == --list ]]; then
+    printf '%s\n' "${packages[@]}"
+    exit 0
+fi
+[[ ${SKIP_SYSTEM_PACKAGES:-} != 1 ]] || exit 0
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+    fail "this is not Debian or a child of it; install what matches ${packages[*]} and set SKIP_SYSTEM_PACKAGES=1"
+mapfile -t wanted < <(missing)
+[[ ${#wanted[@]} -gt 0 ]] || exit 0
+[[ $(id -u) == 0 ]] || fail "${wanted[*]} must be installed by root; run \`sudo make system\`"
+
+echo "system-packages: installing ${wanted[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt() { apt-get --quiet=2 --option DPkg::Lock::Timeout=300 --option Dpkg::Use-Pty=0 "$@" >/dev/null; }
+apt update && apt install --yes --no-install-recommends "${wanted[@]}" ||
+    fail "apt-get could not install ${wanted[*]}; see the lines above"

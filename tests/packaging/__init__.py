@@ -1,0 +1,1 @@
+"""What a user gets: the wheel, the synced files, the block at the top of each."""

@@ -1,0 +1,47 @@
+"""The pinned list: complete, exact, and in step with what the project says of itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from tests.packaging.source import ROOT
+
+
+def entries(name: str) -> list[str]:
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def project(entry: str) -> str:
+    return re.split(r"[=<>~; ]", entry)[0].lower().replace("_", "-")
+
+
+def test_every_line_of_the_list_names_one_exact_version() -> None:
+    loose = [line for line in entries("dev.txt") if not re.match(r"^[a-z0-9-]+==[0-9][^ *]*( ; .+)?$", line)]
+    assert loose == []
+
+
+def test_the_list_holds_everything_that_is_asked_for() -> None:
+    assert {project(line) for line in entries("dev.in")} <= {project(line) for line in entries("dev.txt")}
+
+
+def test_the_list_has_the_versions_that_are_asked_for() -> None:
+    asked = {line.split(" ")[0] for line in entries("dev.in") if "==" in line}
+    assert asked <= {line.split(" ")[0] for line in entries("dev.txt")}
+
+
+def test_tests_run_on_the_pyvmomi_that_the_project_promises() -> None:
+    (promised,) = re.findall(
+        r'^master = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M
+    )
+    assert promised in entries("dev.in")
+
+
+def test_the_list_of_system_packages_can_be_read_by_people_and_programs() -> None:
+    script = ROOT / "scripts" / "system-packages.sh"
+    listed = subprocess.run(
+        [script, "--list"], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.split()
+    assert {"make", "python3-venv", "e2fsprogs", "iproute2"} <= set(listed)
+    assert len(listed) == len(set(listed))
