@@ -45,7 +45,6 @@ from vmdk_failover import app, describe, errors, operate, supervisor
 from vmdk_failover import protect as protecting
 
 __virtualname__ = "vmdk"
-__func_alias__ = {"for_": "for"}
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +75,10 @@ def _tell(bus, entry):
 
 
 def _judged(answer):
-    if answer.get("ok", True) is False:
+    """Add ``retcode`` to an answer that is a failure: that is what makes ``salt-run`` exit with it."""
+    if isinstance(answer, dict) and answer.get("ok", True) is False:
         __context__["retcode"] = 1
+        return {**answer, "retcode": 1}
     return answer
 
 
