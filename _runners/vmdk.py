@@ -111,7 +111,7 @@ def _start_apart(name):
     """Without an engine the look runs in a process of its own; slower to start, but nobody waits for it."""
     code = "import sys; from salt.scripts import salt_run; sys.argv[0] = 'salt-run'; salt_run()"
     conf = os.path.dirname(__opts__["conf_file"])
-    argv = [sys.executable, "-c", code, "-c", conf, "--out=quiet", "vmdk.recover", name]
+    argv = [sys.executable, "-c", code, "-c", conf, "vmdk.recover", name]
     subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

@@ -76,10 +76,17 @@ class FileJournal:
         self._log(move.resource.name, {"began": {**to_plain(move), "resource": move.resource.name}})
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
-        """Write a verdict or an outcome of the open move down."""
-        if "outcome" in entry:
+        """
+        Write a verdict or an outcome of the open move down.
+
+        A step that is about to begin (``begun``, an outcome in advance) counts as unknown until its outcome replaces it: a
+        request that was under way when this process ended may still be carried out.
+        """
+        if "begun" in entry or "outcome" in entry:
             with self._changed(resource) as plain:
-                plain["outcomes"] = [*plain.get("outcomes", []), entry["outcome"]]
+                before = plain.get("outcomes", [])
+                kept = before if "begun" in entry else before[:-1]
+                plain["outcomes"] = [*kept, entry["begun"] if "begun" in entry else entry["outcome"]]
         self._log(resource, entry)
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
@@ -114,7 +121,7 @@ class FileJournal:
         """A person has looked: forget failed tries and damping, close an open move; the world is read anew."""
         with self._changed(resource) as plain:
             plain.update(move=None, outcomes=[], hold=None)
-            plain["recent"] = [{**m, "damped": False, "ok": True} for m in plain.get("recent", [])]
+            plain["recent"] = [{**m, "damped": False, "forgotten": True} for m in plain.get("recent", [])]
         self._log(resource, {"cleared": at})
 
     def history(self, resource: str) -> list[dict[str, Any]]:
@@ -178,6 +185,7 @@ def _outcome(plain: Mapping[str, Any]) -> Outcome:
         plain.get("evidence", ""),
         plain.get("code", ""),
         plain.get("took", 0.0),
+        basis=plain.get("basis", ""),
     )
 
 

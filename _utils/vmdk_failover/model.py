@@ -136,7 +136,7 @@ class Timeouts:
 
     ask: float = 2.0
     release: float = 30.0
-    halt: float = 5.0
+    halt: float = 2.0
     fence: float = 60.0
     detach: float = 60.0
     attach: float = 60.0
@@ -330,6 +330,8 @@ class Outcome:
     :param code: error code if it did not end well.
     :param took: seconds.
     :param facts: the node's signed word after the step, where the step ran on a node that answered.
+    :param basis: for a reconfigure, the ``changeVersion`` that the request carried: it cannot be carried out after the VM
+        has got another one.
     """
 
     step: Step
@@ -338,6 +340,7 @@ class Outcome:
     code: str = ""
     took: float = 0.0
     facts: NodeFacts | None = None
+    basis: str = ""
 
 
 @dataclass(frozen=True)

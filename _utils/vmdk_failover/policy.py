@@ -16,8 +16,10 @@ from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.model import MountState, Move, MoveKind, Resource
 
 HOUR = 3600.0
-#: After a target could not take the resource it is the last choice for this long (seconds).
+#: For this long (seconds) a failed move counts against its target.
 UNLUCKY = 600.0
+#: After so many of them the node is no target until that time is over.
+TARGET_TRIES = 2
 
 
 class Choice(str, enum.Enum):
@@ -65,28 +67,24 @@ class Situation:
         return nodes[0] if nodes else None
 
     def targets(self) -> tuple[NodeSight, ...]:
-        """Ready nodes besides the holder, best first; one that has just failed to take it comes last."""
+        """Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all."""
         without = self.holder.minion if self.holder else ""
-        unlucky = {
-            m.get("target")
-            for m in self.recent
-            if not m.get("ok") and self.wall - m.get("ended", 0.0) < UNLUCKY
-        }
-        return tuple(sorted(self.seen.candidates(without), key=lambda n: n.minion in unlucky))
+        ready = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
+        return tuple(sorted(ready, key=lambda n: self.failed(n.minion)))
 
-    def failures(self, minion: str, kinds: tuple[MoveKind, ...]) -> int:
-        """Moves of these kinds to ``minion`` that failed one after another at the end of the history."""
+    def failed(self, minion: str) -> int:
+        """Moves to ``minion`` that failed lately, since the last move that ended well and since a person last cleared."""
         count = 0
         for move in reversed(self.recent):
-            if (
-                move.get("ok")
-                or move.get("target") != minion
-                or move.get("kind") not in {k.value for k in kinds}
-            ):
+            if move.get("ok") or move.get("forgotten") or self.wall - move.get("ended", 0.0) > UNLUCKY:
                 break
-            if self.wall - move.get("ended", 0.0) < HOUR:
-                count += 1
+            count += move.get("target") == minion
         return count
+
+    def last_failure(self) -> str:
+        """Why the last move failed, as part of a sentence."""
+        last = self.recent[-1] if self.recent else {}
+        return "" if last.get("ok", True) else f"; the last try failed: {last.get('reason', '')}"
 
     def rescues(self) -> int:
         """Failovers off a running holder within the last hour, since a person last said ``clear``."""
@@ -134,19 +132,16 @@ def _why_failed(s: Situation) -> str:
 
 def _no_target(s: Situation) -> str:
     words = [f"{n.minion}: {'; '.join(n.unfit())}" for n in s.seen.nodes if n is not s.holder and n.unfit()]
-    return "no other node can take it (" + ", ".join(words or ["there is none"]) + ")"
+    worn = [f"{n.minion}: {s.failed(n.minion)} tries failed" for n in s.seen.nodes if s.failed(n.minion) >= TARGET_TRIES]
+    return "no other node can take it (" + ", ".join([*words, *worn] or ["there is none"]) + ")" + s.last_failure()
 
 
 def _unmounted(s: Situation, h: NodeSight) -> bool:
     return h.facts is not None and not h.mounted
 
 
-def _local_kinds() -> tuple[MoveKind, ...]:
-    return (MoveKind.REPAIR, MoveKind.START)
-
-
 def _worn_out(s: Situation, h: NodeSight) -> bool:
-    return _unmounted(s, h) and s.failures(h.minion, _local_kinds()) >= max(1, s.resource.local_tries)
+    return _unmounted(s, h) and s.failed(h.minion) >= max(1, s.resource.local_tries)
 
 
 def _wish(kind: MoveKind) -> Callable[[Situation], bool]:

@@ -61,7 +61,10 @@ class Journal(Protocol):
         """Write an intent down, durably, before its first step."""
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
-        """Write a verdict or an outcome of the open move down."""
+        """
+        Write down a step of the open move: before it with ``begun``, its outcome in advance; after it with ``outcome``,
+        which replaces that.
+        """
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
         """Close the open move."""

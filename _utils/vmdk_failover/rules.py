@@ -6,7 +6,8 @@ the outcomes of its own steps are remembered; how far it has come is always read
 line needs no recovery code. ``ABANDON`` ends a move without harm: the next look decides afresh.
 
 Safety in one line each: a disk is attached only when no node of the resource but a dead one lists it (rows 60, 80, 200);
-it is detached only from a node that is proven off or has proven its release (rows 110, 120); unknown holds (rows 20-50).
+it is detached only from a node that is proven off or has proven its release (rows 110, 120); unknown holds (rows 20-50);
+a move is not given up while a request of its own may still be carried out (row 62).
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.errors import Busy, VersionConflict
 from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Result, Step, StepKind
 
 FENCE_TRIES = 3
 ATTACH_TRIES = 3
 DETACH_TRIES = 5
 MOUNT_TRIES = 2
+#: Refusals that only mean "look again": another request was faster. They do not count as tries.
+NO_TRY = frozenset({VersionConflict.code, Busy.code})
+#: Steps to which that applies; a node that is busy releasing is fenced all the same.
+_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
 
 
 class Then(str, enum.Enum):
@@ -53,7 +59,8 @@ class Case:
 
     def tried(self, kind: StepKind, node: str = "") -> int:
         """How often a step was tried in this move (on ``node``)."""
-        return sum(1 for o in self.outcomes if o.step.kind is kind and node in ("", o.step.node))
+        mine = (o for o in self.outcomes if o.step.kind is kind and node in ("", o.step.node))
+        return sum(1 for o in mine if not (kind in _BY_VCENTER and o.code in NO_TRY))
 
     def said(self, kind: StepKind) -> str:
         """What the last try of a step came to, as part of a sentence."""
@@ -144,12 +151,35 @@ def _arrived(case: Case) -> bool:
 
 
 def _target_lost(case: Case) -> bool:
-    return bool(case.target.unfit()) and not case.target.mounted
+    target = case.target
+    return bool(target.unfit()) and not (target.complete and target.running and target.mounted)
 
 
-def _may_land(case: Case) -> bool:
-    lost = any(o.step.kind is StepKind.ATTACH and o.result is Result.UNKNOWN for o in case.outcomes)
-    return lost and not case.target.complete
+def _elsewhere(case: Case) -> bool:
+    return case.move.is_local and not case.target.holds
+
+
+def _unclean(case: Case) -> bool:
+    return case.source_holds and not case.is_rescue and not case.released and not _may_ask_release(case)
+
+
+def _may_land(case: Case) -> tuple[Outcome, ...]:
+    """Reconfigures whose answer was lost, whose work is not to be seen, and whose basis is still current."""
+    return tuple(o for o in case.outcomes if o.result is Result.UNKNOWN and _is_open(case, o))
+
+
+def _is_open(case: Case, outcome: Outcome) -> bool:
+    sight = case.seen.node(outcome.step.node)
+    to_do = {StepKind.ATTACH: not sight.complete, StepKind.DETACH: bool(sight.holds)}
+    current = sight.vm.change_version
+    impossible = bool(outcome.basis and current) and outcome.basis != current
+    return to_do.get(outcome.step.kind, False) and not impossible
+
+
+def _cannot_go_on(case: Case) -> bool:
+    """One of the rows that give the move up would match (65, 80, 100, 150, 210)."""
+    spent = case.tried(StepKind.ATTACH) >= ATTACH_TRIES
+    return bool(case.strangers) or _elsewhere(case) or _target_lost(case) or _unclean(case) or spent
 
 
 def _ahead(case: Case) -> tuple[NodeSight, ...]:
@@ -235,6 +265,17 @@ RULES: tuple[Row, ...] = (
         lambda c: f"{_names(c.seen.writers)} both list the disk; take it out of one of them by hand",
     ),
     Row(
+        62,
+        "a request whose answer was lost may still be carried out, and the move cannot go on",
+        lambda c: bool(_may_land(c)) and _cannot_go_on(c),
+        Then.HOLD,
+        lambda c: (
+            f"it is not known whether the {_may_land(c)[0].step.kind.value} on {_may_land(c)[0].step.node} will still be "
+            f"carried out ({_may_land(c)[0].evidence}), so nothing else may be done; change the notes of that VM, which "
+            "makes the lost request impossible, or make sure in vCenter that it is not pending and 'salt-run vmdk.clear'"
+        ),
+    ),
+    Row(
         65,
         "a running node outside the move lists the disk",
         lambda c: bool(c.strangers),
@@ -251,7 +292,7 @@ RULES: tuple[Row, ...] = (
     Row(
         80,
         "a local move whose disk is elsewhere",
-        lambda c: c.move.is_local and not c.target.holds,
+        _elsewhere,
         Then.ABANDON,
         lambda c: f"{c.move.target} does not list the disk any more",
     ),
@@ -263,16 +304,6 @@ RULES: tuple[Row, ...] = (
         lambda c: (
             f"the VM of {_names(_blocked(c))} has a snapshot that holds the disk (or its snapshots cannot be read); "
             "delete the snapshot, nothing can be detached before"
-        ),
-    ),
-    Row(
-        95,
-        "an attach whose answer was lost may still land",
-        lambda c: _may_land(c) and (_target_lost(c) or c.tried(StepKind.ATTACH) >= ATTACH_TRIES),
-        Then.HOLD,
-        lambda c: (
-            f"whether {c.move.target} got the disk is not known ({c.said(StepKind.ATTACH)}), so no other node may take it; "
-            f"when vCenter shows that no task is left on {c.move.target}, 'salt-run vmdk.clear'"
         ),
     ),
     Row(

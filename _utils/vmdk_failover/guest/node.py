@@ -178,5 +178,5 @@ class LocalNode:
     def halt(self, resource: Resource, permit: Permit) -> Acted:
         """Halt this machine without touching the disk."""
         answer = self.answer(resource, permit.nonce)
-        halting.halt(self.sysrq)
+        halting.halt(Path(self.sysrq))
         return Acted(True, True, f"{self.minion} halts itself", answer=answer)

@@ -1,0 +1,183 @@
+"""
+A resource's disks in the guest: found by UUID, never by name, and without touching them.
+
+udev's links ``wwn-0x<uuid>`` and ``scsi-3<uuid>`` come first; where there are none, sysfs' ``wwid`` says the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmdk_failover.guest.mounts import Line, superblock_alive, visible
+from vmdk_failover.guest.places import HERE, Places, names, read
+from vmdk_failover.model import Disk, Resource
+
+_LINKS = ("wwn-0x{}", "scsi-3{}", "scsi-0VMware_Virtual_disk_{}", "scsi-SVMware_Virtual_disk_{}")
+
+
+@dataclass(frozen=True)
+class Device:
+    """
+    A disk that this node sees.
+
+    :param name: kernel name of the disk, such as ``sdb``.
+    :param number: ``major:minor`` of the disk.
+    :param stack: kernel name → ``major:minor`` of the disk, its partitions and what is stacked on them.
+    """
+
+    disk: Disk
+    name: str
+    number: str
+    stack: tuple[tuple[str, str], ...]
+
+
+def find(disk: Disk, places: Places = HERE) -> Device | None:
+    """Find a disk by its UUID; ``None`` if this node does not see it."""
+    name = _by_link(disk.uuid, places) or _by_wwid(disk.uuid, places)
+    number = read(places.block(name) / "dev") if name else None
+    if not name or not number:
+        return None
+    return Device(disk, name, number, _stack(name, number, places))
+
+
+def _by_link(uuid: str, places: Places) -> str:
+    for pattern in _LINKS:
+        try:
+            name = os.path.basename(os.readlink(places.by_id / pattern.format(uuid)))
+        except OSError:
+            continue
+        if _wwid(name, places) in ("", uuid) and _is_there(name, places):
+            return name
+    return ""
+
+
+def _is_there(name: str, places: Places) -> bool:
+    """A loop device stays in sysfs when its file is taken away; it is then no disk any more."""
+    directory = places.block(name)
+    return directory.exists() and ((directory / "loop").exists() or not name.startswith("loop"))
+
+
+def _wwid(name: str, places: Places) -> str:
+    """The disk's own word on its identity; empty if it gives none. The kernel has it cached."""
+    word = read(places.block(name) / "device/wwid") or ""
+    return word[4:].lower() if word.startswith("naa.") else ""
+
+
+def _by_wwid(uuid: str, places: Places) -> str:
+    disks = (name for name in names(places.sys / "block") if name.startswith("sd"))
+    return next((name for name in disks if _wwid(name, places) == uuid), "")
+
+
+def _stack(name: str, number: str, places: Places) -> tuple[tuple[str, str], ...]:
+    found, todo = {name: number}, [name]
+    while todo:
+        directory = places.block(todo.pop())
+        for above in (*_partitions(directory), *names(directory / "holders")):
+            if above not in found:
+                found[above] = read(places.block(above) / "dev") or ""
+                todo.append(above)
+    return tuple(found.items())
+
+
+def _partitions(directory: Path) -> list[str]:
+    return [name for name in names(directory) if (directory / name / "partition").exists()]
+
+
+def holders(device: Device, places: Places = HERE) -> tuple[str, ...]:
+    """Kernel names of what is stacked on the disk or its partitions (dm, md, bcache)."""
+    return tuple(above for name, _ in device.stack for above in names(places.block(name) / "holders"))
+
+
+def all_disks_identified(places: Places = HERE) -> bool:
+    """Whether every SCSI disk of this node says who it is, so that a UUID nobody shows is a disk that is not there."""
+    linked = {os.path.basename(os.path.realpath(places.by_id / link)) for link in names(places.by_id)}
+    disks = (name for name in names(places.sys / "block") if name.startswith("sd"))
+    return all(name in linked or read(places.block(name) / "device/wwid") for name in disks)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """
+    What of a resource is in this kernel.
+
+    :param devices: one entry per disk of the resource, ``None`` where this node does not see it.
+    :param remembered: kernel name → ``major:minor`` of devices that it was mounted from since boot.
+    """
+
+    resource: Resource
+    devices: tuple[Device | None, ...]
+    remembered: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Every disk of the resource is visible."""
+        return all(device is not None for device in self.devices)
+
+    @property
+    def found(self) -> tuple[Device, ...]:
+        """The disks that are visible."""
+        return tuple(device for device in self.devices if device is not None)
+
+    @property
+    def missing(self) -> str:
+        """UUID of a disk that is not visible, empty if all are."""
+        pairs = zip(self.resource.disks, self.devices, strict=True)
+        return next((disk.uuid for disk, device in pairs if device is None), "")
+
+    @property
+    def blocks(self) -> dict[str, str]:
+        """Kernel name → ``major:minor`` of everything that belongs to the resource or did so when it was mounted."""
+        return {**dict(self.remembered), **{n: m for device in self.found for n, m in device.stack}}
+
+    def is_ours(self, line: Line) -> bool:
+        """Whether a mount is of the resource's disks. btrfs shows a number of its own, but names its device."""
+        blocks = self.blocks
+        if line.number in blocks.values():
+            return True
+        return line.number.startswith("0:") and os.path.basename(line.source) in blocks
+
+    def superblocks(self, places: Places = HERE) -> tuple[str, ...]:
+        """Kernel names of its devices whose file system is alive in the kernel."""
+        return tuple(name for name in self.blocks if superblock_alive(name, places))
+
+
+def holding(resource: Resource, places: Places = HERE, remembered: Iterable[tuple[str, str]] = ()) -> Holding:
+    """
+    Look for a resource's disks.
+
+    :param remembered: devices of an earlier mount of this boot; a name that another disk has by now is left out.
+    """
+    devices = tuple(find(disk, places) for disk in resource.disks)
+    uuids = {disk.uuid for disk in resource.disks}
+    still = tuple((name, number) for name, number in remembered if _may_be_of(name, number, uuids, places))
+    return Holding(resource, devices, still)
+
+
+def _may_be_of(name: str, number: str, uuids: set[str], places: Places) -> bool:
+    if read(places.block(name) / "dev") not in (None, number):
+        return False
+    said = _wwid(_disk_of(name, places), places)
+    return not said or said in uuids
+
+
+def _disk_of(name: str, places: Places) -> str:
+    """The disk that a partition is on; any other device itself."""
+    directory = places.block(name)
+    return Path(os.path.realpath(directory)).parent.name if (directory / "partition").exists() else name
+
+
+def orphans(holding: Holding, lines: Sequence[Line], places: Places = HERE) -> tuple[tuple[str, str], ...]:
+    """
+    Devices mounted on the resource's mount points that may be its disks although those are not found by their UUID.
+
+    :return: kernel name and ``major:minor``; empty while every disk is found.
+    """
+    if holding.complete:
+        return ()
+    uuids = {disk.uuid for disk in holding.resource.disks}
+    seen = ((mount, visible(lines, mount.mountpoint)) for mount in holding.resource.mounts)
+    pairs = ((os.path.basename(x.source), x.number) for mount, x in seen if x and x.fstype == mount.fstype)
+    return tuple(pair for pair in pairs if _may_be_of(*pair, uuids, places))

@@ -1,0 +1,176 @@
+"""What a node can say of a resource without touching a disk: /proc, /sys and the names of links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover.errors import CannotObserve
+from vmdk_failover.guest import devices, memory, mounts, users
+from vmdk_failover.guest.devices import Holding
+from vmdk_failover.guest.memory import Memory
+from vmdk_failover.guest.mounts import Line, unescape
+from vmdk_failover.guest.places import HERE, Places, boot_clock, read
+from vmdk_failover.model import Condition, Mount, MountState, NodeFacts, Resource
+
+_TOOLS = {"ext4": "fsck.ext4", "ext3": "fsck.ext3", "xfs": "xfs_repair", "btrfs": "btrfs"}
+_TOOL_DIRS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+
+
+def node_facts(
+    resource: Resource,
+    *,
+    minion: str,
+    state_dir: Path,
+    prober: Mapping[str, Any] | None,
+    places: Places = HERE,
+    uptime: Callable[[], float] = boot_clock,
+    services: bool | None = None,
+    version: str = "",
+) -> NodeFacts:
+    """
+    Look at this node. Never blocks and opens no device.
+
+    :param prober: the prober's fresh report on the resource, ``None`` if there is none (see ``latest``).
+    :param uptime: seconds since boot, by the clock that permits count on.
+    :param services: every service of the resource runs; passed through.
+    """
+    boot_id = read(places.boot_id) or ""
+    remembered, trouble = _remembered(state_dir, resource, boot_id)
+    holding = devices.holding(resource, places, remembered.blocks)
+    lines = mounts.of_process(places=places)
+    mounted = mount_state(holding, lines, remembered, places)
+    alive = bool(holding.superblocks(places)) or mounted in (MountState.MOUNTED, MountState.PARTLY)
+    condition, evidence = _condition(prober, mounted, holding)
+    return NodeFacts(
+        minion=minion,
+        boot_id=boot_id,
+        uptime=uptime(),
+        epoch=remembered.epoch,
+        device=holding.complete,
+        mounted=mounted,
+        superblock=alive,
+        busy=_busy(holding, mounted, places),
+        condition=condition,
+        evidence=evidence,
+        released=remembered.released if mounted is MountState.UNMOUNTED and not alive else None,
+        unready=(*trouble, *_unready(holding, lines, mounted, places)),
+        services=services,
+        version=version,
+    )
+
+
+def _remembered(state_dir: Path, resource: Resource, boot_id: str) -> tuple[Memory, tuple[str, ...]]:
+    try:
+        return memory.load(state_dir, resource.name, boot_id), ()
+    except CannotObserve as err:
+        return Memory(boot_id=boot_id), (err.reason,)
+
+
+def mount_state(
+    holding: Holding, lines: Sequence[Line], remembered: Memory, places: Places = HERE
+) -> MountState:
+    """State of all the resource's mount points together."""
+    states = {
+        _one_state(holding, mounts.visible(lines, m.mountpoint), m, remembered, places)
+        for m in holding.resource.mounts
+    }
+    for decisive in (MountState.FOREIGN, MountState.UNKNOWN):
+        if decisive in states:
+            return decisive
+    return states.pop() if len(states) == 1 else MountState.PARTLY
+
+
+def _one_state(
+    holding: Holding, line: Line | None, mount: Mount, remembered: Memory, places: Places
+) -> MountState:
+    if line is None:
+        return MountState.UNMOUNTED
+    known = dict(remembered.uuids).get(line.number)
+    if holding.is_ours(line):
+        return MountState.MOUNTED if known in (None, mount.fs_uuid) else MountState.FOREIGN
+    # a disk that is not seen under its UUID: a mount whose device has vanished is its remains
+    if not devices.orphans(holding, (line,), places):
+        return MountState.FOREIGN
+    return MountState.MOUNTED if mounts.is_vanished(line, places) else MountState.UNKNOWN
+
+
+def _condition(
+    prober: Mapping[str, Any] | None, mounted: MountState, holding: Holding
+) -> tuple[Condition, str]:
+    if prober is not None:
+        word = str(prober.get("condition", "unknown"))
+        evidence = str(prober.get("evidence", ""))
+        if word in set(Condition):
+            return Condition(word), evidence
+        if word == "standby":
+            return Condition.UNMOUNTED, evidence
+    if mounted is MountState.UNMOUNTED:
+        where = "the disk is here" if holding.complete else "the disk is not in this node"
+        return Condition.UNMOUNTED, f"nothing is mounted, {where}; the prober says nothing"
+    return Condition.UNKNOWN, "the prober says nothing"
+
+
+def _busy(holding: Holding, mounted: MountState, places: Places) -> str:
+    paths = frozenset(f"{places.dev}/{name}" for device in holding.found for name, _ in device.stack)
+    tools = [str(one) for one in users.openers(paths, places) if users.is_tool(one)] if paths else []
+    if tools:
+        return tools[0]
+    if mounted is MountState.UNMOUNTED and not holding.superblocks(places):
+        for device in holding.found:
+            above = devices.holders(device, places)
+            if above:
+                return f"{above[0]} is stacked on {device.name}"
+    return ""
+
+
+def _unready(holding: Holding, lines: Sequence[Line], mounted: MountState, places: Places) -> tuple[str, ...]:
+    wanted = holding.resource.mounts
+    found = [*missing_tools(wanted), *fstab_lines(wanted, places)]
+    for mount in wanted:
+        if mounted is MountState.FOREIGN:
+            line = mounts.visible(lines, mount.mountpoint)
+            if line is not None and not holding.is_ours(line):
+                found.append(f"{line.source} is mounted on {mount.mountpoint}")
+        elif mounted is MountState.UNMOUNTED and not _is_inside(mount, wanted):
+            found += mountpoint_faults(mount.mountpoint)
+    return tuple(found)
+
+
+def _is_inside(mount: Mount, others: Sequence[Mount]) -> bool:
+    return any(mount.mountpoint.startswith(other.mountpoint + "/") for other in others)
+
+
+def mountpoint_faults(path: str) -> list[str]:
+    """Nothing is mounted there, so this looks at the file system of the node itself."""
+    try:
+        with os.scandir(path) as entries:
+            return [f"mount point {path} is not empty"] if next(entries, None) is not None else []
+    except FileNotFoundError:
+        return [f"mount point {path} does not exist"]
+    except NotADirectoryError:
+        return [f"mount point {path} is not a directory"]
+    except OSError as err:
+        return [f"mount point {path} cannot be read: {err.strerror}"]
+
+
+def missing_tools(wanted: Sequence[Mount]) -> list[str]:
+    tools = {"mount", *(_TOOLS[mount.fstype] for mount in wanted if mount.fstype in _TOOLS)}
+    there = {tool for tool in tools if any(os.access(f"{place}/{tool}", os.X_OK) for place in _TOOL_DIRS)}
+    return [f"{tool} is not installed" for tool in sorted(tools - there)]
+
+
+def fstab_lines(wanted: Sequence[Mount], places: Places) -> list[str]:
+    found = []
+    for row in (read(places.fstab) or "").splitlines():
+        fields = row.split()
+        if len(fields) < 2 or fields[0].startswith("#"):
+            continue
+        spec, where = fields[0].replace('"', "").lower(), unescape(fields[1]).rstrip("/")
+        for mount in wanted:
+            uuids = (f"uuid={mount.fs_uuid}", f"/dev/disk/by-uuid/{mount.fs_uuid}")
+            if where == mount.mountpoint or spec in map(str.lower, uuids):
+                found.append(f"fstab has a line for {fields[0]} on {fields[1]}, remove it")
+    return found

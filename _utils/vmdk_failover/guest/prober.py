@@ -1,0 +1,294 @@
+"""
+The prober: one process per node that watches all resources' disks, and that nobody ever waits for.
+
+Started by ``watch.py`` as a program, in a session of its own and without inherited descriptors. One epoll: mountinfo,
+uevents, the kernel's log, ends of its own reads, and its readers. It may get stuck in the kernel and is then left behind;
+its silence is a report in itself. It ends when nobody has read from it for some seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import math
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # started as a file: what lies beside it is part of a package
+    sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+from vmdk_failover.guest import channel, kernel_log, memory, mounts
+from vmdk_failover.guest.aio import Reader
+from vmdk_failover.guest.latest import FILE
+from vmdk_failover.guest.places import boot_clock, read
+from vmdk_failover.guest.watched import Probe, Watched, report
+from vmdk_failover.model import resource_from_plain
+
+TICK_S, HEARTBEAT_S, SOON_S = 0.2, 1.0, 0.01
+ALONE_S = 5.0
+_NETLINK_UEVENT, _KERNEL_GROUP = 15, 1
+
+
+def _log(words: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {words}\n")
+
+
+class Prober:
+    """
+    The watch over all resources of a node.
+
+    :param state_dir: where the configuration is, and socket and latest word are put.
+    :param slot: 0, or 1 for the replacement of a prober that is stuck.
+    """
+
+    def __init__(self, state_dir: Path, slot: int) -> None:
+        self._dir, self._slot = state_dir, slot
+        self._epoll = select.epoll()
+        self._sources: dict[int, Callable[[int], None]] = {}
+        self._watched: dict[str, Watched] = {}
+        self._plain: dict[str, Any] = {}
+        self._due: dict[str, float] = {}
+        self._told: dict[str, tuple[str, str]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self._seq = 0
+        self._tag = 0
+        self._reads: dict[int, tuple[Watched, Probe]] = {}
+        self._links_at = 0
+        self._config: dict[str, Any] = {}
+        self._alone_since = boot_clock()
+        self._reader = Reader()
+        self._readers = channel.Server(state_dir, slot)
+
+    # -- sources
+
+    def _open_sources(self) -> None:
+        self._mountinfo = os.open(self._places.proc / "self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._listen(self._mountinfo, lambda _: self._look(), select.EPOLLPRI)
+        self._listen(self._reader.eventfd, lambda _: self._reads_ended())
+        self._listen(self._readers.fileno(), lambda _: self._readers_speak())
+        self._open_uevents()
+        self._open_log()
+
+    def _listen(self, fd: int, act: Callable[[int], None], events: int = select.EPOLLIN) -> None:
+        self._sources[fd] = act
+        self._epoll.register(fd, events)
+
+    def _open_uevents(self) -> None:
+        self._netlink = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_UEVENT
+        )
+        self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._netlink.bind((0, _KERNEL_GROUP))
+        self._netlink.setblocking(False)
+        self._listen(self._netlink.fileno(), lambda _: self._uevents())
+
+    def _open_log(self) -> None:
+        try:
+            self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self._kmsg, 0, os.SEEK_END)
+        except OSError as err:
+            return _log(f"the kernel's log cannot be read, I/O errors are seen later: {err}")
+        self._listen(self._kmsg, lambda _: self._kernel_speaks())
+
+    def _uevents(self) -> None:
+        while True:
+            try:
+                message = self._netlink.recv(65536)
+            except BlockingIOError:
+                return self._look()
+            except OSError:  # some were lost: look at everything
+                return self._look()
+            found = kernel_log.uevent(message)
+            if found:
+                self._links_at = 0  # udev's links follow in a moment
+
+    def _kernel_speaks(self) -> None:
+        now = boot_clock()
+        while True:
+            try:
+                record = os.read(self._kmsg, 8192).decode(errors="replace")
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # the log has run over us
+                continue
+            complaint = kernel_log.complaint(record)
+            if complaint:
+                for one in self._watched.values():
+                    one.complain(now, complaint)
+        self._tell(now)
+
+    # -- configuration
+
+    def configure(self) -> None:
+        """Read the configuration file; resources that are the same as before are watched on undisturbed."""
+        self._config = channel.read_config(self._dir)
+        self._places = channel.places_of(self._config)
+        self._boot_id = read(self._places.boot_id) or ""
+        wanted = self._config["resources"]
+        for name in [name for name in self._watched if self._plain.get(name) != wanted.get(name)]:
+            self._watched.pop(name).close()
+            self._due.pop(name, None)
+            self._last.pop(name, None)
+            self._told.pop(name, None)
+        for name, plain in wanted.items():
+            if name not in self._watched:
+                self._watched[name] = Watched(resource_from_plain(plain), self._places, _log)
+        self._plain = dict(wanted)
+
+    # -- watching
+
+    def _lines(self) -> tuple[mounts.Line, ...]:
+        os.lseek(self._mountinfo, 0, os.SEEK_SET)
+        text = b""
+        while more := os.read(self._mountinfo, 1 << 16):
+            text += more
+        return mounts.parse(text.decode(errors="surrogateescape"))
+
+    def _look(self) -> None:
+        now, lines = boot_clock(), self._lines()
+        for one in self._watched.values():
+            one.look(now, lines)
+        self._tell(now)
+
+    def _links_changed(self) -> bool:
+        try:
+            at = os.stat(self._places.by_id).st_mtime_ns
+        except OSError:
+            at = -1
+        changed, self._links_at = at != self._links_at, at
+        return changed
+
+    def _tick(self) -> None:
+        if self._links_changed():
+            self._look()
+        now = boot_clock()
+        for name, one in self._watched.items():
+            one.sample(now)
+            one.overdue(now)
+            if now >= self._due.get(name, 0.0):
+                self._due[name] = now + one.resource.probe_interval
+                self._probe(now, one)
+        self._tell(now)
+
+    def _probe(self, now: float, one: Watched) -> None:
+        busy = {probe.name for _, probe in self._reads.values()}  # one read per disk, even if it is of an earlier mount
+        for probe in one.probes.values():
+            if probe.pending is None and probe.name not in busy:
+                self._tag += 1
+                try:
+                    self._reader.start(self._tag, probe.fd, probe.next_offset())
+                except OSError as err:
+                    one.probed(now, probe, -(err.errno or errno.EIO), b"")
+                else:
+                    probe.pending = now
+                    self._reads[self._tag] = (one, probe)
+
+    def _reads_ended(self) -> None:
+        now = boot_clock()
+        for tag, result, data in self._reader.ended():
+            one, probe = self._reads.pop(tag)
+            if probe in one.probes.values():  # else it was of an earlier mount
+                one.probed(now, probe, result, data)
+                one.overdue(now)
+        self._tell(now)
+
+    # -- telling
+
+    def _tell(self, now: float) -> None:
+        """Push what has changed."""
+        changed = []
+        for name, one in self._watched.items():
+            sign = one.verdict.current(now)
+            if self._told.get(name) != (sign.condition, sign.evidence):
+                self._told[name] = (sign.condition, sign.evidence)
+                self._seq += 1
+                self._last[name] = dict(report(name, one, now, self._boot_id, self._seq))
+                changed.append(self._last[name])
+        if changed:
+            self._write(now)
+            for one_report in changed:
+                self._readers.push(one_report)
+
+    def _write(self, now: float) -> None:
+        memory.write(self._dir / FILE, {"boot_id": self._boot_id, "at": now, "reports": self._last})
+
+    def _readers_speak(self) -> None:
+        for word in self._readers.serve(lambda: list(self._last.values())):
+            if word == channel.RELOAD:
+                self.configure()
+                self._look()
+
+    def _beat(self) -> None:
+        now = boot_clock()
+        self._look()  # some flags of a superblock change without an event
+        self._readers.catch_up(list(self._last.values()))
+        self._readers.push({"heartbeat": round(now, 3), "boot_id": self._boot_id})
+        self._write(now)
+
+    def run(self) -> None:
+        """Watch until nobody reads any more."""
+        self._open_sources()
+        self._look()
+        next_tick = next_beat = boot_clock()
+        while not self._is_forgotten():
+            now = boot_clock()
+            for fd, _ in self._epoll.poll(self._pause(now, min(next_tick, next_beat))):
+                self._sources[fd](fd)
+            now = boot_clock()
+            if any(one.is_settling for one in self._watched.values()):
+                self._look()
+            if now >= next_tick:
+                self._tick()
+                next_tick = max(now + SOON_S, min(now + TICK_S, *self._hung_at()))
+            if now >= next_beat:
+                next_beat = now + HEARTBEAT_S
+                self._beat()
+
+    def _hung_at(self) -> list[float]:
+        return [math.inf, *(one.hung_at() for one in self._watched.values())]
+
+    def _pause(self, now: float, until: float) -> float:
+        soon = SOON_S if any(one.is_settling for one in self._watched.values()) else TICK_S
+        return max(0.0, min(until - now, soon))
+
+    def _is_forgotten(self) -> bool:
+        now = boot_clock()
+        if self._readers.count:
+            self._alone_since = now
+        return now - self._alone_since > ALONE_S
+
+
+def _settle_in() -> None:
+    """No page of ours may have to be fetched from a disk that is dead, and nobody should kill us for memory."""
+    ctypes.CDLL(None).mlockall(3)
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("-900")
+    except OSError as err:
+        _log(f"the prober is not spared when memory runs out: {err}")
+
+
+def main(state_dir: Path, slot: int) -> int:
+    """Be the node's prober; ends at once if there is one."""
+    lock = os.open(state_dir / channel.name("lock", slot), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    _settle_in()
+    prober = Prober(state_dir, slot)
+    prober.configure()
+    prober.run()
+    os.close(lock)  # before the exit, which may wait for a read that hangs
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

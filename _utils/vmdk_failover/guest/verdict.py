@@ -1,0 +1,75 @@
+"""
+What speaks against a resource's disk, and what it comes to. No clock and no I/O here.
+
+Each source keeps its own sign, reads apart from writes, and a sign stays until its own source takes it back: so one good
+read never hides that writes fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmdk_failover.model import Condition
+
+STANDBY = "standby"
+#: What is told when several signs are there; the first one wins.
+ORDER = (
+    Condition.DEVICE_GONE,
+    Condition.DEVICE_OFFLINE,
+    Condition.HUNG,
+    Condition.IO_ERROR,
+    Condition.FS_ERROR,
+    Condition.WRONG_FILESYSTEM,
+    Condition.LAZILY_UNMOUNTED,
+    Condition.UNMOUNTED,
+)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One source's word: a condition, what was seen (a sentence), and since when (boot clock, seconds)."""
+
+    condition: str
+    evidence: str
+    since: float
+
+
+@dataclass
+class Verdict:
+    """
+    All signs of one resource, by source.
+
+    :param holds: this node has the disk or a mount of it; if not, it is a quiet backup.
+    """
+
+    signs: dict[str, Sign] = field(default_factory=dict)
+    holds: bool = False
+    fine: Sign = field(default_factory=lambda: Sign(STANDBY, "this node does not have the disk", 0.0))
+
+    def put(self, source: str, condition: Condition, evidence: str, now: float) -> None:
+        """A source speaks. Its first evidence for a condition stays, later ones add nothing."""
+        old = self.signs.get(source)
+        if old is None or old.condition != condition.value:
+            self.signs[source] = Sign(condition.value, evidence, now)
+
+    def clear(self, *sources: str) -> None:
+        """Sources take their word back."""
+        for source in sources:
+            self.signs.pop(source, None)
+
+    def has(self, source: str) -> bool:
+        """Whether a source speaks against the disk."""
+        return source in self.signs
+
+    def current(self, now: float) -> Sign:
+        """What it comes to now."""
+        for condition in ORDER:
+            same = [sign for sign in self.signs.values() if sign.condition == condition.value]
+            if same:
+                self.fine = Sign("", "", 0.0)
+                return min(same, key=lambda sign: sign.since)
+        word = Condition.OK.value if self.holds else STANDBY
+        if self.fine.condition != word:
+            words = "mounted, and the disk answers" if self.holds else "this node does not have the disk"
+            self.fine = Sign(word, words, now)
+        return self.fine

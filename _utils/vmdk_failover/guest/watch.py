@@ -1,0 +1,227 @@
+"""
+A reader's side of the prober: start it when there is none, read what it has to say, never wait for it.
+
+Used by a minion's beacon (once a second, in the minion's own process) and by its engine. Only reports that have to be told
+come out: each change, and what is not well again and again while it lasts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover.guest import channel
+from vmdk_failover.guest import latest as latest_word
+from vmdk_failover.guest.places import HERE, Places, boot_clock, read
+from vmdk_failover.guest.verdict import STANDBY
+from vmdk_failover.model import Condition, Resource
+
+SILENT_S = 3.0
+_START_S, _START_GRACE_S = 2.0, 5.0
+_EACH_S, _EACH_TIMES, _LATER_S = 0.9, 10, 60.0
+_QUIET = frozenset({Condition.OK.value, STANDBY})
+_LOG = "prober.log"
+_LOG_LIMIT = 1 << 20
+
+
+def latest(state_dir: Path, resource: str, places: Places = HERE) -> dict[str, Any] | None:
+    """The prober's latest word on a resource if it is fresh, else ``None``. Does not wait."""
+    return latest_word.latest(state_dir, resource, read(places.boot_id) or "")
+
+
+@dataclass
+class _Told:
+    """What was last said of a resource, how often, and when."""
+
+    condition: str = ""
+    times: int = 0
+    at: float = 0.0
+
+
+class Throttle:
+    """
+    Which reports are to be told now: a change at once; while something is wrong each second ten times, then once a
+    minute. That all is well is only told after it was not.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, _Told] = {}
+
+    def is_due(self, report: Mapping[str, Any], now: float) -> bool:
+        """Whether to tell a report now (boot clock, seconds)."""
+        condition = str(report["condition"])
+        told = self._told.setdefault(str(report["resource"]), _Told(Condition.OK.value))
+        if condition != told.condition:
+            recovered = condition == Condition.OK.value and told.condition != STANDBY
+            due = condition not in _QUIET or recovered
+            self._told[str(report["resource"])] = _Told(condition, 1, now)
+            return due
+        pause = _EACH_S if told.times < _EACH_TIMES else _LATER_S
+        if condition in _QUIET or now - told.at < pause:
+            return False
+        told.times, told.at = told.times + 1, now
+        return True
+
+
+class Watch:
+    """
+    A reader of the node's prober.
+
+    :param state_dir: directory of socket, configuration and latest word; best on a tmpfs.
+    :param starts: start the prober if there is none. Exactly the beacon does so.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        starts: bool = True,
+        places: Places = HERE,
+        clock: Callable[[], float] = boot_clock,
+    ) -> None:
+        self._dir, self._starts, self._places, self._clock = Path(state_dir), starts, places, clock
+        self._epoll = select.epoll()
+        self._socket: socket.socket | None = None
+        self._slot = 0
+        self._heard = clock() + _START_GRACE_S - SILENT_S
+        self._started_at = float("-inf")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._resources: dict[str, Resource] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._throttle = Throttle()
+        self._silent_seq = 0
+
+    def fileno(self) -> int:
+        """Readable when the prober has said something; stays the same when the connection does not."""
+        return self._epoll.fileno()
+
+    def poll(self, resources: Mapping[str, Resource] | None = None) -> list[dict[str, Any]]:
+        """
+        Read without waiting. Returns the reports that are to be told now.
+
+        :param resources: what to watch; a change reaches a running prober. ``None``: whatever it watches.
+        """
+        if resources is not None and dict(resources) != self._resources:
+            self._configure(dict(resources))
+        self._bury()
+        self._keep_connected()
+        self._read()
+        now = self._clock()
+        return [report for report in self._present(now) if self._throttle.is_due(report, now)]
+
+    def wait(self, seconds: float) -> list[dict[str, Any]]:
+        """Wait up to ``seconds`` for the prober to say something, then :meth:`poll`."""
+        self._epoll.poll(seconds)
+        return self.poll()
+
+    def close(self) -> None:
+        """Stop reading; the prober ends when nobody reads for some seconds."""
+        self._disconnect()
+        self._epoll.close()
+
+    # -- the prober's life
+
+    def _configure(self, resources: dict[str, Resource]) -> None:
+        self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        channel.write_config(self._dir, resources, self._places)
+        self._resources = resources
+        self._reports = {name: one for name, one in self._reports.items() if name in resources}
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # a broken connection is noticed by the next read
+                self._socket.send(channel.RELOAD.encode())
+
+    def _keep_connected(self) -> None:
+        if self._socket is not None:
+            return
+        for slot in reversed(channel.SLOTS):
+            if slot >= self._slot and self._connect(slot):
+                return
+        if self._starts and self._resources and self._clock() - self._started_at >= _START_S:
+            self._start()
+
+    def _connect(self, slot: int) -> bool:
+        self._socket = channel.connect(self._dir, slot) if self._dir.is_dir() else None
+        if self._socket is None:
+            return False
+        self._slot = slot
+        self._epoll.register(self._socket, select.EPOLLIN)
+        if self._starts:
+            with contextlib.suppress(OSError):
+                self._socket.send(channel.RELOAD.encode())
+        return True
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._epoll.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _start(self) -> None:
+        """In a session of its own, with no descriptor of ours, and never waited for."""
+        self._started_at = self._clock()
+        log = self._dir / _LOG
+        with contextlib.suppress(FileNotFoundError):
+            if log.stat().st_size > _LOG_LIMIT:
+                log.unlink()
+        program = Path(__file__).with_name("prober.py")
+        argv = [sys.executable, "-I", "-B", str(program), str(self._dir), str(self._slot)]
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=fd,
+                stderr=fd,
+                start_new_session=True,
+                cwd="/",
+                close_fds=True,
+            )
+        finally:
+            os.close(fd)
+        self._processes.append(process)
+
+    def _bury(self) -> None:
+        self._processes = [process for process in self._processes if process.poll() is None]
+
+    # -- its words
+
+    def _read(self) -> None:
+        if self._socket is None:
+            return
+        messages = channel.receive(self._socket)
+        if messages is None:
+            return self._disconnect()
+        for message in messages:
+            self._heard = self._clock()
+            if "resource" in message:
+                self._reports[message["resource"]] = message
+        if self._clock() - self._heard > SILENT_S and not (self._starts and self._slot):
+            self._disconnect()  # it is stuck: one replacement, no more
+            self._slot = int(self._starts)
+
+    def _present(self, now: float) -> list[dict[str, Any]]:
+        if now - self._heard <= SILENT_S:
+            return list(self._reports.values())
+        return [self._silence(name, now) for name in self._resources or self._reports]
+
+    def _silence(self, name: str, now: float) -> dict[str, Any]:
+        self._silent_seq += 1
+        return {
+            "resource": name,
+            "condition": Condition.WATCHER_SILENT.value,
+            "evidence": f"the prober has said nothing for {now - self._heard:.0f} s; see {self._dir / _LOG}",
+            "since": round(self._heard, 3),
+            "seq": self._silent_seq,
+            "boot_id": read(self._places.boot_id) or "",
+        }
+
+
+__all__ = ["Throttle", "Watch", "latest"]

@@ -1,0 +1,304 @@
+"""One resource under the prober's eyes: what is mounted, which disks are there, what they do and what is said of them."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from vmdk_failover.guest import devices, mounts, superblock
+from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Stall, sample
+from vmdk_failover.guest.devices import Holding
+from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
+from vmdk_failover.guest.mounts import Line
+from vmdk_failover.guest.places import Places, read
+from vmdk_failover.guest.verdict import Verdict
+from vmdk_failover.model import Condition, Mount, Resource
+
+#: Seconds in which a mount that has just gone may still be written out before it counts as lazily unmounted.
+SETTLE_S = 0.3
+#: After an error: good reads in a row, and seconds without another failed write, that take the word back.
+GOOD_READS, QUIET_S = 3, 10.0
+_IDENTIFY_EVERY = 60
+_ERROR = {READ: "read error", WRITE: "write error"}
+_HUNG = {READ: "reads hang", WRITE: "writes hang"}
+_DEVICE, _FS, _MOUNT, _UUID, _PROBE = "device", "fs", "mount", "uuid", "probe hangs"
+_OFFLINE = frozenset({"offline", "transport-offline"})
+
+
+class Probe:
+    """One mounted device that is read from. ``pending``: when the read that is under way was started."""
+
+    def __init__(self, path: str, mount: Mount) -> None:
+        """Raises ``OSError`` if the device cannot be opened."""
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.name, self.mount = os.path.basename(path), mount
+        self.blocks = max(1, os.lseek(self.fd, 0, os.SEEK_END) // superblock.BLOCK)
+        self.pending: float | None = None
+        self.offset = 0
+        self.count = 0
+        self.good = 0
+
+    def next_offset(self) -> int:
+        """The blocks that tell who it is come first, then others all over the device, so that no cache answers."""
+        turn = self.count % _IDENTIFY_EVERY
+        if turn < len(superblock.BLOCKS):
+            self.offset = superblock.BLOCKS[turn]
+        else:
+            self.offset = self.count * 2654435761 % self.blocks * superblock.BLOCK
+        self.count += 1
+        return self.offset
+
+    def close(self) -> None:
+        """Let go of the device; a read that is under way keeps it until it ends."""
+        os.close(self.fd)
+
+
+class Watched:
+    """
+    The watch over one resource. Every method is told the time (boot clock, seconds).
+
+    :param log: told what could not be done, for the prober's own log.
+    """
+
+    def __init__(self, resource: Resource, places: Places, log: Callable[[str], None]) -> None:
+        self.resource, self.places, self._log = resource, places, log
+        self.verdict = Verdict()
+        self.probes: dict[str, Probe] = {}
+        self.settling = 0.0
+        self._holding = Holding(resource, ())
+        self._remembered: dict[str, str] = {}
+        self._stalls: dict[str, Stall] = {}
+        self._baseline: dict[str, int] = {}
+        self._mount_ids: tuple[int, ...] = ()
+        self._last_error = {READ: 0.0, WRITE: 0.0}
+        self._written_at_error = 0
+        self._seen_complete = False
+
+    # -- who is there
+
+    def look(self, now: float, lines: Sequence[Line]) -> None:
+        """Look anew at what is mounted and which disks are there."""
+        held = devices.holding(self.resource, self.places, self._remembered.items())
+        if not held.complete and not self._remembered:
+            self._remembered = dict(devices.orphans(held, lines, self.places))
+            held = devices.holding(self.resource, self.places, self._remembered.items())
+        self._holding = held
+        shown = [(mount, mounts.visible(lines, mount.mountpoint)) for mount in self.resource.mounts]
+        ours = [(mount, line) for mount, line in shown if line is not None and held.is_ours(line)]
+        self._note_mounts(now, ours)
+        alive = bool(ours) or bool(held.superblocks(self.places))
+        self.verdict.holds = alive or held.complete
+        self._judge_device(now, alive, [line for _, line in ours])
+        self._judge_mounts(now, shown, alive)
+        if not alive:
+            self._forget(held)
+
+    def _note_mounts(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
+        """A new mount starts with a clean record: what was said of the one before is over."""
+        ids = tuple(line.mount_id for _, line in ours)
+        if ids == self._mount_ids:
+            return
+        self._mount_ids = ids
+        self._open_probes(now, ours)
+        if ids:
+            self._remembered = self._holding.blocks
+            self._baseline = {name: self._errors_count(name) for name in self._remembered}
+            self.verdict.clear(*_ERROR.values(), *_HUNG.values(), _FS, _UUID, _PROBE)
+
+    def _open_probes(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
+        for probe in self.probes.values():
+            probe.close()
+        self.probes = {}
+        for mount, line in ours:
+            name = self._device_of(line)
+            try:
+                self.probes[name] = Probe(f"{self.places.dev}/{name}", mount)
+            except OSError as err:
+                if err.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
+                    self._error(now, READ, f"{name} cannot be opened: {err.strerror}")
+                self._log(f"{self.resource.name}: {name} is not probed: {err}")
+
+    def _device_of(self, line: Line) -> str:
+        names = {number: name for name, number in self._holding.blocks.items()}
+        return names.get(line.number) or os.path.basename(line.source)
+
+    def _judge_device(self, now: float, alive: bool, lines: Sequence[Line]) -> None:
+        held = self._holding
+        self._seen_complete = held.complete or (self._seen_complete and alive)
+        vanished = any(mounts.is_vanished(line, self.places) for line in lines)
+        offline = [d.name for d in held.found if read(self.places.block(d.name) / "device/state") in _OFFLINE]
+        if alive and not held.complete and (self._seen_complete or vanished):
+            words = f"disk {held.missing} ({', '.join(held.blocks)}) has left this node while in use (sysfs, by-id)"
+            self.verdict.put(_DEVICE, Condition.DEVICE_GONE, words, now)
+        elif offline:
+            words = f"the kernel has set {offline[0]} offline (sysfs device/state)"
+            self.verdict.put(_DEVICE, Condition.DEVICE_OFFLINE, words, now)
+        else:
+            self.verdict.clear(_DEVICE)
+
+    def _judge_mounts(self, now: float, shown: Sequence[tuple[Mount, Line | None]], alive: bool) -> None:
+        for mount, line in shown:
+            if line is not None and not self._holding.is_ours(line):
+                if self.verdict.holds:
+                    words = f"{line.source} ({line.fstype}) is mounted on {mount.mountpoint} (mountinfo)"
+                    return self.verdict.put(_MOUNT, Condition.WRONG_FILESYSTEM, words, now)
+            elif line is None and self.verdict.holds:
+                return self._judge_missing(now, mount, alive and not self._mount_ids)
+        self.settling = 0.0
+        self.verdict.clear(_MOUNT)
+        self._judge_options(
+            now, [line for _, line in shown if line is not None and self._holding.is_ours(line)]
+        )
+
+    def _judge_missing(self, now: float, mount: Mount, alive: bool) -> None:
+        """Gone from mountinfo is not yet unmounted: the kernel may still be writing, or users keep it alive."""
+        if not alive:
+            self.settling = 0.0
+            words = f"nothing is mounted on {mount.mountpoint} (mountinfo)"
+            return self.verdict.put(_MOUNT, Condition.UNMOUNTED, words, now)
+        if not self.settling:
+            self.settling = now
+        if now - self.settling >= SETTLE_S:
+            words = (
+                f"nothing is mounted on {mount.mountpoint}, but its superblock is alive (mountinfo, sysfs)"
+            )
+            self.verdict.put(_MOUNT, Condition.LAZILY_UNMOUNTED, words, now)
+
+    @property
+    def is_settling(self) -> bool:
+        """A mount has just gone and its file system is still alive: worth another look soon."""
+        return bool(self.settling) and not self.verdict.has(_MOUNT)
+
+    def _judge_options(self, now: float, lines: Sequence[Line]) -> None:
+        for line in lines:
+            bad = mounts.GIVEN_UP & line.options
+            if bad:
+                words = f"the kernel shows {', '.join(sorted(bad))} on {line.mountpoint} (mountinfo)"
+                self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+
+    def _forget(self, held: Holding) -> None:
+        """No file system of it is alive: nothing that was said of the old one matters to the next."""
+        self._remembered, self._baseline = {}, {}
+        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE)
+        if not held.complete:
+            self.verdict.clear(*_HUNG.values())
+            self._stalls.clear()
+
+    # -- what the disks do
+
+    def sample(self, now: float) -> None:
+        """Read the counters of the disks."""
+        for name in [device.name for device in self._holding.found] or list(self._remembered):
+            counts = sample(name, self.places)
+            if counts is not None:
+                stall = self._stalls.setdefault(name, Stall())
+                stall.feed(now, counts)
+                self._judge_write_error(now, counts[WRITE].done)
+        for direction in DIRECTIONS:
+            self._judge_stall(now, direction)
+        for name in self._remembered:
+            self._judge_errors_count(now, name)
+
+    def _judge_stall(self, now: float, direction: str) -> None:
+        for name, stall in self._stalls.items():
+            if stall.seconds(direction) >= self.resource.hang_timeout:
+                words = f"{name}: {stall.words(direction)} (sysfs)"
+                return self.verdict.put(_HUNG[direction], Condition.HUNG, words, now)
+        self.verdict.clear(_HUNG[direction])
+
+    def _judge_write_error(self, now: float, done: int) -> None:
+        if not self.verdict.has(_ERROR[WRITE]):
+            self._written_at_error = done
+        elif now - self._last_error[WRITE] >= QUIET_S and done > self._written_at_error:
+            self.verdict.clear(_ERROR[WRITE])
+
+    def _errors_count(self, name: str) -> int:
+        return int(read(self.places.sys / "fs/ext4" / name / "errors_count") or 0)
+
+    def _judge_errors_count(self, now: float, name: str) -> None:
+        count, before = self._errors_count(name), self._baseline.get(name, 0)
+        if count > before:
+            words = f"ext4 on {name} has counted {count - before} errors since it was mounted (sysfs errors_count)"
+            self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+
+    def hung_at(self) -> float:
+        """When the disk counts as hung if nothing completes until then; infinite if all is well or it is hung already."""
+        starts = [at for stall in self._stalls.values() for at in stall.since.values()]
+        starts += [probe.pending for probe in self.probes.values() if probe.pending]
+        hung = self.verdict.current(0.0).condition == Condition.HUNG.value
+        return min(starts) + self.resource.hang_timeout if starts and not hung else math.inf
+
+    # -- what is said of them
+
+    def complain(self, now: float, complaint: Complaint) -> None:
+        """The kernel has complained about a device; only an exact name is meant."""
+        if complaint.name not in self._holding.blocks:
+            return
+        words = f"the kernel says: {complaint.text} (kmsg)"
+        if complaint.about == FILE_SYSTEM:
+            self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+        else:
+            self._error(now, complaint.about, words)
+
+    def _error(self, now: float, direction: str, words: str) -> None:
+        self._last_error[direction] = now
+        for probe in self.probes.values():
+            probe.good = 0
+        self.verdict.put(_ERROR[direction], Condition.IO_ERROR, words, now)
+
+    # -- what our own reads say
+
+    def overdue(self, now: float) -> None:
+        """Judge the reads that are under way."""
+        late = [
+            p for p in self.probes.values() if p.pending and now - p.pending >= self.resource.hang_timeout
+        ]
+        if late and late[0].pending:
+            words = (
+                f"a read of {late[0].name} has had no answer for {now - late[0].pending:.1f} s (own probe)"
+            )
+            self.verdict.put(_PROBE, Condition.HUNG, words, now)
+        else:
+            self.verdict.clear(_PROBE)
+
+    def probed(self, now: float, probe: Probe, result: int, data: bytes) -> None:
+        """A read has ended."""
+        probe.pending = None
+        if result in (-errno.EAGAIN, -errno.EOPNOTSUPP):
+            return  # a full queue says nothing
+        if result <= 0:
+            what = errno.errorcode.get(-result, str(-result)) if result else "no data"
+            return self._error(
+                now, READ, f"a read of {probe.name} at {probe.offset} failed: {what} (own probe)"
+            )
+        self._identify(now, probe, data)
+        probe.good += 1
+        if all(one.good >= GOOD_READS for one in self.probes.values()):
+            self.verdict.clear(_ERROR[READ])
+
+    def _identify(self, now: float, probe: Probe, data: bytes) -> None:
+        found = superblock.identify(probe.offset, data) if probe.offset in superblock.BLOCKS else None
+        if found and found[1] != probe.mount.fs_uuid:
+            words = f"{probe.name} holds file system {found[1]}, not {probe.mount.fs_uuid} (own probe)"
+            self.verdict.put(_UUID, Condition.WRONG_FILESYSTEM, words, now)
+
+    def close(self) -> None:
+        """Let go of all devices."""
+        for probe in self.probes.values():
+            probe.close()
+        self.probes = {}
+
+
+def report(name: str, watched: Watched, now: float, boot_id: str, seq: int) -> Mapping[str, object]:
+    """What is told of a resource."""
+    sign = watched.verdict.current(now)
+    return {
+        "resource": name,
+        "condition": sign.condition,
+        "evidence": sign.evidence,
+        "since": round(sign.since, 3),
+        "seq": seq,
+        "boot_id": boot_id,
+    }

@@ -1,0 +1,208 @@
+"""
+What ``protect`` and ``doctor`` ask of vCenter about the VMs of a resource: everything that would make a
+failover fail.
+
+One call reads all VMs, their hosts and the datastores that the hosts reach; judging the answer is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import vim
+
+from vmdk_failover.model import Disk
+from vmdk_failover.vsphere import devices
+from vmdk_failover.vsphere.properties import Read, filter_spec, retrieve, step
+from vmdk_failover.vsphere.session import Login, Session
+
+_VM_PATHS = (
+    "name",
+    "config.hardware.device",
+    "config.extraConfig",
+    "config.flags.diskUuidEnabled",
+    "snapshot",
+    "runtime.host",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    Something that is or may become in the way of a failover.
+
+    :param node: the node it is about, ``""`` for the resource as a whole.
+    :param code: ``controller``, ``slot_taken``, ``enable_uuid``, ``snapshot``, ``multi_writer``,
+        ``disk_mode``, ``datastore``, ``same_host``, ``disk_unlisted`` or ``unreadable``.
+    :param sentence: what is wrong and what to do.
+    :param severe: a failover would fail; otherwise it is advice.
+    """
+
+    node: str
+    code: str
+    sentence: str
+    severe: bool = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the checks know of one VM; ``None`` means that it could not be read."""
+
+    node: str
+    name: str
+    hardware: Sequence[Any] | None
+    enable_uuid: bool | None
+    snapshot: bool | None
+    host: str
+    datastores: Mapping[str, bool] | None
+
+
+def check(session: Session, refs: Mapping[str, str], holder: str, disks: Sequence[Disk]) -> list[Finding]:
+    """
+    Check the VMs of a resource.
+
+    :param refs: managed object ids by node.
+    :param holder: the node that has the disks now; all others are
+        backups.
+    :raises CannotObserve: vCenter cannot be read.
+    """
+
+    def ask(login: Login) -> dict[str, Read]:
+        return retrieve(login, _spec(login, refs.values()))
+
+    answer = session.read(ask)
+    return judge([_seen(node, answer.get(ref), answer) for node, ref in refs.items()], holder, disks)
+
+
+def judge(vms: Sequence[Seen], holder: str, disks: Sequence[Disk]) -> list[Finding]:
+    """All findings about these VMs, in the order of the nodes. Pure."""
+    found: list[Finding] = []
+    for vm in vms:
+        if vm.hardware is None:
+            found.append(
+                Finding(
+                    vm.node,
+                    "unreadable",
+                    f"VM {vm.name} of {vm.node} cannot be read; check the account's rights",
+                )
+            )
+            continue
+        found += _of_any(vm, disks)
+        found += _of_holder(vm, disks) if vm.node == holder else _of_backup(vm, disks)
+    return found + _together(vms)
+
+
+def _of_any(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
+    if vm.enable_uuid is not True:
+        text = f"disk.EnableUUID is not TRUE on VM {vm.name}: set it and restart the VM"
+        yield Finding(vm.node, "enable_uuid", text)
+    for name in sorted({_datastore(disk) for disk in disks}):
+        if vm.datastores is None:
+            yield Finding(
+                vm.node,
+                "unreadable",
+                f"the datastores of {vm.node}'s host cannot be read; check the account's rights",
+            )
+        elif vm.datastores.get(name) is not True:
+            text = f"datastore {name} is not accessible from host {vm.host} of {vm.node}; connect it there"
+            yield Finding(vm.node, "datastore", text)
+
+
+def _of_holder(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
+    listed = {one.uuid: one for one in devices.disks(vm.hardware or ())}
+    for disk in disks:
+        mine = listed.get(disk.uuid)
+        if mine is None or (mine.path != disk.path and vm.snapshot is False):
+            text = f"VM {vm.name} does not list {disk.path} with UUID {disk.uuid}; protect anew"
+            yield Finding(vm.node, "disk_unlisted", text)
+            continue
+        if mine.sharing != "sharingNone":
+            text = f"{disk.path} is shared ({mine.sharing}), no lock keeps two VMs from writing; unshare it"
+            yield Finding(vm.node, "multi_writer", text)
+        if not mine.mode.startswith("independent"):
+            yield from _of_dependent(vm, disk)
+
+
+def _of_dependent(vm: Seen, disk: Disk) -> Iterable[Finding]:
+    if vm.snapshot is not False:
+        text = f"VM {vm.name} has a snapshot, which keeps {disk.path} from being detached; remove it"
+        yield Finding(vm.node, "snapshot", text)
+    text = f"snapshots of VM {vm.name} include {disk.path}; the mode independent_persistent keeps it out"
+    yield Finding(vm.node, "disk_mode", text, severe=False)
+
+
+def _of_backup(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
+    kinds, taken = dict(devices.controllers(vm.hardware or ())), devices.slots(vm.hardware or ())
+    for disk in disks:
+        kind = kinds.get(disk.bus)
+        if kind != disk.controller:
+            has = f"a {kind} controller" if kind else "no SCSI controller"
+            text = (
+                f"VM {vm.name} has {has} on bus {disk.bus}; {disk.path} needs {disk.controller} there, add it"
+            )
+            yield Finding(vm.node, "controller", text)
+        elif (disk.bus, disk.unit) in taken:
+            text = f"SCSI {disk.bus}:{disk.unit} of VM {vm.name} is taken; {disk.path} needs it, free it"
+            yield Finding(vm.node, "slot_taken", text)
+
+
+def _together(vms: Sequence[Seen]) -> list[Finding]:
+    hosts = [vm.host for vm in vms if vm.host]
+    if len(vms) > 1 and len(hosts) == len(vms) and len(set(hosts)) == 1:
+        text = f"all nodes run on host {hosts[0]}, one failure ends them all; keep them apart by a DRS rule"
+        return [Finding("", "same_host", text, severe=False)]
+    return []
+
+
+def _spec(login: Login, refs: Iterable[str]) -> Any:
+    to_datastores = step(vim.HostSystem, "datastore")
+    return filter_spec(
+        [login.vm(ref) for ref in refs],
+        {
+            vim.VirtualMachine: _VM_PATHS,
+            vim.HostSystem: ("name", "datastore"),
+            vim.Datastore: ("summary.name", "summary.accessible"),
+        },
+        [step(vim.VirtualMachine, "runtime.host", [to_datastores])],
+    )
+
+
+def _seen(node: str, vm: Read | None, answer: Mapping[str, Read]) -> Seen:
+    if vm is None:
+        return Seen(node, node, None, None, None, "", None)
+    host = answer.get(vm.get("runtime.host")._GetMoId()) if vm.get("runtime.host") else None
+    return Seen(
+        node=node,
+        name=vm.get("name") or node,
+        hardware=vm.get("config.hardware.device"),
+        enable_uuid=_enable_uuid(vm),
+        snapshot=False if vm.unset("snapshot") else (True if vm.get("snapshot") else None),
+        host=(host.get("name") if host else None) or "",
+        datastores=_datastores(host, answer),
+    )
+
+
+def _enable_uuid(vm: Read) -> bool | None:
+    if vm.get("config.flags.diskUuidEnabled") is True:
+        return True
+    options = vm.get("config.extraConfig")
+    if options is None:
+        return None
+    values = {str(one.key).lower(): str(one.value).strip().lower() for one in options}
+    return values.get("disk.enableuuid") in ("true", "1", "yes", "on")
+
+
+def _datastores(host: Read | None, answer: Mapping[str, Read]) -> Mapping[str, bool] | None:
+    """Accessibility by name of the datastores that the host has mounted."""
+    if host is None or host.get("datastore") is None:
+        return None
+    get: Callable[[Any], Read | None] = lambda ref: answer.get(ref._GetMoId())  # noqa: E731
+    reads = [read for read in map(get, host.get("datastore")) if read is not None]
+    return {str(read.get("summary.name")): read.get("summary.accessible") is True for read in reads}
+
+
+def _datastore(disk: Disk) -> str:
+    """``ds1`` of ``[ds1] folder/file.vmdk``."""
+    return disk.path.partition("]")[0].lstrip("[")

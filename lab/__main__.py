@@ -1,0 +1,193 @@
+"""The lab's command line: python -m lab --help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import leftovers, product, trial
+from lab.cell import LabError
+from lab.cluster import DiskWish, Lab, Wishes
+from lab.faultdisk import ROOT
+from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal; data goes to standard output."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def delays(text: str) -> dict[str, int]:
+    """Read detach=1400,attach=1500. Raises argparse.ArgumentTypeError."""
+    try:
+        return {name: int(value) for name, value in (part.split("=") for part in text.split(",") if part)}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form detach=1400,attach=1500") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab", description="A Salt master, two VMs, a vCenter and a disk that fails."
+    )
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("list", help="list the scenarios")
+    run = commands.add_parser("run", help="run scenarios, each in a fresh lab")
+    run.add_argument(
+        "names", nargs="+", metavar="NAME", choices=[*SCENARIOS, "all"], help="a scenario, or all"
+    )
+    for sub in (run, commands.add_parser("demo", help="break a disk and tell what happens")):
+        _add_settings(sub)
+    run.add_argument("--json", action="store_true", help="print the results as JSON, one line each")
+    up = commands.add_parser("up", help="start a lab and keep it until Ctrl-C")
+    _add_settings(up)
+    up.add_argument("--bare", action="store_true", help="without the product's configuration")
+    enter = commands.add_parser("enter", help="a shell, or a command, inside the lab that runs")
+    enter.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    commands.add_parser("cleanup", help="give back what killed labs have left")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--delay", type=delays, default={}, metavar="OP=MS,…", help="how long the vCenter's tasks take"
+    )
+    parser.add_argument("--fs", choices=("ext4", "xfs"), default="ext4", help="file system of the disk")
+    parser.add_argument("--hang-timeout", type=float, metavar="S", help="hang_timeout of the resource")
+    parser.add_argument(
+        "--hang-limit", type=float, default=60.0, metavar="S", help="a hung disk fails by itself after this"
+    )
+
+
+def _settings(given: argparse.Namespace) -> trial.Settings:
+    return trial.Settings(given.fs, given.delay, given.hang_timeout, given.hang_limit, say=say)
+
+
+def _list() -> int:
+    for scenario in SCENARIOS.values():
+        print(f"{scenario.name:18} {scenario.description}")
+    return 0
+
+
+def _run(given: argparse.Namespace) -> int:
+    names = list(SCENARIOS) if "all" in given.names else given.names
+    good = True
+    for name in names:
+        say(f"{name}: {SCENARIOS[name].description}")
+        outcome = trial.run(SCENARIOS[name], _settings(given))
+        good &= outcome.ok
+        print(json.dumps(outcome.plain()) if given.json else _told(outcome), flush=True)
+    return 0 if good else 1
+
+
+def _told(outcome: trial.Outcome) -> str:
+    times = [
+        f"{word} {value / 1000:.2f} s"
+        for word, value in (
+            ("noticed after", outcome.fault_to_event_ms),
+            ("decided after", outcome.fault_to_decision_ms),
+            ("mounted after", outcome.fault_to_mounted_ms),
+        )
+        if value is not None
+    ]
+    lines = [
+        f"{outcome.scenario}: {'ok' if outcome.ok else 'FAILED'}; {', '.join(times) or 'nothing happened'}"
+    ]
+    lines += [
+        f"  {step.started_ms:6} ms  {step.name} {step.node}: {step.outcome} in {step.took_ms} ms"
+        for step in outcome.steps
+    ]
+    lines.append(f"  {outcome.acknowledged} records acknowledged, {outcome.lost} of them lost")
+    lines.append(
+        f"  seen at two nodes at once: {outcome.double_holders} times attached, {outcome.double_mounts} times mounted"
+    )
+    return "\n".join([*lines, *(f"  {note}" for note in outcome.notes)])
+
+
+def _demo(given: argparse.Namespace) -> int:
+    say(f"A disk with a database on {FIRST}. It will stop answering; watch it come up on {SECOND}.")
+    outcome = trial.run(SCENARIOS["hang-switchover"], _settings(given))
+    print(_told(outcome))
+    return 0 if outcome.ok else 1
+
+
+def _up(given: argparse.Namespace) -> int:
+    policy = {"services": [trial.SERVICE]} | (
+        {"hang_timeout": given.hang_timeout} if given.hang_timeout else {}
+    )
+    wishes = Wishes(
+        disks=(DiskWish(DISK, given.fs),),
+        hang_limit=given.hang_limit,
+        delays=given.delay,
+        master_overrides={} if given.bare else lambda lab: product.master_options(lab, {DISK: policy}),
+        minion_overrides={} if given.bare else product.minion_options,
+    )
+    with Lab(wishes, say) as lab:
+        trial.bring_up(lab, by_hand=given.bare)
+        print(_commands(lab), flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say("ending the lab")
+    return 0
+
+
+def _commands(lab: Lab) -> str:
+    enter = f"{shlex.quote(sys.executable)} -m lab enter"
+    conf, socket = lab.master.root, lab.fault_disk(FIRST, DISK).socket
+    return f"""The lab is up ({lab.run_dir}); Ctrl-C ends it. In another terminal, in {ROOT}:
+  {enter}                                             a shell inside
+  {enter} salt-run -c {conf} vmdk.status
+  {enter} salt -c {conf} '*' test.ping
+  {enter} python -m lab.faultdisk {socket} all=hang   break the disk of {FIRST}
+  {enter} curl -s {lab.vcenter.control}/inventory     what the vCenter shows"""
+
+
+def _enter(given: argparse.Namespace) -> int:
+    found = leftovers.running()
+    if len(found) != 1:
+        raise LabError(f"{len(found)} labs are running; start exactly one with `python -m lab up`")
+    argv = given.argv or [os.environ.get("SHELL", "/bin/sh")]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    target = str(next(iter(found.values())))
+    os.execvpe(
+        "nsenter",
+        ["nsenter", "-t", target, "-n", "-m", f"--wd={ROOT}", "--", *argv],
+        {**os.environ, "PATH": path},
+    )
+
+
+def _cleanup(_: argparse.Namespace) -> int:
+    for sentence in leftovers.give_back() or ["nothing was left"]:
+        print(sentence)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command. Returns the exit status: 0 good, 1 a scenario failed, 2 the lab itself does not work."""
+    parser = _parser()
+    given = parser.parse_args(argv)
+    commands = {"run": _run, "demo": _demo, "up": _up, "enter": _enter, "cleanup": _cleanup}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if given.list or given.command == "list":
+        return _list()
+    if given.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return commands[given.command](given)
+    except LabError as problem:
+        say(f"lab: {problem}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,303 @@
+"""The lab as a whole: disks, nodes, vCenter, master and minions, up in a few seconds and gone without a trace.
+
+with Lab() as lab:
+    lab.master.run("vmdk.status")
+    lab.fault("labdb1", "pgdata", "all=hang")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lab import leftovers, require
+from lab.cell import CellSpec, LabError
+from lab.cellinit import PLACE
+from lab.disk import Disk, make_disk
+from lab.faultdisk import ROOT, Disks, FaultDisk
+from lab.follower import Follower, Step
+from lab.hypervisor import Vcenter, VcenterError, built
+from lab.isolation import isolated
+from lab.node import NamespaceNode, Slot, new_identity
+from lab.observer import Observer
+from lab.saltconf import write_conf
+from lab.saltlab import Master, prepare_minion
+
+USER, PASSWORD = "svc-vmdk@vsphere.local", "s3cret"
+MINIONS_LIMIT = 90.0
+
+
+@dataclass(frozen=True)
+class DiskWish:
+    """A disk that the lab is to have. bus, unit: where node number `holder` has it at the start; None: nobody has it."""
+
+    name: str = "pgdata"
+    fstype: str = "ext4"
+    size_mb: int = 512
+    bus: int = 1
+    unit: int = 0
+    holder: int | None = 0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a lab is made of.
+
+    hang_limit: seconds after which a hung disk fails by itself. delays: milliseconds by operation of the vCenter.
+    minion_overrides, master_overrides: merged into the daemons' configuration; functions are given the lab, once its
+    vCenter runs. salt: without it there are nodes and a vCenter only. filler: number of further VMs.
+    """
+
+    nodes: tuple[str, ...] = ("labdb1", "labdb2")
+    disks: tuple[DiskWish, ...] = (DiskWish(),)
+    hang_limit: float = 60.0
+    delays: Mapping[str, int] = field(default_factory=dict)
+    minion_overrides: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] = field(default_factory=dict)
+    master_overrides: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] = field(default_factory=dict)
+    salt: bool = True
+    filler: int = 0
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One step of the vCenter that a node was asked to follow. outcome: done, a refusal, or empty when it began."""
+
+    monotonic: float
+    step: Step
+    outcome: str
+
+
+class Lab:
+    """A running lab. Use it as a context manager, from a thread that may be put into namespaces of its own.
+
+    nodes, disks: by minion id and by name. vcenter: its control client. master: calls into Salt. events: of the
+    master's bus. observer: the witness. run_dir: all files, in memory.
+    """
+
+    run_dir: Path
+    vcenter: Vcenter
+    master: Master
+    observer: Observer
+
+    def __init__(self, wishes: Wishes | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+        self.wishes = wishes if wishes is not None else Wishes()
+        self.nodes: dict[str, NamespaceNode] = {}
+        self.disks: dict[str, Disk] = {}
+        self.followed: list[Followed] = []
+        self.reboot_after_reset = True
+        self._say = say
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Lab:
+        require.check(tuple({wish.fstype for wish in self.wishes.disks}), self.wishes.salt)
+        built()  # before the network goes: the compiler may want its modules
+        for sentence in leftovers.give_back():
+            self._say(sentence)
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        enter = self._stack.enter_context
+        enter(isolated())
+        self.run_dir = enter(leftovers.run_directory())
+        (self.run_dir / "shared").mkdir()
+        disks = enter(Disks(self.run_dir, self.wishes.hang_limit))
+        self.disks = {wish.name: self._make_disk(wish) for wish in self.wishes.disks}
+        self._make_nodes(disks)
+        follower = enter(Follower(list(self.nodes.values()), list(self.disks.values()), self._on_step))
+        self.vcenter = enter(self._make_vcenter(follower.url))
+        if self.wishes.delays:
+            self.vcenter.delays(**self.wishes.delays)
+        if self.wishes.salt:
+            self._start_salt()
+        else:
+            self._power_on_all()
+        self.observer = enter(
+            Observer(self.vcenter.control, list(self.nodes.values()), list(self.disks.values()))
+        )
+
+    # -- its parts
+
+    def _make_disk(self, wish: DiskWish) -> Disk:
+        return make_disk(self.run_dir, f"[ds1] shared/{wish.name}.vmdk", wish.fstype, wish.size_mb)
+
+    def _make_nodes(self, disks: Disks) -> None:
+        for number, name in enumerate(self.wishes.nodes, 1):
+            identity = new_identity(f"{name}-vm", name, number)
+            directory = self.run_dir / "n" / name
+            boot = (prepare_minion(directory, identity, self._given("minion")),) if self.wishes.salt else ()
+            shared = {"shared": self.run_dir / "shared"}
+            spec = CellSpec(name, directory, identity.address, shared, hidden=(self.run_dir,), boot=boot)
+            node = NamespaceNode(identity, spec, disks, self._on_halt)
+            self.nodes[name] = node
+            self._stack.callback(node.close)
+            self._make_ledger(directory, name)
+        for wish in self.wishes.disks:
+            if wish.holder is not None:
+                self._node_at(wish.holder).attach(self.disks[wish.name], wish.bus, wish.unit)
+
+    def _node_at(self, number: int) -> NamespaceNode:
+        return self.nodes[self.wishes.nodes[number]]
+
+    def _given(self, daemon: str) -> Mapping[str, Any]:
+        wish = getattr(self.wishes, f"{daemon}_overrides")
+        given: Mapping[str, Any] = wish(self) if callable(wish) else wish
+        return given
+
+    def _make_ledger(self, directory: Path, node: str) -> None:
+        """The service `ledger`: lab.writer on the first disk."""
+        ready = "/run/ledger.ready"
+        words = [
+            "--place",
+            self.mountpoint(),
+            "--ack",
+            f"{PLACE}/shared/ledger.ack",
+            "--node",
+            node,
+            "--ready",
+            ready,
+        ]
+        service = {
+            "argv": [sys.executable, "-E", "-s", "-S", "-m", "lab.writer", *words],
+            "cwd": str(ROOT),
+            "ready": ready,
+        }
+        write_conf(directory / "services", "ledger.json", service)
+        (directory / "srv" / self.wishes.disks[0].name).mkdir(parents=True)
+
+    def mountpoint(self, disk: str | None = None) -> str:
+        """Where a disk's file system is meant to be mounted, on every node."""
+        return f"/srv/{disk or self.wishes.disks[0].name}"
+
+    def _make_vcenter(self, hook: str) -> Vcenter:
+        kept, tempfile.tempdir = (
+            tempfile.tempdir,
+            str(self.run_dir),
+        )  # its files go when the lab goes, however that goes
+        try:
+            inventory = self.inventory()
+            return Vcenter(
+                inventory,
+                hook=hook,
+                filler=self.wishes.filler,
+                log=self.run_dir / "vcenter.log",
+                binary=built(),
+            )
+        except VcenterError as problem:
+            raise LabError(str(problem)) from problem
+        finally:
+            tempfile.tempdir = kept
+
+    def inventory(self) -> dict[str, Any]:
+        """What the vCenter is told at its start."""
+        controllers = [{"type": "pvscsi", "bus": bus} for bus in (0, 1)]
+        vms = [
+            {
+                "name": node.name,
+                "uuid": node.identity.uuid,
+                "instance_uuid": node.identity.instance_uuid,
+                "host": f"esx{number}",
+                "power": "poweredOn",
+                "controllers": controllers,
+                "enable_uuid": True,
+            }
+            for number, node in enumerate(self.nodes.values(), 1)
+        ]
+        return {
+            "username": USER,
+            "password": PASSWORD,
+            "hosts": [vm["host"] for vm in vms],
+            "datastores": ["ds1"],
+            "vms": vms,
+            "disks": [self._disk_entry(disk) for disk in self.disks.values()],
+        }
+
+    def _disk_entry(self, disk: Disk) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "path": disk.path,
+            "uuid": disk.uuid,
+            "capacity_mb": disk.size_mb,
+            "mode": "persistent",
+        }
+        for node in self.nodes.values():
+            for slot in node.slots():
+                if slot.disk == disk:
+                    entry |= {"attached_to": node.name, "bus": slot.bus, "unit": slot.unit}
+        return entry
+
+    def _power_on_all(self) -> None:
+        for node in self.nodes.values():
+            node.power_on()
+
+    def _start_salt(self) -> None:
+        self.master = self._stack.enter_context(Master(self.run_dir, self._given("master")))
+        self._power_on_all()
+        self.master.wait_up()
+        self.master.wait_minions(self.wishes.nodes, MINIONS_LIMIT)
+
+    # -- what it hears
+
+    def _on_step(self, step: Step, outcome: str) -> None:
+        self.followed.append(Followed(time.monotonic(), step, outcome))
+
+    def _on_halt(self, node: NamespaceNode, word: str) -> None:
+        """A guest has halted or reset itself: the vCenter learns of it as of any guest's end."""
+        try:
+            self.vcenter.guest_power(node.name, "poweredOff")
+            if word == "b" and self.reboot_after_reset:
+                node.power_on()
+                self.vcenter.guest_power(node.name, "poweredOn")
+        except (VcenterError, LabError) as problem:  # in a thread of its own: there is nobody to raise it to
+            self._say(f"{node.name} halted itself, but: {problem}")
+
+    # -- what one does with it
+
+    def fault(self, node: str, disk: str, words: str) -> dict[str, Any]:
+        """Hurt a disk where it is attached: lab.fault("labdb1", "pgdata", "write=eio"). Returns the disk's state."""
+        return self.fault_disk(node, disk).set(words)
+
+    def fault_disk(self, node: str, disk: str) -> FaultDisk:
+        """The disk as it is attached to a node."""
+        return self.nodes[node].fault_disk(self.disks[disk])
+
+    def crash(self, node: str) -> None:
+        """The VM ends at once, as by a kernel panic; the vCenter sees it powered off."""
+        self.nodes[node].halt_itself("o")
+
+    def mount(self, node: str, disk: str | None = None) -> None:
+        """Mount a disk's file system by hand, as an administrator would before `protect`. Raises LabError."""
+        wanted = self.disks[disk or self.wishes.disks[0].name]
+        place = self.mountpoint(wanted.name)
+        link = f"/dev/disk/by-id/wwn-0x{wanted.uuid.replace('-', '')}"
+        done = self.nodes[node].run(
+            ["sh", "-c", f"mkdir -p {place} && mount -t {wanted.fstype} {link} {place}"]
+        )
+        if done.code:
+            raise LabError(f"{wanted.path} cannot be mounted on {node}: {done.err.strip()}")
+
+    def slots(self, node: str) -> Sequence[Slot]:
+        """The disks in a node's configuration."""
+        return self.nodes[node].slots()
+
+    def vcenter_options(self) -> dict[str, Any]:
+        """The product's `vcenter:` section for this lab."""
+        pem = ssl.get_server_certificate((self.vcenter.host, self.vcenter.port))
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        where = {"host": self.vcenter.host, "port": self.vcenter.port, "sha256": digest}
+        return {**where, "user": USER, "password": PASSWORD}

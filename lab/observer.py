@@ -1,0 +1,147 @@
+"""An independent witness: looks at the vCenter and at the nodes' mount tables, and judges what it saw.
+
+It shares no code and no connection with the product.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab.disk import Disk
+from lab.node import NamespaceNode
+
+_PAUSE = 0.02
+_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One change that the observer saw. what: holds, leaves, mounted or unmounted. who: node name."""
+
+    monotonic: float
+    what: str
+    disk: str
+    who: str
+
+
+@dataclass
+class Findings:
+    """What was wrong. Each double is (moment, disk, those who had it at once); the moment is when it began."""
+
+    double_holders: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)
+    double_mounts: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)
+    sights: list[Sight] = field(default_factory=list)
+    looks: int = 0
+    unreadable: int = 0
+
+
+def holders(inventory: Mapping[str, Any], disk: str) -> tuple[str, ...]:
+    """The powered-on VMs whose configuration lists the disk `disk`."""
+    found = [
+        str(vm["name"])
+        for vm in inventory["vms"]
+        if vm["power"] == "poweredOn" and any(one["path"] == disk for one in vm["disks"])
+    ]
+    return tuple(sorted(found))
+
+
+class Observer:
+    """Looks every 20 ms while its block runs. control: URL of the vCenter's control interface."""
+
+    def __init__(self, control: str, nodes: Sequence[NamespaceNode], disks: Sequence[Disk]) -> None:
+        address = urlsplit(control)
+        self._vcenter = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_LIMIT)
+        self._nodes, self._disks = nodes, disks
+        self._lock = threading.Lock()
+        self.findings = Findings()
+        self._before: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
+
+    def __enter__(self) -> Observer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(_LIMIT)
+        self._vcenter.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_PAUSE):
+            self._look_at_mounts()
+            self._look_at_holders()
+            self.findings.looks += 1
+
+    def _inventory(self) -> Mapping[str, Any] | None:
+        try:
+            self._vcenter.request("GET", "/inventory")
+            answer: Mapping[str, Any] = json.loads(self._vcenter.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            self._vcenter.close()
+            self.findings.unreadable += 1
+            return None
+        return answer
+
+    def _look_at_holders(self) -> None:
+        inventory = self._inventory()
+        for disk in self._disks if inventory is not None else ():
+            assert inventory is not None
+            self._note(
+                "holds", "leaves", disk.path, holders(inventory, disk.path), self.findings.double_holders
+            )
+
+    def _look_at_mounts(self) -> None:
+        for disk in self._disks:
+            who = tuple(sorted(node.name for node in self._nodes if mountpoints(node, disk)))
+            self._note("mounted", "unmounted", disk.path, who, self.findings.double_mounts)
+
+    def _note(
+        self,
+        appears: str,
+        goes: str,
+        disk: str,
+        who: tuple[str, ...],
+        doubles: list[tuple[float, str, tuple[str, ...]]],
+    ) -> None:
+        before = self._before.get((appears, disk), ())
+        if who == before:
+            return
+        now = time.monotonic()
+        self._before[appears, disk] = who
+        with self._lock:
+            self.findings.sights += [Sight(now, appears, disk, one) for one in who if one not in before]
+            self.findings.sights += [Sight(now, goes, disk, one) for one in before if one not in who]
+            if len(who) > 1:
+                doubles.append((now, disk, who))
+
+    def first(self, what: str, disk: Disk, who: str, since: float) -> float | None:
+        """When it first saw `what` of `disk` at node `who`, from moment `since` on; None when it did not."""
+        with self._lock:
+            found = [one.monotonic for one in self.findings.sights if _fits(one, what, disk.path, who, since)]
+        return found[0] if found else None
+
+
+def _fits(sight: Sight, what: str, disk: str, who: str, since: float) -> bool:
+    return (sight.what, sight.disk, sight.who) == (what, disk, who) and sight.monotonic >= since
+
+
+def mountpoints(node: NamespaceNode, disk: Disk) -> list[str]:
+    """Where a node has the disk mounted for writing, device number against device number."""
+    device = node.device_of(disk)
+    if device is None:
+        return []
+    return [mount.mountpoint for mount in node.mounts() if mount.devno == device and mount.writable]
+
+
+def seconds_to_ms(moments: Iterable[float | None], since: float) -> list[int | None]:
+    """Moments as milliseconds after `since`."""
+    return [None if moment is None else round((moment - since) * 1000) for moment in moments]

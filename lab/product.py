@@ -1,0 +1,49 @@
+"""How the lab tells the product about itself: the options that an administrator would write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lab.cluster import Lab
+
+DEFAULTS: Mapping[str, Any] = {"node_timeout": 5, "hang_timeout": 2, "probe_interval": 0.5}
+
+
+def resource(lab: Lab, disk: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+    """The section of one resource, as `protect` would write it. policy: options of its own."""
+    made = lab.disks[disk]
+    slot = next((one for node in lab.nodes.values() for one in node.slots() if one.disk == made), None)
+    bus, unit = (slot.bus, slot.unit) if slot is not None else (1, 0)
+    where = {"path": made.path, "uuid": made.uuid, "bus": bus, "unit": unit}
+    mount = {
+        "mountpoint": lab.mountpoint(disk),
+        "fs_uuid": made.fs_uuid,
+        "fstype": made.fstype,
+        "options": "noatime",
+    }
+    return {
+        "nodes": list(lab.nodes),
+        "vm_uuids": {name: node.identity.instance_uuid for name, node in lab.nodes.items()},
+        "disks": [{**where, "controller": "pvscsi", "mode": "persistent"}],
+        "mounts": [mount],
+        **policy,
+    }
+
+
+def master_options(lab: Lab, resources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The master's options for the product. resources: by disk name, with the options of each."""
+    sections = {name: resource(lab, name, policy) for name, policy in resources.items()}
+    reactor = [f"{lab.run_dir}/files/reactor/vmdk.sls"]
+    return {
+        "vmdk": {"vcenter": lab.vcenter_options(), "defaults": dict(DEFAULTS), "resources": sections},
+        "reactor": [{"salt/beacon/*/vmdk/*": reactor}, {"vmdk/*/*": reactor}],
+        "engines": [{"vmdk": {}}],
+        "ext_pillar": [{"vmdk": {}}],
+    }
+
+
+def minion_options(_: Lab) -> dict[str, Any]:
+    """The minions' options for the product: the engine that reports at once."""
+    return {"engines": [{"vmdk": {}}]}

@@ -1,0 +1,3 @@
+a_minute_of_work:
+  cmd.run:
+    - name: sleep 60

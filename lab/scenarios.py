@@ -1,0 +1,104 @@
+"""What can go wrong, one value each: what is done to the lab, and where the file system must be mounted in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from lab.cluster import Lab
+
+DISK, FIRST, SECOND = "pgdata", "labdb1", "labdb2"
+Act = Callable[[Lab], None]
+
+
+def _nothing(_: Lab) -> None:
+    """Nothing has to be prepared."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that goes wrong.
+
+    fault: does it, and returns at once. policy: options of the resource. expected: the minion id of the node that must
+    have the disk mounted at the end. prepare: done before the clock starts. limit: seconds until it counts as failed.
+    """
+
+    name: str
+    description: str
+    fault: Act
+    expected: str = SECOND
+    policy: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    prepare: Act = _nothing
+    limit: float = 60.0
+
+
+def _hurt(words: str) -> Act:
+    def act(lab: Lab) -> None:
+        lab.fault(FIRST, DISK, words)
+
+    return act
+
+
+def _unmount(lab: Lab) -> None:
+    lab.nodes[FIRST].run(["umount", "-l", lab.mountpoint()])
+
+
+def _stop_ledger(lab: Lab) -> None:
+    lab.master.local(FIRST, "service.stop", "ledger")
+
+
+def _power_off(lab: Lab) -> None:
+    lab.nodes[FIRST].power_off()
+    lab.vcenter.guest_power(lab.nodes[FIRST].name, "poweredOff")
+
+
+def _panic(lab: Lab) -> None:
+    """The guest stands still and says nothing more; the vCenter shows it powered on, without a heartbeat."""
+    node = lab.nodes[FIRST]
+    node.freeze()
+    lab.vcenter.guest(node.name, heartbeat="gray", tools="guestToolsNotRunning")
+
+
+def _switchover(lab: Lab) -> None:
+    lab.master.start("salt-run", "vmdk.switchover", DISK)
+
+
+def _all_off(lab: Lab) -> None:
+    for name in (SECOND, FIRST):
+        lab.nodes[name].power_off()
+        lab.vcenter.guest_power(lab.nodes[name].name, "poweredOff")
+
+
+def _all_on(lab: Lab) -> None:
+    for node in lab.nodes.values():
+        node.power_on()
+        lab.vcenter.guest_power(node.name, "poweredOn")
+
+
+def _highstates(lab: Lab) -> None:
+    for name in lab.nodes:
+        lab.master.send(name, "state.highstate")
+
+
+SCENARIOS = {
+    one.name: one
+    for one in (
+        Scenario("unmounted", "Somebody unmounts the file system; it is mounted again where it was.", _unmount, FIRST,
+                 prepare=_stop_ledger),
+        Scenario("eio-switchover", "Every request to the disk fails; the resource moves.", _hurt("all=eio"),
+                 policy={"on_error": "switchover"}),
+        Scenario("hang-switchover", "The disk answers nothing any more; the resource moves.", _hurt("all=hang"),
+                 policy={"on_error": "switchover"}),
+        Scenario("hang-halt", "The disk answers nothing any more; the node halts itself first.", _hurt("all=hang"),
+                 policy={"on_error": "halt"}),
+        Scenario("power-off", "The VM that holds the disk is powered off.", _power_off),
+        Scenario("minion-dies", "The guest stands still with all that is in it; its VM stays on.", _panic, limit=90.0),
+        Scenario("switchover", "A person asks for a planned move.", _switchover),
+        Scenario("cold-start", "All VMs boot; the holder of the disk mounts it.", _all_on, FIRST, prepare=_all_off,
+                 limit=120.0),
+        Scenario("busy-highstate", "The disk hangs while both nodes are busy with a highstate of a minute.",
+                 _hurt("all=hang"), policy={"on_error": "switchover"}, prepare=_highstates),
+    )
+}  # fmt: skip

@@ -1,0 +1,213 @@
+"""Runs one scenario in a fresh lab and measures it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab import product
+from lab.cell import LabError
+from lab.cluster import DiskWish, Lab, Wishes
+from lab.disk import Disk
+from lab.events import Event
+from lab.ledger import FILE, Ledger, lost, parse_acknowledged, parse_ledger
+from lab.linux import wait_until
+from lab.observer import Findings, mountpoints
+from lab.scenarios import DISK, FIRST, Scenario
+
+SERVICE = "ledger"
+_RECORDS_BEFORE = 25
+_SETTLE_LIMIT = 20.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a trial is run. by_hand: moves the resource in the product's place (for tests of the lab itself)."""
+
+    fstype: str = "ext4"
+    delays: Mapping[str, int] = field(default_factory=dict)
+    hang_timeout: float | None = None
+    hang_limit: float = 60.0
+    by_hand: Callable[[Lab], None] | None = None
+    say: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done. started_ms: after the fault. outcome: done, or why not."""
+
+    name: str
+    node: str
+    started_ms: int
+    took_ms: int
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a scenario; `python -m lab run NAME --json` prints exactly this."""
+
+    scenario: str
+    ok: bool
+    fault_to_event_ms: int | None
+    fault_to_decision_ms: int | None
+    fault_to_mounted_ms: int | None
+    steps: list[Step]
+    acknowledged: int
+    lost: int
+    double_holders: int
+    double_mounts: int
+    notes: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def run(scenario: Scenario, settings: Settings) -> Outcome:
+    """Start a lab, break what the scenario breaks, wait for its end, judge. Raises LabError when the lab fails itself."""
+    with prepared(scenario, settings) as lab:
+        settings.say("the resource is up; breaking it")
+        scenario.prepare(lab)
+        return _measure(lab, scenario, settings)
+
+
+@contextmanager
+def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
+    """A lab whose first node has the disk mounted and the ledger written on it."""
+    policy = {"services": [SERVICE], **scenario.policy}
+    if settings.hang_timeout is not None:
+        policy["hang_timeout"] = settings.hang_timeout
+    wishes = Wishes(
+        disks=(DiskWish(DISK, settings.fstype),),
+        hang_limit=settings.hang_limit,
+        delays=settings.delays,
+        master_overrides={} if settings.by_hand else lambda lab: product.master_options(lab, {DISK: policy}),
+        minion_overrides={} if settings.by_hand else product.minion_options,
+    )
+    with Lab(wishes, settings.say) as lab:
+        bring_up(lab, by_hand=settings.by_hand is not None)
+        yield lab
+
+
+def bring_up(lab: Lab, by_hand: bool) -> None:
+    """Have the resource active on the first node. Raises LabError."""
+    if by_hand:
+        lab.mount(FIRST)
+        lab.master.local(FIRST, "service.start", SERVICE)
+    elif not wait_until(lambda: bool(mountpoints(lab.nodes[FIRST], lab.disks[DISK])), _SETTLE_LIMIT, 0.1):
+        lab.master.run("vmdk.recover", DISK)
+    if not wait_until(lambda: len(acknowledged(lab)) >= _RECORDS_BEFORE, _SETTLE_LIMIT, 0.05):
+        raise LabError(
+            f"the resource did not come up on {FIRST} within {_SETTLE_LIMIT:.0f} s; see `salt-run vmdk.status`"
+        )
+
+
+def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
+    disk, node = lab.disks[DISK], lab.nodes[scenario.expected]
+    before = len(acknowledged(lab))
+    fault = time.monotonic()
+    scenario.fault(lab)
+    if settings.by_hand is not None:
+        settings.by_hand(lab)
+    mounted = _wait_mounted(lab, scenario, fault)
+    wait_until(
+        lambda: len(acknowledged(lab)) > before and _writes(lab, node.minion_id, fault), _SETTLE_LIMIT, 0.05
+    )
+    notes = [] if mounted is not None else [f"not mounted on {node.minion_id} within {scenario.limit:g} s"]
+    return judge(lab, scenario, fault, mounted, lab.observer.findings, read_back(lab, disk, notes), notes)
+
+
+def _wait_mounted(lab: Lab, scenario: Scenario, fault: float) -> float | None:
+    node, disk = lab.nodes[scenario.expected], lab.disks[DISK]
+
+    def there() -> bool:
+        return lab.observer.first("mounted", disk, node.name, fault) is not None and bool(
+            mountpoints(node, disk)
+        )
+
+    wait_until(there, scenario.limit, 0.01)
+    return lab.observer.first("mounted", disk, node.name, fault)
+
+
+def acknowledged(lab: Lab) -> list[Any]:
+    """What the ledger's writers were told is safe."""
+    path: Path = lab.run_dir / "shared" / "ledger.ack"
+    return list(parse_acknowledged(path.read_text())) if path.exists() else []
+
+
+def _writes(lab: Lab, node: str, since: float) -> bool:
+    return any(one.node == node and one.monotonic >= since for one in acknowledged(lab)[-5:])
+
+
+def read_back(lab: Lab, disk: Disk, notes: list[str]) -> tuple[list[Any], Ledger]:
+    """The acknowledged records, and then the ledger as the disk has it, read where it is mounted."""
+    told = acknowledged(lab)
+    for node in lab.nodes.values():
+        if node.is_running and mountpoints(node, disk):
+            done = node.run(["cat", f"{lab.mountpoint(DISK)}/{FILE}"], 10.0)
+            if done.code == 0:
+                return told, parse_ledger(done.out.encode())
+            notes.append(f"the ledger cannot be read on {node.minion_id}: {done.err.strip()}")
+    notes.append("the disk is mounted nowhere at the end: the ledger was not compared")
+    return [], parse_ledger(b"")
+
+
+def judge(
+    lab: Lab, scenario: Scenario, fault: float, mounted: float | None, seen: Findings,
+    ledger: tuple[list[Any], Ledger], notes: list[str],
+) -> Outcome:  # fmt: skip
+    """Put together what was seen."""
+    told, found = ledger
+    missing = lost(told, found)
+    notes += [f"{found.damaged} damaged records on the disk"] if found.damaged else []
+    notes += [
+        f"at {moment - fault:.3f} s {disk} was at once at {who}" for moment, disk, who in _doubles(seen)
+    ]
+    good = mounted is not None and bool(told) and not missing and not found.damaged and not _doubles(seen)
+    return Outcome(
+        scenario.name, good, _after(lab, fault, "salt/beacon/*/vmdk/*", f"vmdk/{DISK}/*"),
+        _after(lab, fault, f"vmdk-move/{DISK}/decided"), None if mounted is None else round((mounted - fault) * 1000),
+        steps(lab, fault), len(told), len(missing), len(seen.double_holders), len(seen.double_mounts), notes,
+    )  # fmt: skip
+
+
+def _doubles(seen: Findings) -> list[tuple[float, str, tuple[str, ...]]]:
+    return [*seen.double_holders, *seen.double_mounts]
+
+
+def _after(lab: Lab, fault: float, *patterns: str) -> int | None:
+    """Milliseconds from the fault to the first event that fits."""
+    found = [one.monotonic for pattern in patterns for one in lab.master.events.seen(pattern, fault)]
+    return round((min(found) - fault) * 1000) if found else None
+
+
+def steps(lab: Lab, fault: float) -> list[Step]:
+    """What the product says it did; without it, what the vCenter asked of the nodes."""
+    told = [_told(event, fault) for event in lab.master.events.seen(f"vmdk-move/{DISK}/outcome", fault)]
+    return told or list(_followed(lab, fault))
+
+
+def _told(event: Event, fault: float) -> Step:
+    entry = event.data
+    took = round(float(entry.get("took", 0.0)) * 1000)
+    started = round((event.monotonic - fault) * 1000) - took
+    return Step(str(entry.get("step")), str(entry.get("node", "")), started, took, str(entry.get("outcome")))
+
+
+def _followed(lab: Lab, fault: float) -> Iterator[Step]:
+    begun: dict[str, float] = {}
+    for one in lab.followed:
+        key = f"{one.step['op']} {one.step['vm']}"
+        if one.monotonic < fault:
+            continue
+        if not one.outcome:
+            begun[key] = one.monotonic
+            continue
+        started = begun.pop(key, one.monotonic)
+        times = round((started - fault) * 1000), round((one.monotonic - started) * 1000)
+        yield Step(str(one.step["op"]), str(one.step["vm"]).removesuffix("-vm"), *times, one.outcome)

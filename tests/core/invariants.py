@@ -1,0 +1,229 @@
+"""
+What must hold for every verdict, told from the facts alone and without a look into the tables.
+
+Each check returns the sentences of what is wrong; an empty list is a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmdk_failover.assess import NodeSight
+from vmdk_failover.model import (
+    FAILED_CONDITIONS,
+    MountState,
+    MoveKind,
+    Power,
+    Resource,
+    Result,
+    StepKind,
+    VmFacts,
+)
+from vmdk_failover.rules import Case, Then, Verdict
+
+MOST = {StepKind.ATTACH: 3, StepKind.DETACH: 5, StepKind.FENCE: 3, StepKind.MOUNT: 2}
+
+
+def listing(vm: VmFacts, of: Resource) -> bool | None:
+    """Whether a VM lists any disk of the resource; ``None`` if a disk matches by half or the list is unread."""
+    if vm.present is False:
+        return False
+    if vm.disks is None:
+        return None
+    pairs = [(d.path == mine.path, d.uuid == mine.uuid) for d in of.disks for mine in vm.disks]
+    if any(all(pair) for pair in pairs):
+        return True
+    return None if any(any(pair) for pair in pairs) else False
+
+
+def all_in_place(vm: VmFacts, of: Resource) -> bool:
+    """Whether a VM lists all disks where they were recorded."""
+    there = {(d.path, d.uuid, d.bus, d.unit) for d in vm.disks or ()}
+    return vm.present is not False and {(d.path, d.uuid, d.bus, d.unit) for d in of.disks} <= there
+
+
+def proven_off(vm: VmFacts) -> bool:
+    """Off by a current word, or not there at all."""
+    return vm.present is False or (vm.power is Power.OFF and vm.connected is True)
+
+
+def runs(vm: VmFacts) -> bool:
+    """Running by a current word."""
+    return vm.present is True and vm.power is Power.ON and vm.connected is True
+
+
+def may_land(case: Case) -> bool:
+    """A reconfigure of this move was sent, its answer was lost, and its work is not to be seen."""
+    of = case.move.resource
+    for outcome in case.outcomes:
+        vm = case.seen.node(outcome.step.node).vm
+        if outcome.result is Result.UNKNOWN and outcome.step.kind is StepKind.ATTACH and not all_in_place(vm, of):
+            return True
+        if outcome.result is Result.UNKNOWN and outcome.step.kind is StepKind.DETACH and listing(vm, of):
+            return True
+    return False
+
+
+def wrong(case: Case, verdict: Verdict) -> list[str]:
+    """Everything that is wrong with a verdict."""
+    found = [] if verdict.reason.strip() else ["no reason is given"]
+    if verdict.step is None:
+        return [*found, *_wrong_end(case, verdict)]
+    kind, node = verdict.step.kind, verdict.step.node
+    found += [f"{kind.value} of {node}: {words}" for words in _wrong_moment(case)]
+    sight = case.seen.node(node)
+    found += [f"{kind.value} of {node}: {words}" for words in _CHECKS[kind](case, sight)]
+    if sum(1 for o in case.outcomes if o.step.kind is kind) >= MOST.get(kind, 1):
+        found.append(f"{kind.value} is tried again and again")
+    return found
+
+
+def _wrong_end(case: Case, verdict: Verdict) -> Iterator[str]:
+    if verdict.then is Then.ABANDON and may_land(case):
+        yield "the move is given up while a request of its own may still land"
+    if verdict.then is Then.DONE:
+        if case.paused or not case.seen.readable:
+            yield "done, unseen"
+        yield from _wrong_home(case)
+
+
+def _wrong_home(case: Case) -> Iterator[str]:
+    target = case.seen.node(case.move.target)
+    facts = target.facts
+    if not (runs(target.vm) and all_in_place(target.vm, case.move.resource)):
+        yield "done, and the target does not list all disks or does not run"
+    if facts is None or facts.mounted is not MountState.MOUNTED or facts.condition in FAILED_CONDITIONS:
+        yield "done, and the target does not have it mounted in good health"
+    if facts is not None and facts.services is False:
+        yield "done, and its services do not run"
+    if any(_may_write(case, n) for n in case.seen.nodes if n is not target):
+        yield "done, and another node may write"
+
+
+def _may_write(case: Case, node: NodeSight) -> bool:
+    return listing(node.vm, case.move.resource) is not False and not proven_off(node.vm)
+
+
+def _wrong_moment(case: Case) -> Iterator[str]:
+    """What forbids any step."""
+    of, ends = case.move.resource, (case.move.source, case.move.target)
+    if case.paused:
+        yield "paused"
+    if not case.seen.readable:
+        yield "vCenter is unreadable"
+    if case.epoch != case.move.epoch:
+        yield "another epoch is current"
+    for node in case.seen.nodes:
+        held = listing(node.vm, of)
+        if node.facts is not None and node.facts.epoch > case.epoch:
+            yield f"{node.minion} has acted under a newer epoch"
+        if held is None:
+            yield f"it is unknown whether {node.minion} holds the disk"
+        if held and not (node.vm.connected is True and node.vm.power is not Power.UNKNOWN):
+            yield f"the word about {node.minion}, which holds the disk, is not current"
+        if (held or node.minion in ends) and node.vm.present is not False and node.vm.task != "":
+            yield f"a task runs on {node.minion}"
+    writers = [n for n in case.seen.nodes if _may_write(case, n)]
+    if len(writers) > 1:
+        yield "two nodes may write"
+    if any(n.minion not in ends for n in writers):
+        yield "a node outside the move may write"
+
+
+def _fit(case: Case) -> Iterator[str]:
+    """The target runs, has answered, and could take the resource."""
+    target = case.seen.node(case.move.target)
+    at_home = (
+        target.facts is not None
+        and target.facts.mounted is MountState.MOUNTED
+        and all_in_place(target.vm, case.move.resource)
+    )
+    if not runs(target.vm) or target.facts is None:
+        yield "the target does not run or gave no answer"
+    elif not at_home and (target.facts.unready or target.misfit):
+        yield "the target is not ready"
+
+
+def _others(case: Case) -> Iterator[str]:
+    for node in case.seen.nodes:
+        if node.minion != case.move.target and listing(node.vm, case.move.resource) is not False:
+            yield f"{node.minion} lists the disk"
+
+
+def _attach(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _fit(case)
+    yield from _others(case)
+    if node.minion != case.move.target or all_in_place(node.vm, case.move.resource):
+        yield "not what the target lacks"
+    if case.move.is_local and not listing(node.vm, case.move.resource):
+        yield "a local move takes a disk that was taken away"
+
+
+def _detach(case: Case, node: NodeSight) -> Iterator[str]:
+    released = node.facts is not None and node.facts.released == case.move.epoch
+    if node.minion == case.move.target:
+        yield "this is the target"
+    if listing(node.vm, case.move.resource) is not True:
+        yield "it does not list the disk"
+    if not proven_off(node.vm) and not (released and node.minion == case.move.source):
+        yield "it is not proven off and has not proven its release"
+    if node.vm.snapshot is not False:
+        yield "a snapshot holds the disk"
+    yield from _fit(case)
+
+
+def _stopping(case: Case, node: NodeSight) -> Iterator[str]:
+    """What forbids to stop a node from writing, in whatever way."""
+    if node.minion != case.move.source or node.minion == case.move.target:
+        yield "this is not the source"
+    if listing(node.vm, case.move.resource) is not True or proven_off(node.vm):
+        yield "it cannot write anyway"
+    if node.vm.snapshot is not False:
+        yield "a snapshot would keep the disk there"
+    yield from _fit(case)
+
+
+def _fence(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _stopping(case, node)
+    if case.move.kind is not MoveKind.FAILOVER:
+        yield "a planned move never fences"
+    if node.facts is not None and node.facts.released == case.move.epoch:
+        yield "it has proven its release"
+    asked = any(o.step.kind in (StepKind.RELEASE, StepKind.HALT) for o in case.outcomes)
+    if runs(node.vm) and node.facts is not None and not asked:
+        yield "it was not asked before"
+
+
+def _halt(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _stopping(case, node)
+    if case.move.resource.on_error != "halt" or case.move.kind is not MoveKind.FAILOVER:
+        yield "nobody wants it to halt"
+    if node.facts is None or node.facts.condition not in FAILED_CONDITIONS or not runs(node.vm):
+        yield "it does not fail"
+
+
+def _release(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _stopping(case, node)
+    if not runs(node.vm) or node.facts is None:
+        yield "it cannot hear"
+
+
+def _mount(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _fit(case)
+    yield from _others(case)
+    if node.minion != case.move.target or not all_in_place(node.vm, case.move.resource):
+        yield "the target does not list all disks"
+    if node.facts is not None and (
+        node.facts.busy or node.facts.mounted in (MountState.FOREIGN, MountState.UNKNOWN)
+    ):
+        yield "somebody works there"
+
+
+_CHECKS = {
+    StepKind.ATTACH: _attach,
+    StepKind.DETACH: _detach,
+    StepKind.FENCE: _fence,
+    StepKind.HALT: _halt,
+    StepKind.RELEASE: _release,
+    StepKind.MOUNT: _mount,
+}

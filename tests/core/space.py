@@ -1,0 +1,233 @@
+"""
+The input space of the step table for two and three nodes.
+
+The rows look at a node through a few questions (listed? off? current? a task? a snapshot? its word?). Every combination of
+answers to these is made from real facts, with every combination of both nodes and of what was tried; the answers themselves
+are proved over all raw values in test_assess.py. What an early row decides alone is not multiplied with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from tests.core.build import (
+    DATA,
+    EPOCH,
+    MISPLACED,
+    NOWHERE,
+    PARTLY,
+    THERE,
+    UNCLEAR,
+    UNREAD,
+    WAL,
+    active,
+    came_to,
+    gone,
+    look,
+    move,
+    resource,
+    says,
+    vm,
+)
+from vmdk_failover.model import (
+    Condition,
+    MountState,
+    MoveKind,
+    NodeFacts,
+    Outcome,
+    Power,
+    Resource,
+    Result,
+    StepKind,
+    VmFacts,
+)
+from vmdk_failover.rules import Case
+
+Sight = tuple[VmFacts, NodeFacts | None]
+
+PLACES = (NOWHERE, THERE, MISPLACED)
+STILL = ({"power": Power.OFF}, {"power": Power.SUSPENDED})
+NOT_CURRENT = (
+    {"power": Power.UNKNOWN},
+    {"power": Power.OFF, "connected": False},
+    {"power": Power.OFF, "connected": None},
+    {"power": Power.ON, "connected": False},
+)
+TRIED: tuple[tuple[Outcome, ...], ...] = (
+    (),
+    came_to(StepKind.RELEASE, "db1"),
+    came_to(StepKind.HALT, "db1", Result.DONE),
+    came_to(StepKind.FENCE, "db1", times=2),
+    came_to(StepKind.RELEASE, "db1") + came_to(StepKind.FENCE, "db1", times=3),
+    came_to(StepKind.DETACH, "db1", times=5),
+    came_to(StepKind.DETACH, "db1", Result.UNKNOWN),
+    came_to(StepKind.RELEASE, "db1") + came_to(StepKind.DETACH, "db1", Result.UNKNOWN),
+    came_to(StepKind.ATTACH, "db2", times=3),
+    came_to(StepKind.ATTACH, "db2", Result.UNKNOWN),
+    came_to(StepKind.ATTACH, "db2", Result.UNKNOWN, times=3),
+    came_to(StepKind.ATTACH, "db2", Result.UNKNOWN) + came_to(StepKind.RELEASE, "db1"),
+    came_to(StepKind.MOUNT, "db2", times=2),
+)
+
+
+def words_of_target(minion: str) -> Iterator[NodeFacts | None]:
+    yield None
+    yield says(minion)
+    yield says(minion, unready=("mount is not installed",))
+    yield says(minion, busy="mkfs.xfs (pid 7) has the device open")
+    yield says(minion, mounted=MountState.PARTLY)
+    yield says(minion, mounted=MountState.FOREIGN)
+    yield says(minion, mounted=MountState.UNKNOWN)
+    yield active(minion)
+    yield active(minion, services=False)
+    yield active(minion, unready=("fstab has a line",))
+    yield active(minion, condition=Condition.HUNG)
+
+
+def words_of_source(minion: str) -> Iterator[NodeFacts | None]:
+    yield None
+    yield active(minion)
+    yield active(minion, condition=Condition.IO_ERROR)
+    yield says(minion)
+    yield says(minion, released=EPOCH)
+    yield says(minion, released=EPOCH - 1)
+
+
+def clean_targets(minion: str = "db2") -> Iterator[Sight]:
+    """Targets of which everything is known and on which nothing is under way."""
+    yield gone(minion), None
+    for where, power in product(PLACES, STILL):
+        yield vm(minion, where, **power), None
+    for where, word in product(PLACES, words_of_target(minion)):
+        yield vm(minion, where), word
+    yield vm(minion, slots=frozenset({(1, 0)})), says(minion)
+    yield vm(minion, controllers=((1, "lsilogic"),)), says(minion)
+    yield vm(minion, controllers=None), says(minion)
+    yield vm(minion, connected=False), None
+    yield vm(minion, power=Power.UNKNOWN), says(minion)
+
+
+def clean_sources(minion: str = "db1") -> Iterator[Sight]:
+    """Other nodes of which everything is known and on which nothing is under way."""
+    yield gone(minion), None
+    for where, snapshot in product(PLACES, (False, True, None)):
+        for power in STILL:
+            yield vm(minion, where, snapshot=snapshot, **power), None
+        for word in words_of_source(minion):
+            yield vm(minion, where, snapshot=snapshot), word
+    yield vm(minion, connected=False), None
+
+
+def dirty(minion: str) -> Iterator[Sight]:
+    """Nodes of which something that matters is unknown, or on which something is under way."""
+    calm = (says(minion), says(minion, released=EPOCH), active(minion), active(minion, condition=Condition.HUNG))
+    for word in (None, *calm):
+        for where, facts in product((THERE, MISPLACED), NOT_CURRENT):
+            yield vm(minion, where, **facts), word
+        for where in (UNCLEAR, UNREAD):
+            yield vm(minion, where), word
+            yield vm(minion, where, power=Power.OFF), word
+        for where, task in product((NOWHERE, THERE), ("relocate (running)", None)):
+            yield vm(minion, where, task=task), word
+            yield vm(minion, where, task=task, power=Power.OFF), word
+    yield vm(minion), says(minion, epoch=EPOCH + 1)
+    yield vm(minion, THERE), active(minion, epoch=EPOCH + 1)
+
+
+def third_nodes() -> Iterator[Sight]:
+    """A third node outside the move."""
+    minion = "db3"
+    yield vm(minion), says(minion)
+    yield vm(minion, THERE), active(minion)
+    yield vm(minion, THERE), None
+    for snapshot in (False, True, None):
+        yield vm(minion, THERE, power=Power.OFF, snapshot=snapshot), None
+    yield vm(minion, THERE, power=Power.SUSPENDED), None
+    yield vm(minion, THERE, power=Power.OFF, connected=False), None
+    yield vm(minion, THERE, power=Power.OFF, task="relocate"), None
+    yield vm(minion, UNCLEAR), says(minion)
+    yield vm(minion, task="relocate"), says(minion)
+    yield vm(minion), says(minion, epoch=EPOCH + 1)
+
+
+def kinds(two: Resource) -> Iterator[tuple[MoveKind, str, Resource]]:
+    """(kind, source, resource) of moves to ``db2``."""
+    halting = resource(len(two.nodes), on_error="halt")
+    yield MoveKind.FAILOVER, "db1", two
+    yield MoveKind.FAILOVER, "db1", halting
+    yield MoveKind.SWITCHOVER, "db1", two
+    yield MoveKind.START, "", two
+    yield MoveKind.REPAIR, "db2", two
+
+
+def clean_cases() -> Iterator[Case]:
+    two = resource(2)
+    for (first, word), (second, other) in product(clean_sources(), clean_targets()):
+        for kind, source, of in kinds(two):
+            seen = look(of, (first, second), (word, other))
+            for tried in TRIED:
+                yield Case(move(of, kind, source), seen, tried, EPOCH)
+
+
+def dirty_cases() -> Iterator[Case]:
+    """One node or both are dirty. Nothing was tried, or an attach was: no early row may be saved by a later one."""
+    two = resource(2)
+    pairs = [*product(dirty("db1"), clean_targets()), *product(clean_sources(), dirty("db2"))]
+    for (first, word), (second, other) in pairs:
+        for kind, source, of in kinds(two):
+            if of.on_error == "halt":
+                continue
+            seen = look(of, (first, second), (word, other))
+            yield Case(move(of, kind, source), seen, (), EPOCH)
+
+
+def three_node_cases() -> Iterator[Case]:
+    three = resource(3)
+    chosen = [s for s in clean_targets() if s[0].present and s[0].power is Power.ON]
+    lost = came_to(StepKind.ATTACH, "db2", Result.UNKNOWN)
+    for third, (first, word), (second, other) in product(third_nodes(), clean_sources(), chosen):
+        seen = look(three, (first, second, third[0]), (word, other, third[1]))
+        for kind, source in ((MoveKind.FAILOVER, "db1"), (MoveKind.REPAIR, "db2")):
+            for tried in ((), lost):
+                yield Case(move(three, kind, source), seen, tried, EPOCH)
+
+
+def two_disk_cases() -> Iterator[Case]:
+    """Each node lists none, one or both of two disks."""
+    pair = (DATA, WAL)
+    of = resource(2, pair)
+    states = [{"power": Power.ON}, {"power": Power.OFF}, {"power": Power.SUSPENDED}]
+    for here, there, one, other in product((NOWHERE, PARTLY, THERE), (NOWHERE, PARTLY, THERE), states, states):
+        vms = (vm("db1", here, pair, **one), vm("db2", there, pair, **other))
+        for words in ((says("db1", released=EPOCH), says("db2")), (active("db1"), says("db2")), (None, active("db2"))):
+            seen = look(of, vms, words)
+            for kind, source, _ in kinds(of):
+                for tried in TRIED:
+                    yield Case(move(of, kind, source), seen, tried, EPOCH)
+
+
+def closed_cases() -> Iterator[Case]:
+    """Paused, unreadable, or of another epoch, each with everything else as good as it can be, and as bad."""
+    of = resource(2)
+    for word in words_of_source("db1"):
+        for other in words_of_target("db2"):
+            for where in ((THERE, NOWHERE), (NOWHERE, NOWHERE), (NOWHERE, THERE)):
+                vms = (vm("db1", where[0]), vm("db2", where[1]))
+                seen, blind = look(of, vms, (word, other)), look(of, vms, (word, other), readable=False)
+                yield Case(move(of), seen, (), EPOCH, paused=True)
+                yield Case(move(of), blind, (), EPOCH)
+                yield Case(move(of), seen, (), EPOCH + 1)
+                yield Case(move(of), seen, (), EPOCH - 1)
+
+
+def every_case() -> Iterator[Case]:
+    """The whole space; each case once."""
+    for part in (
+        closed_cases,
+        clean_cases,
+        dirty_cases,
+        three_node_cases,
+        two_disk_cases,
+    ):
+        yield from part()

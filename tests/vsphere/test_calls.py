@@ -1,0 +1,61 @@
+"""How many calls it takes: few, and as many in a large inventory as in a small one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.hypervisor import Vcenter
+from tests.vsphere.conftest import settings_for
+from tests.vsphere.world import DISK, NODES, inventory, resource
+from vmdk_failover.model import Result
+from vmdk_failover.vsphere.hypervisor import VCenter
+from vmdk_failover.vsphere.session import Session
+
+A, B = NODES
+
+
+def failover(session: Session) -> list[int]:
+    """Calls of a first look, a second, and of a whole failover with a fence and all looks between."""
+    hypervisor, pgdata, counts = VCenter(session), resource(DISK), [session.calls]
+
+    def note() -> None:
+        counts.append(session.calls)
+
+    hypervisor.observe(pgdata)
+    note()
+    facts = hypervisor.observe(pgdata)
+    note()
+    results = [hypervisor.power_off(pgdata, A, facts.vm("db1"))]
+    facts = hypervisor.observe(pgdata)
+    results.append(hypervisor.detach(pgdata, A, facts.vm("db1"), [DISK]))
+    facts = hypervisor.observe(pgdata)
+    results.append(hypervisor.attach(pgdata, B, facts.vm("db2"), [DISK]))
+    assert hypervisor.observe(pgdata).vm("db2").lists(DISK) is True
+    note()
+    assert [outcome.result for outcome in results] == [Result.DONE] * 3
+    return [after - before for before, after in zip(counts, counts[1:], strict=False)]
+
+
+@pytest.mark.parametrize("filler", [0, 300])
+def test_calls_do_not_depend_on_the_inventory(program: Path, filler: int) -> None:
+    with Vcenter(inventory(), binary=program, filler=filler) as running:
+        session = Session(settings_for(running))
+        first, second, whole = failover(session)
+        sent = running.calls()["total"]
+        session.close()
+    assert first == 3 + 2 + 1  # versions, content, login; one search for each VM; the look
+    assert second == 1
+    # three writes, each with its polls, and three looks; a task may need a second poll
+    assert 9 <= whole <= 12
+    assert sent == first - 1 + second + whole  # the list of versions is no SOAP call
+
+
+def test_a_long_task_is_polled_gently(vcenter: Vcenter, session: Session) -> None:
+    hypervisor, pgdata = VCenter(session), resource(DISK)
+    facts = hypervisor.observe(pgdata)
+    vcenter.delays(detach=3000)
+    before = session.calls
+    assert hypervisor.detach(pgdata, A, facts.vm("db1"), [DISK]).result is Result.DONE
+    assert session.calls - before < 15

@@ -1,0 +1,155 @@
+"""What protect and doctor find on the VMs of a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hypervisor import Vcenter
+from tests.vsphere.conftest import settings_for
+from tests.vsphere.stages import attach_as_somebody
+from tests.vsphere.world import DISK, SECOND, SHOWN_UUIDS, disk, inventory, vm
+from vmdk_failover.errors import CannotObserve
+from vmdk_failover.model import Disk
+from vmdk_failover.vsphere.checks import Finding, check
+from vmdk_failover.vsphere.session import Session
+
+#: A disk that nothing is wrong with: no snapshot can touch it.
+GOOD = replace(DISK, mode="independent_persistent")
+
+
+def good_world(**other: Any) -> dict[str, Any]:
+    """A world without findings for ``GOOD``; members given replace those of the same name."""
+    return inventory(**{"disks": [disk(GOOD, SHOWN_UUIDS[0])], **other})
+
+
+Findings = Callable[..., list[Finding]]
+
+
+@pytest.fixture
+def findings(program: Path) -> Iterator[Findings]:
+    """Start a world, let something happen in it, check it."""
+
+    def run(
+        world: dict[str, Any], *disks: Disk, then: Callable[[Vcenter, Session], object] = lambda _v, _s: None
+    ) -> list[Finding]:
+        with Vcenter(world, binary=program) as running:
+            session = Session(settings_for(running))
+            then(running, session)
+            refs = {name: running.vm(f"{name}-vm")["ref"] for name in ("db1", "db2")}
+            found = check(session, refs, "db1", disks or (GOOD,))
+            session.close()
+        return found
+
+    yield run
+
+
+def codes(found: list[Finding]) -> set[tuple[str, str]]:
+    """(node, code) of the findings."""
+    assert all(one.sentence for one in found)
+    return {(one.node, one.code) for one in found}
+
+
+def test_a_good_world_has_no_findings(findings: Findings) -> None:
+    assert findings(good_world()) == []
+
+
+def test_no_controller_on_a_backup(findings: Findings) -> None:
+    bare = vm(1, controllers=[{"type": "pvscsi", "bus": 0}])
+    assert codes(findings(good_world(vms=[vm(0), bare]))) == {("db2", "controller")}
+
+
+def test_another_controller_on_a_backup(findings: Findings) -> None:
+    other = vm(1, controllers=[{"type": "pvscsi", "bus": 0}, {"type": "lsilogic", "bus": 1}])
+    found = findings(good_world(vms=[vm(0), other]))
+    assert codes(found) == {("db2", "controller")}
+    assert "lsilogic" in found[0].sentence and "pvscsi" in found[0].sentence
+
+
+def test_a_taken_unit_on_a_backup(findings: Findings) -> None:
+    other = disk(
+        replace(GOOD, path="[ds1] db2/own.vmdk"), "6000c29c-1111-2222-3333-444455556666", attached_to="db2-vm"
+    )
+    found = findings(good_world(disks=[disk(GOOD, SHOWN_UUIDS[0]), other]))
+    assert codes(found) == {("db2", "slot_taken")}
+    assert "1:0" in found[0].sentence
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+def test_no_enable_uuid(findings: Findings, nth: int) -> None:
+    vms = [vm(0), vm(1)]
+    vms[nth]["enable_uuid"] = False
+    assert codes(findings(good_world(vms=vms))) == {(f"db{nth + 1}", "enable_uuid")}
+
+
+def test_a_snapshot_of_the_holder(findings: Findings) -> None:
+    world = good_world(disks=[disk(DISK, SHOWN_UUIDS[0])])
+    found = findings(world, DISK, then=lambda lab, _s: lab.snapshot("db1-vm", "x"))
+    assert codes(found) == {("db1", "snapshot"), ("db1", "disk_mode")}
+
+
+def test_a_snapshot_before_the_disk_came(findings: Findings) -> None:
+    def then(lab: Vcenter, session: Session) -> None:
+        lab.snapshot("db1-vm", "x")
+        attach_as_somebody(session, lab, "db1-vm", DISK)
+
+    found = findings(good_world(disks=[disk(DISK, SHOWN_UUIDS[0], attached_to="")]), DISK, then=then)
+    assert codes(found) == {("db1", "snapshot"), ("db1", "disk_mode")}
+    assert [one.severe for one in found if one.code == "snapshot"] == [True]
+
+
+def test_a_snapshot_does_not_matter_for_an_independent_disk(findings: Findings) -> None:
+    assert findings(good_world(), then=lambda lab, _s: lab.snapshot("db1-vm", "x")) == []
+
+
+def test_a_disk_that_takes_part_in_snapshots_is_advice(findings: Findings) -> None:
+    found = findings(good_world(disks=[disk(DISK, SHOWN_UUIDS[0])]), DISK)
+    assert [(one.code, one.severe) for one in found] == [("disk_mode", False)]
+
+
+def test_a_multi_writer_disk(findings: Findings) -> None:
+    shared = disk(GOOD, SHOWN_UUIDS[0], sharing="sharingMultiWriter")
+    assert codes(findings(good_world(disks=[shared]))) == {("db1", "multi_writer")}
+
+
+def test_a_disk_that_the_holder_does_not_list(findings: Findings) -> None:
+    assert codes(findings(good_world(), GOOD, SECOND)) == {("db1", "disk_unlisted")}
+
+
+def test_a_disk_whose_file_was_renamed(findings: Findings) -> None:
+    renamed = replace(GOOD, path="[ds1] shared/older-name.vmdk")
+    assert codes(findings(good_world(), renamed)) == {("db1", "disk_unlisted")}
+
+
+def test_a_datastore_that_a_host_does_not_reach(findings: Findings) -> None:
+    elsewhere = replace(GOOD, path="[nowhere] shared/pgdata.vmdk")
+    found = findings(good_world(), elsewhere)
+    assert {("db1", "datastore"), ("db2", "datastore")} <= codes(found)
+
+
+def test_all_nodes_on_one_host_is_advice(findings: Findings) -> None:
+    found = findings(good_world(vms=[vm(0), vm(1, host="esx1")]))
+    assert [(one.code, one.severe) for one in found] == [("same_host", False)]
+
+
+def test_a_vm_that_cannot_be_read(vcenter: Vcenter, session: Session) -> None:
+    refs = {"db1": vcenter.vm("db1-vm")["ref"], "db2": "vm-999999"}
+    assert ("db2", "unreadable") in codes(check(session, refs, "db1", [DISK]))
+
+
+def test_an_unreadable_vcenter(vcenter: Vcenter, new_session: Callable[..., Session]) -> None:
+    vcenter.net("drop")
+    with pytest.raises(CannotObserve):
+        check(new_session(read_deadline=1), {"db1": "vm-1"}, "db1", [DISK])
+
+
+def test_checking_is_one_call(vcenter: Vcenter, session: Session) -> None:
+    refs = {name: vcenter.vm(f"{name}-vm")["ref"] for name in ("db1", "db2")}
+    check(session, refs, "db1", [DISK])
+    before = session.calls
+    check(session, refs, "db1", [DISK])
+    assert session.calls - before == 1
