@@ -15,7 +15,6 @@ Without it the beacon does the same once a second.
 
 import logging
 import os
-import time
 
 # --- bootstrap: the same in every Salt file, written by scripts/bootstrap_block.py
 _WANT = "0.1.0"
@@ -101,9 +100,8 @@ def _recover(opts, name, alive):
         here = app.App(opts, client, tell, log.warning)
         report = here.run(name)
         here.close()
-        if report.result != "nothing":
-            entry = {"what": report.result, "resource": name, "rule": report.rule, "reason": report.reason}
-            tell({**entry, "epoch": report.epoch, "at": time.time()})
+    if report.result == "busy":
+        log.info("%s: %s", name, report.reason)
 
 
 def _watch(opts):

@@ -86,6 +86,11 @@ class Node(ABC):
     def thaw(self) -> None:
         """Let a frozen node go on."""
 
+    @property
+    @abstractmethod
+    def is_frozen(self) -> bool:
+        """Whether it stands still."""
+
     @abstractmethod
     def attach(self, disk: Disk, bus: int, unit: int) -> None:
         """Put a disk into its configuration; a running node sees it at once. Raises Locked."""
@@ -145,6 +150,10 @@ class NamespaceNode(Node):
     def is_running(self) -> bool:
         cell = self._cell
         return cell is not None and cell.alive()
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._frozen
 
     @property
     def cell(self) -> Cell:

@@ -76,7 +76,8 @@ def _outcome(entry: Mapping[str, Any]) -> str:
     doing, done = WORDS.get(step, (step, step))
     evidence = entry.get("evidence", "")
     if entry.get("outcome") == "done":
-        return f"{done} {node} in {took}" + (f" – {evidence}" if evidence else "")
+        told = step in (StepKind.RELEASE.value, StepKind.MOUNT.value) and evidence
+        return f"{done} {node} in {took}" + (f" – {evidence}" if told else "")
     return f"{doing} {node} {'has an unknown end' if entry.get('outcome') == 'unknown' else 'failed'} after {took} – {evidence}"
 
 

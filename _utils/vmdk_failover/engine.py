@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmdk_failover import assess, policy, rules
-from vmdk_failover.errors import Busy, FailoverError, JournalError, OutcomeUnknown
+from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown
 from vmdk_failover.model import (
     HypervisorFacts,
     Move,
@@ -33,8 +33,9 @@ from vmdk_failover.rules import Then
 FACTS_AGE = 3.0
 #: A node that gave no answer is not asked again for this long (seconds).
 SILENT_AGE = 10.0
-#: Pause before looking again while something passes by itself (seconds).
+#: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).
 LOOK_AGAIN = 0.1
+LOOK_AGAIN_AT_LAST = 2.0
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -102,7 +103,7 @@ class Engine:
                 return _Run(self, resource, wish).to_the_end()
         except Busy as err:
             return Report(resource.name, "busy", 0, err.reason)
-        except JournalError as err:
+        except FailoverError as err:  # the journal, or no way to ask any node
             return Report(resource.name, "held", 5, err.reason)
 
     def look(self, resource: Resource) -> tuple[assess.Snapshot, Record]:
@@ -123,6 +124,8 @@ class _Run:
         self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
         self.steps: list[Mapping[str, Any]] = []
         self.refused: tuple[int, str] | None = None
+        self.wished = 0
+        self.pause = LOOK_AGAIN
         self.told: tuple[int, str] | None = None
 
     # -- the loop ---------------------------------------------------------------------------------------------
@@ -147,11 +150,11 @@ class _Run:
         )
         self.say("decided", decision.rule, decision.reason, choice=decision.choice.value)
         if decision.move is not None:
-            self.wish = None
+            self.wished, self.wish = (decision.move.epoch if self.wish else self.wished), None
             self.engine.journal.begin(decision.move)
             return None
         if decision.choice is Choice.WAIT:
-            clock.sleep(LOOK_AGAIN)
+            self.look_again()
             return None
         if decision.choice is Choice.NOTHING:
             self.engine.journal.hold(self.resource.name, None)
@@ -160,7 +163,7 @@ class _Run:
         return self.close(decision.choice, decision.rule, decision.reason, record.epoch, seen)
 
     def close(self, choice: Choice, rule: int, reason: str, epoch: int, seen: assess.Snapshot) -> Report:
-        """End the run after a decision without a move. A switchover that had to be taken back stays refused."""
+        """End the run after a decision without a move. What an operator asked for and was given up stays refused."""
         active = next((n.minion for n in seen.nodes if n.healthy), "")
         if self.refused is not None:
             rule, reason = self.refused
@@ -182,7 +185,7 @@ class _Run:
             return None
         self.say(verdict.then.value if verdict.then else "", verdict.rule, verdict.reason, epoch=move.epoch)
         if verdict.then is Then.WAIT:
-            self.engine.clock.sleep(LOOK_AGAIN)
+            self.look_again()
             return None
         if verdict.then is Then.HOLD:
             self.write_hold(verdict.rule, verdict.reason)
@@ -190,9 +193,14 @@ class _Run:
         self.finish(move, verdict)
         if verdict.then is Then.DONE and self.refused is None:
             return self.report("done", verdict.rule, verdict.reason, move.epoch, move.target)
-        if verdict.then is Then.ABANDON and move.kind is MoveKind.SWITCHOVER:
+        if verdict.then is Then.ABANDON and (move.kind is MoveKind.SWITCHOVER or move.epoch == self.wished):
             self.refused = (verdict.rule, verdict.reason)
         return None
+
+    def look_again(self) -> None:
+        """Pause before the next look, longer each time in a row."""
+        self.engine.clock.sleep(self.pause)
+        self.pause = min(LOOK_AGAIN_AT_LAST, self.pause * 1.5)
 
     def finish(self, move: Move, verdict: rules.Verdict) -> None:
         """Write the end of a move down, with all that the policy needs to remember of it."""
@@ -255,19 +263,31 @@ class _Run:
         name, clock = move.resource.name, self.engine.clock
         self.engine.journal.note(
             name,
-            {"verdict": verdict.rule, "reason": verdict.reason, "step": to_plain(step), "at": clock.wall()},
+            {
+                "verdict": verdict.rule,
+                "reason": verdict.reason,
+                "begun": _in_advance(seen, step),
+                "at": clock.wall(),
+            },
         )
         self.say("step", verdict.rule, verdict.reason, step=step.kind.value, node=step.node, epoch=move.epoch)
         began = clock.monotonic()
         outcome = self.perform(move, seen, step)
-        outcome = replace(outcome, took=clock.monotonic() - began)
+        outcome = replace(outcome, took=clock.monotonic() - began, basis=_basis(seen, step))
         self.hear(outcome)
         self.engine.journal.note(
             name, {"outcome": to_plain(replace(outcome, facts=None)), "at": clock.wall()}
         )
+        self.tell_outcome(move, outcome, began)
+        if outcome.result is Result.DONE:
+            self.pause = LOOK_AGAIN
+        elif step.kind not in (StepKind.RELEASE, StepKind.HALT):  # after these something else follows at once
+            self.look_again()
+
+    def tell_outcome(self, move: Move, outcome: Outcome, began: float) -> None:
         entry = {
-            "step": step.kind.value,
-            "node": step.node,
+            "step": outcome.step.kind.value,
+            "node": outcome.step.node,
             "outcome": outcome.result.value,
             "evidence": outcome.evidence,
             "code": outcome.code,
@@ -275,8 +295,9 @@ class _Run:
             "took": outcome.took,
         }
         self.steps.append(entry)
+        at = self.engine.clock.wall()
         self.engine.tell(
-            {"what": "outcome", "resource": name, "epoch": move.epoch, **entry, "at": clock.wall()}
+            {"what": "outcome", "resource": move.resource.name, "epoch": move.epoch, **entry, "at": at}
         )
 
     def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
@@ -349,3 +370,18 @@ class _Run:
     def report(self, result: str, rule: int, reason: str, epoch: int = 0, active: str = "") -> Report:
         took = self.engine.clock.monotonic() - self.began
         return Report(self.resource.name, result, rule, reason, epoch, active, tuple(self.steps), took)
+
+
+def _basis(seen: assess.Snapshot, step: Step) -> str:
+    """The ``changeVersion`` that a step's request carries."""
+    writes = step.kind in (StepKind.ATTACH, StepKind.DETACH)
+    return seen.node(step.node).vm.change_version if writes else ""
+
+
+def _in_advance(seen: assess.Snapshot, step: Step) -> Mapping[str, Any]:
+    """What a step has come to if nobody is left to write its outcome down."""
+    words = "the engine ended while it was under way"
+    plain: Mapping[str, Any] = to_plain(
+        Outcome(step, Result.UNKNOWN, words, "interrupted", basis=_basis(seen, step))
+    )
+    return plain

@@ -84,9 +84,9 @@ class FileJournal:
         """
         if "begun" in entry or "outcome" in entry:
             with self._changed(resource) as plain:
-                before = plain.get("outcomes", [])
-                kept = before if "begun" in entry else before[:-1]
-                plain["outcomes"] = [*kept, entry["begun"] if "begun" in entry else entry["outcome"]]
+                before = [o for o in plain.get("outcomes", []) if "begun" in entry or not o.get("open")]
+                fresh = {**entry["begun"], "open": True} if "begun" in entry else entry["outcome"]
+                plain["outcomes"] = [*before, fresh]
         self._log(resource, entry)
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:

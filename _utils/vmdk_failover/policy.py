@@ -409,12 +409,9 @@ def decide(situation: Situation, rows: tuple[PolicyRow, ...] = POLICY) -> Decisi
 
 def _begin(row: PolicyRow, situation: Situation, reason: str) -> Move:
     holder, target = situation.holder, row.target(situation)
-    kind = row.kind
-    if kind is MoveKind.REPAIR and not situation.recent:
-        kind = MoveKind.START
     return Move(
         situation.resource,
-        kind,
+        row.kind,
         holder.minion if holder else "",
         target,
         situation.epoch + 1,

@@ -176,6 +176,14 @@ def _is_open(case: Case, outcome: Outcome) -> bool:
     return to_do.get(outcome.step.kind, False) and not impossible
 
 
+def _lost(outcome: Outcome) -> str:
+    return (
+        f"it is not known whether the {outcome.step.kind.value} on {outcome.step.node} will still be carried out "
+        f"({outcome.evidence}), so nothing else may be done; any change of that VM's settings (its notes, for example) makes "
+        "the lost request impossible, or make sure in vCenter that it is not pending and 'salt-run vmdk.clear'"
+    )
+
+
 def _cannot_go_on(case: Case) -> bool:
     """One of the rows that give the move up would match (65, 80, 100, 150, 210)."""
     spent = case.tried(StepKind.ATTACH) >= ATTACH_TRIES
@@ -269,11 +277,7 @@ RULES: tuple[Row, ...] = (
         "a request whose answer was lost may still be carried out, and the move cannot go on",
         lambda c: bool(_may_land(c)) and _cannot_go_on(c),
         Then.HOLD,
-        lambda c: (
-            f"it is not known whether the {_may_land(c)[0].step.kind.value} on {_may_land(c)[0].step.node} will still be "
-            f"carried out ({_may_land(c)[0].evidence}), so nothing else may be done; change the notes of that VM, which "
-            "makes the lost request impossible, or make sure in vCenter that it is not pending and 'salt-run vmdk.clear'"
-        ),
+        lambda c: _lost(_may_land(c)[0]),
     ),
     Row(
         65,

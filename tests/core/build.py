@@ -32,7 +32,14 @@ WAL = Disk("[ds1] shared/pgwal.vmdk", "6000c29" + "0" * 24 + "2", 1, 1)
 EPOCH = 7
 
 #: Where a disk may be in a VM's device list.
-NOWHERE, THERE, PARTLY, MISPLACED, UNCLEAR, UNREAD = "nowhere", "there", "partly", "misplaced", "unclear", "unread"
+NOWHERE, THERE, PARTLY, MISPLACED, UNCLEAR, UNREAD = (
+    "nowhere",
+    "there",
+    "partly",
+    "misplaced",
+    "unclear",
+    "unread",
+)
 
 
 def resource(nodes: int = 2, disks: tuple[Disk, ...] = (DATA,), **options: Any) -> Resource:
@@ -93,7 +100,9 @@ def says(minion: str, **facts: Any) -> NodeFacts:
 
 def active(minion: str, **facts: Any) -> NodeFacts:
     """The word of a node that has the resource mounted and in good health, changed by ``facts``."""
-    return says(minion, **{"mounted": MountState.MOUNTED, "superblock": True, "condition": Condition.OK, **facts})
+    return says(
+        minion, **{"mounted": MountState.MOUNTED, "superblock": True, "condition": Condition.OK, **facts}
+    )
 
 
 def look(

@@ -57,7 +57,11 @@ def may_land(case: Case) -> bool:
     of = case.move.resource
     for outcome in case.outcomes:
         vm = case.seen.node(outcome.step.node).vm
-        if outcome.result is Result.UNKNOWN and outcome.step.kind is StepKind.ATTACH and not all_in_place(vm, of):
+        if (
+            outcome.result is Result.UNKNOWN
+            and outcome.step.kind is StepKind.ATTACH
+            and not all_in_place(vm, of)
+        ):
             return True
         if outcome.result is Result.UNKNOWN and outcome.step.kind is StepKind.DETACH and listing(vm, of):
             return True
@@ -106,7 +110,29 @@ def _may_write(case: Case, node: NodeSight) -> bool:
 
 def _wrong_moment(case: Case) -> Iterator[str]:
     """What forbids any step."""
+    yield from _wrong_look(case)
     of, ends = case.move.resource, (case.move.source, case.move.target)
+    writers = [n for n in case.seen.nodes if _may_write(case, n)]
+    if len(writers) > 1:
+        yield "two nodes may write"
+    if any(n.minion not in ends for n in writers):
+        yield "a node outside the move may write"
+    for node in case.seen.nodes:
+        for words in _wrong_node(node, of, node.minion in ends):
+            yield f"{node.minion} {words}"
+
+
+def _wrong_node(node: NodeSight, of: Resource, is_end: bool) -> Iterator[str]:
+    held = listing(node.vm, of)
+    if held is None:
+        yield "may hold the disk or not"
+    if held and not (node.vm.connected is True and node.vm.power is not Power.UNKNOWN):
+        yield "holds the disk and the word about it is not current"
+    if (held or is_end) and node.vm.present is not False and node.vm.task != "":
+        yield "has a task"
+
+
+def _wrong_look(case: Case) -> Iterator[str]:
     if case.paused:
         yield "paused"
     if not case.seen.readable:
@@ -114,20 +140,8 @@ def _wrong_moment(case: Case) -> Iterator[str]:
     if case.epoch != case.move.epoch:
         yield "another epoch is current"
     for node in case.seen.nodes:
-        held = listing(node.vm, of)
         if node.facts is not None and node.facts.epoch > case.epoch:
             yield f"{node.minion} has acted under a newer epoch"
-        if held is None:
-            yield f"it is unknown whether {node.minion} holds the disk"
-        if held and not (node.vm.connected is True and node.vm.power is not Power.UNKNOWN):
-            yield f"the word about {node.minion}, which holds the disk, is not current"
-        if (held or node.minion in ends) and node.vm.present is not False and node.vm.task != "":
-            yield f"a task runs on {node.minion}"
-    writers = [n for n in case.seen.nodes if _may_write(case, n)]
-    if len(writers) > 1:
-        yield "two nodes may write"
-    if any(n.minion not in ends for n in writers):
-        yield "a node outside the move may write"
 
 
 def _fit(case: Case) -> Iterator[str]:

@@ -121,7 +121,12 @@ def clean_sources(minion: str = "db1") -> Iterator[Sight]:
 
 def dirty(minion: str) -> Iterator[Sight]:
     """Nodes of which something that matters is unknown, or on which something is under way."""
-    calm = (says(minion), says(minion, released=EPOCH), active(minion), active(minion, condition=Condition.HUNG))
+    calm = (
+        says(minion),
+        says(minion, released=EPOCH),
+        active(minion),
+        active(minion, condition=Condition.HUNG),
+    )
     for word in (None, *calm):
         for where, facts in product((THERE, MISPLACED), NOT_CURRENT):
             yield vm(minion, where, **facts), word
@@ -198,9 +203,15 @@ def two_disk_cases() -> Iterator[Case]:
     pair = (DATA, WAL)
     of = resource(2, pair)
     states = [{"power": Power.ON}, {"power": Power.OFF}, {"power": Power.SUSPENDED}]
-    for here, there, one, other in product((NOWHERE, PARTLY, THERE), (NOWHERE, PARTLY, THERE), states, states):
+    for here, there, one, other in product(
+        (NOWHERE, PARTLY, THERE), (NOWHERE, PARTLY, THERE), states, states
+    ):
         vms = (vm("db1", here, pair, **one), vm("db2", there, pair, **other))
-        for words in ((says("db1", released=EPOCH), says("db2")), (active("db1"), says("db2")), (None, active("db2"))):
+        for words in (
+            (says("db1", released=EPOCH), says("db2")),
+            (active("db1"), says("db2")),
+            (None, active("db2")),
+        ):
             seen = look(of, vms, words)
             for kind, source, _ in kinds(of):
                 for tried in TRIED:

@@ -84,8 +84,8 @@ class FakeVm:
         return {(mine.bus, mine.unit) for mine in self.disks} | {(bus, 7) for bus, _kind in self.controllers}
 
     def locks(self, path: str) -> bool:
-        """Whether the VM keeps others from opening the file."""
-        return self.power is not Power.OFF and any(mine.path == path for mine in self.disks)
+        """Whether the VM keeps others from opening the file. A suspended one does not: nothing runs."""
+        return self.power is Power.ON and any(mine.path == path for mine in self.disks)
 
 
 class FakeHypervisor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def failover(session: Session) -> list[int]:
     assert hypervisor.observe(pgdata).vm("db2").lists(DISK) is True
     note()
     assert [outcome.result for outcome in results] == [Result.DONE] * 3
-    return [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(counts)]
 
 
 @pytest.mark.parametrize("filler", [0, 300])

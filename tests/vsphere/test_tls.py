@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def certified(program: Path, authority: Authority) -> Iterator[Vcenter]:
         yield running
 
 
-def reach(running: Vcenter, **how: str) -> str:
+def reach(running: Vcenter, **how: Any) -> str:
     """What vCenter says that it is; raises if it cannot be reached."""
     session = Session(Settings(running.host, USER, PASSWORD, running.port, **how))
     try:
@@ -112,7 +113,7 @@ def test_a_server_that_was_replaced_is_refused(program: Path) -> None:
 
 
 def test_a_missing_ca_file_is_named(vcenter: Vcenter, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere.pem"):
+    with pytest.raises(ConfigError, match="nowhere"):
         reach(vcenter, ca_file=str(tmp_path / "nowhere.pem"))
 
 

@@ -28,7 +28,7 @@ def watch(session: Session, hypervisor: VCenter, pgdata: Resource) -> Iterator[W
     watching.close()
 
 
-def after(watch: Watch, cause: Callable[[], None], delay: float = 0.2) -> tuple[Changes, float]:
+def after(watch: Watch, cause: Callable[[], object], delay: float = 0.2) -> tuple[Changes, float]:
     """The next changes, and how many seconds after the end of ``cause`` they were there."""
     ended: list[float] = []
 
@@ -76,7 +76,7 @@ def test_other_changes_are_seen(
 
 def test_a_detached_disk_is_seen(watch: Watch, hypervisor: VCenter, pgdata: Resource) -> None:
     first = hypervisor.observe(pgdata).vm("db1")
-    changes, _late = after(watch, lambda: hypervisor.detach(pgdata, NODES[0], first, [DISK]) and None)
+    changes, _late = after(watch, lambda: hypervisor.detach(pgdata, NODES[0], first, [DISK]))
     assert ("db1", VmChange("devices")) in changes
     assert any(change.kind == "version" and change.value for _minion, change in changes + watch.wait(1))
 

@@ -129,13 +129,14 @@ class Session:
                 raise self._refusal(err) from err
         raise AssertionError("unreachable")
 
-    def once(self, ask: Callable[[Login], T], within: float) -> T:
+    def once(self, ask: Callable[[Login], T], within: float, login: Login | None = None) -> T:
         """
         Run ``ask`` once, for reads that cannot be repeated, such as waiting for changes.
 
+        :param login: the login that ``ask`` has objects of; any by default.
         :raises CannotObserve, vmodl.fault.ManagedObjectNotFound: as :meth:`read`.
         """
-        login = self._login_now(self.clock() + within)
+        login = login or self._login_now(self.clock() + within)
         try:
             with self._wire.within(within):
                 return ask(login)

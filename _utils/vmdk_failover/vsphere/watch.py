@@ -14,7 +14,7 @@ from typing import Any
 
 from pyVmomi import vim, vmodl
 
-from vmdk_failover.errors import CannotObserve, OutcomeUnknown, StepFailed
+from vmdk_failover.errors import CannotObserve
 from vmdk_failover.vsphere.properties import filter_spec
 from vmdk_failover.vsphere.session import Login, Session
 
@@ -63,7 +63,7 @@ class Watch:
         self._session = session
         self._minions = {ref: minion for minion, ref in refs.items()}
         self._version = ""
-        self._collector = self._build()
+        self._login, self._collector = self._build()
         self._next(0)
 
     def wait(self, max_seconds: float) -> list[tuple[str, VmChange]]:
@@ -77,20 +77,20 @@ class Watch:
 
     def close(self) -> None:
         """Take the collector away; a :meth:`wait` of another thread then raises."""
-        with contextlib.suppress(CannotObserve, StepFailed, OutcomeUnknown):  # it ends with the login anyway
-            self._session.write(
-                lambda _login: self._collector.DestroyPropertyCollector(), "ending the watch", within=5.0
-            )
+        with contextlib.suppress(
+            CannotObserve, vmodl.fault.ManagedObjectNotFound
+        ):  # it ends with the login anyway
+            self._session.once(lambda _login: self._collector.DestroyPropertyCollector(), 5.0, self._login)
 
-    def _build(self) -> Any:
-        def make(login: Login) -> Any:
+    def _build(self) -> tuple[Login, Any]:
+        def make(login: Login) -> tuple[Login, Any]:
             collector = login.content.propertyCollector.CreatePropertyCollector()
             spec = filter_spec(map(login.vm, self._minions), {vim.VirtualMachine: tuple(_KINDS)})
             spec.reportMissingObjectsInResults = (
                 False  # a VM that is not there must not be watched in silence
             )
             collector.CreateFilter(spec, True)
-            return collector
+            return login, collector
 
         try:
             return self._session.read(make)
@@ -110,7 +110,9 @@ class Watch:
         options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
         try:
             return self._session.once(
-                lambda _login: self._collector.WaitForUpdatesEx(self._version, options), seconds + _SLACK
+                lambda _login: self._collector.WaitForUpdatesEx(self._version, options),
+                seconds + _SLACK,
+                self._login,
             )
         except vmodl.fault.ManagedObjectNotFound as err:
             raise CannotObserve("the stream of changes ended") from err

@@ -66,16 +66,17 @@ class Wire:
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         """Give the calls that this thread makes inside the block ``seconds`` in all."""
+        outer = getattr(self._limit, "until", None)
         self._limit.until = time.monotonic() + seconds
         try:
             yield
         finally:
-            del self._limit.until
+            self._limit.until = outer
 
     def until(self) -> float:
         """Monotonic time at which this thread's current call must be over."""
-        now = time.monotonic()
-        return float(min(getattr(self._limit, "until", now + self.call_timeout), now + 3600))
+        until: float | None = getattr(self._limit, "until", None)
+        return time.monotonic() + self.call_timeout if until is None else until
 
     def count(self) -> None:
         """Count a request."""
