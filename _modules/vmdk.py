@@ -119,10 +119,10 @@ def look(mountpoint=""):
         salt-call vmdk.look /srv/pgdata
     """
     try:
-        found = survey.survey(str(mountpoint))
+        found = to_plain(survey.survey(str(mountpoint)))
     except errors.FailoverError as err:
-        raise salt.exceptions.CommandExecutionError(err.reason) from err
-    return {**to_plain(found), "smbios_uuid": str(__grains__.get("uuid", ""))}
+        found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
+    return {**found, "smbios_uuid": str(__grains__.get("uuid", ""))}
 
 
 def version():

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from lab import leftovers, product, trial
 from lab.cell import LabError
-from lab.cluster import DiskWish, Lab, Wishes
+from lab.cluster import Lab
 from lab.faultdisk import ROOT
 from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND
+from lab.wishes import DiskWish, Wishes
 
 
 def say(sentence: str) -> None:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,45 +26,16 @@ from lab.disk import Disk, make_disk
 from lab.faultdisk import ROOT, Disks, FaultDisk
 from lab.follower import Follower, Step
 from lab.hypervisor import Vcenter, VcenterError, built
+from lab.inventory import PASSWORD, USER, inventory
 from lab.isolation import isolated
-from lab.node import NamespaceNode, Slot, new_identity
+from lab.namespace import NamespaceNode
+from lab.node import Slot, new_identity
 from lab.observer import Observer
 from lab.saltconf import write_conf
 from lab.saltlab import Master, prepare_minion
+from lab.wishes import DiskWish, Wishes
 
-USER, PASSWORD = "svc-vmdk@vsphere.local", "s3cret"
 MINIONS_LIMIT = 90.0
-
-
-@dataclass(frozen=True)
-class DiskWish:
-    """A disk that the lab is to have. bus, unit: where node number `holder` has it at the start; None: nobody has it."""
-
-    name: str = "pgdata"
-    fstype: str = "ext4"
-    size_mb: int = 512
-    bus: int = 1
-    unit: int = 0
-    holder: int | None = 0
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a lab is made of.
-
-    hang_limit: seconds after which a hung disk fails by itself. delays: milliseconds by operation of the vCenter.
-    minion_overrides, master_overrides: merged into the daemons' configuration; functions are given the lab, once its
-    vCenter runs. salt: without it there are nodes and a vCenter only. filler: number of further VMs.
-    """
-
-    nodes: tuple[str, ...] = ("labdb1", "labdb2")
-    disks: tuple[DiskWish, ...] = (DiskWish(),)
-    hang_limit: float = 60.0
-    delays: Mapping[str, int] = field(default_factory=dict)
-    minion_overrides: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] = field(default_factory=dict)
-    master_overrides: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] = field(default_factory=dict)
-    salt: bool = True
-    filler: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,8 +50,8 @@ class Followed:
 class Lab:
     """A running lab. Use it as a context manager, from a thread that may be put into namespaces of its own.
 
-    nodes, disks: by minion id and by name. vcenter: its control client. master: calls into Salt. events: of the
-    master's bus. observer: the witness. run_dir: all files, in memory.
+    nodes, disks: by minion id and by name. vcenter: its control client. master: calls into Salt, and its events.
+    observer: the witness. follower: what the vCenter asks. followed: what it asked so far. run_dir: all files, in memory.
     """
 
     run_dir: Path
@@ -117,11 +88,11 @@ class Lab:
         enter(isolated())
         self.run_dir = enter(leftovers.run_directory())
         (self.run_dir / "shared").mkdir()
-        disks = enter(Disks(self.run_dir, self.wishes.hang_limit))
+        self.disks_host = enter(Disks(self.run_dir, self.wishes.hang_limit))
         self.disks = {wish.name: self._make_disk(wish) for wish in self.wishes.disks}
-        self._make_nodes(disks)
-        follower = enter(Follower(list(self.nodes.values()), list(self.disks.values()), self._on_step))
-        self.vcenter = enter(self._make_vcenter(follower.url))
+        self._make_nodes(self.disks_host)
+        self.follower = enter(Follower(list(self.nodes.values()), list(self.disks.values()), self._on_step))
+        self.vcenter = enter(self._make_vcenter(self.follower.url))
         if self.wishes.delays:
             self.vcenter.delays(**self.wishes.delays)
         if self.wishes.salt:
@@ -191,9 +162,9 @@ class Lab:
             str(self.run_dir),
         )  # its files go when the lab goes, however that goes
         try:
-            inventory = self.inventory()
+            started = inventory(list(self.nodes.values()), list(self.disks.values()))
             return Vcenter(
-                inventory,
+                started,
                 hook=hook,
                 filler=self.wishes.filler,
                 log=self.run_dir / "vcenter.log",
@@ -203,43 +174,6 @@ class Lab:
             raise LabError(str(problem)) from problem
         finally:
             tempfile.tempdir = kept
-
-    def inventory(self) -> dict[str, Any]:
-        """What the vCenter is told at its start."""
-        controllers = [{"type": "pvscsi", "bus": bus} for bus in (0, 1)]
-        vms = [
-            {
-                "name": node.name,
-                "uuid": node.identity.uuid,
-                "instance_uuid": node.identity.instance_uuid,
-                "host": f"esx{number}",
-                "power": "poweredOn",
-                "controllers": controllers,
-                "enable_uuid": True,
-            }
-            for number, node in enumerate(self.nodes.values(), 1)
-        ]
-        return {
-            "username": USER,
-            "password": PASSWORD,
-            "hosts": [vm["host"] for vm in vms],
-            "datastores": ["ds1"],
-            "vms": vms,
-            "disks": [self._disk_entry(disk) for disk in self.disks.values()],
-        }
-
-    def _disk_entry(self, disk: Disk) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            "path": disk.path,
-            "uuid": disk.uuid,
-            "capacity_mb": disk.size_mb,
-            "mode": "persistent",
-        }
-        for node in self.nodes.values():
-            for slot in node.slots():
-                if slot.disk == disk:
-                    entry |= {"attached_to": node.name, "bus": slot.bus, "unit": slot.unit}
-        return entry
 
     def _power_on_all(self) -> None:
         for node in self.nodes.values():

@@ -59,7 +59,7 @@ def built() -> Path:
 class Vcenter(Control):
     """A running lab vCenter. Use it as a context manager, or call `stop`.
 
-    It ends with this process too: it reads a pipe whose other end only this process holds.
+    It ends with this process too, and removes its files: it reads a pipe whose other end only this process holds.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Vcenter(Control):
         self._log = log if log is not None else self._place / "log"
         file = self._place / "inventory.json"
         file.write_text(json.dumps(inventory), encoding="utf-8")
-        command = [str(program), "-with-stdin", "-inventory", str(file), "-filler", str(filler)]
-        command += ["-listen", listen, "-control", control]
+        command = [str(program), "-with-stdin", "-scratch", str(self._place), "-inventory", str(file)]
+        command += ["-listen", listen, "-control", control, "-filler", str(filler)]
         command += [] if hook is None else ["-hook", hook]
         command += [] if tls is None else ["-tlscert", str(tls.cert), "-tlskey", str(tls.key)]
         try:

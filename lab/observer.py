@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab.disk import Disk
-from lab.node import NamespaceNode
+from lab.namespace import NamespaceNode
 
 _PAUSE = 0.02
 _LIMIT = 5.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -54,7 +56,12 @@ def _power_off(lab: Lab) -> None:
     lab.vcenter.guest_power(lab.nodes[FIRST].name, "poweredOff")
 
 
-def _panic(lab: Lab) -> None:
+def _die(lab: Lab) -> None:
+    """Process 1 of the guest is killed: all of it ends, and the vCenter sees a VM that powered itself off."""
+    os.kill(lab.nodes[FIRST].cell.pid, signal.SIGKILL)
+
+
+def _freeze(lab: Lab) -> None:
     """The guest stands still and says nothing more; the vCenter shows it powered on, without a heartbeat."""
     node = lab.nodes[FIRST]
     node.freeze()
@@ -94,7 +101,8 @@ SCENARIOS = {
         Scenario("hang-halt", "The disk answers nothing any more; the node halts itself first.", _hurt("all=hang"),
                  policy={"on_error": "halt"}),
         Scenario("power-off", "The VM that holds the disk is powered off.", _power_off),
-        Scenario("minion-dies", "The guest stands still with all that is in it; its VM stays on.", _panic, limit=90.0),
+        Scenario("minion-dies", "The guest ends by itself, with its minion and all that is in it.", _die),
+        Scenario("guest-freezes", "The guest stands still with all that is in it; its VM stays on.", _freeze),
         Scenario("switchover", "A person asks for a planned move.", _switchover),
         Scenario("cold-start", "All VMs boot; the holder of the disk mounts it.", _all_on, FIRST, prepare=_all_off,
                  limit=120.0),

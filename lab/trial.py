@@ -11,16 +11,17 @@ from typing import Any
 
 from lab import product
 from lab.cell import LabError
-from lab.cluster import DiskWish, Lab, Wishes
+from lab.cluster import Lab
 from lab.disk import Disk
 from lab.events import Event
 from lab.ledger import FILE, Ledger, lost, parse_acknowledged, parse_ledger
 from lab.linux import wait_until
 from lab.observer import Findings, mountpoints
 from lab.scenarios import DISK, FIRST, Scenario
+from lab.wishes import DiskWish, Wishes
 
 SERVICE = "ledger"
-_RECORDS_BEFORE = 25
+_RECORDS_BEFORE, _RECORDS_AFTER = 25, 25
 _SETTLE_LIMIT = 20.0
 
 
@@ -109,17 +110,26 @@ def bring_up(lab: Lab, by_hand: bool) -> None:
 
 def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     disk, node = lab.disks[DISK], lab.nodes[scenario.expected]
-    before = len(acknowledged(lab))
     fault = time.monotonic()
     scenario.fault(lab)
     if settings.by_hand is not None:
         settings.by_hand(lab)
     mounted = _wait_mounted(lab, scenario, fault)
-    wait_until(
-        lambda: len(acknowledged(lab)) > before and _writes(lab, node.minion_id, fault), _SETTLE_LIMIT, 0.05
-    )
+    if mounted is not None:
+        _wait_settled(lab, node.minion_id, mounted, settings)
     notes = [] if mounted is not None else [f"not mounted on {node.minion_id} within {scenario.limit:g} s"]
     return judge(lab, scenario, fault, mounted, lab.observer.findings, read_back(lab, disk, notes), notes)
+
+
+def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings) -> None:
+    """Wait until the ledger is written on `node` and the product has said that it is done."""
+    if settings.by_hand is None:
+        lab.master.events.wait(f"vmdk-move/{DISK}/done", _SETTLE_LIMIT, mounted)
+
+    def records() -> int:
+        return sum(one.node == node and one.monotonic >= mounted for one in acknowledged(lab))
+
+    wait_until(lambda: records() >= _RECORDS_AFTER, _SETTLE_LIMIT, 0.05)
 
 
 def _wait_mounted(lab: Lab, scenario: Scenario, fault: float) -> float | None:
@@ -138,10 +148,6 @@ def acknowledged(lab: Lab) -> list[Any]:
     """What the ledger's writers were told is safe."""
     path: Path = lab.run_dir / "shared" / "ledger.ack"
     return list(parse_acknowledged(path.read_text())) if path.exists() else []
-
-
-def _writes(lab: Lab, node: str, since: float) -> bool:
-    return any(one.node == node and one.monotonic >= since for one in acknowledged(lab)[-5:])
 
 
 def read_back(lab: Lab, disk: Disk, notes: list[str]) -> tuple[list[Any], Ledger]:
@@ -171,7 +177,7 @@ def judge(
     good = mounted is not None and bool(told) and not missing and not found.damaged and not _doubles(seen)
     return Outcome(
         scenario.name, good, _after(lab, fault, "salt/beacon/*/vmdk/*", f"vmdk/{DISK}/*"),
-        _after(lab, fault, f"vmdk-move/{DISK}/decided"), None if mounted is None else round((mounted - fault) * 1000),
+        _decided(lab, fault), None if mounted is None else round((mounted - fault) * 1000),
         steps(lab, fault), len(told), len(missing), len(seen.double_holders), len(seen.double_mounts), notes,
     )  # fmt: skip
 
@@ -184,6 +190,13 @@ def _after(lab: Lab, fault: float, *patterns: str) -> int | None:
     """Milliseconds from the fault to the first event that fits."""
     found = [one.monotonic for pattern in patterns for one in lab.master.events.seen(pattern, fault)]
     return round((min(found) - fault) * 1000) if found else None
+
+
+def _decided(lab: Lab, fault: float) -> int | None:
+    """Milliseconds from the fault to the product's decision to act."""
+    told = lab.master.events.seen(f"vmdk-move/{DISK}/decided", fault)
+    found = [one.monotonic for one in told if one.data.get("choice") == "move"]
+    return round((found[0] - fault) * 1000) if found else None
 
 
 def steps(lab: Lab, fault: float) -> list[Step]:

@@ -28,6 +28,8 @@ from vmdk_failover.saltcall import LocalCall
 
 STATE_DIR = "/var/lib/salt/vmdk"
 RESOURCES_DIR = "/etc/salt/vmdk.d"
+#: Seconds for a read of vCenter with its repetitions: after that it is unreadable, and held; the engine looks again soon.
+READ_S = 6.0
 
 
 class SystemClock:

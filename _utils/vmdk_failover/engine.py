@@ -266,6 +266,7 @@ class _Run:
             {
                 "verdict": verdict.rule,
                 "reason": verdict.reason,
+                "step": to_plain(step),
                 "begun": _in_advance(seen, step),
                 "at": clock.wall(),
             },

@@ -87,7 +87,7 @@ class FileJournal:
                 before = [o for o in plain.get("outcomes", []) if "begun" in entry or not o.get("open")]
                 fresh = {**entry["begun"], "open": True} if "begun" in entry else entry["outcome"]
                 plain["outcomes"] = [*before, fresh]
-        self._log(resource, entry)
+        self._log(resource, {key: value for key, value in entry.items() if key != "begun"})
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
         """Close the open move and keep what the policy needs to remember of it."""

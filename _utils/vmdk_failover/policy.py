@@ -132,8 +132,17 @@ def _why_failed(s: Situation) -> str:
 
 def _no_target(s: Situation) -> str:
     words = [f"{n.minion}: {'; '.join(n.unfit())}" for n in s.seen.nodes if n is not s.holder and n.unfit()]
-    worn = [f"{n.minion}: {s.failed(n.minion)} tries failed" for n in s.seen.nodes if s.failed(n.minion) >= TARGET_TRIES]
-    return "no other node can take it (" + ", ".join([*words, *worn] or ["there is none"]) + ")" + s.last_failure()
+    worn = [
+        f"{n.minion}: {s.failed(n.minion)} tries failed"
+        for n in s.seen.nodes
+        if s.failed(n.minion) >= TARGET_TRIES
+    ]
+    return (
+        "no other node can take it ("
+        + ", ".join([*words, *worn] or ["there is none"])
+        + ")"
+        + s.last_failure()
+    )
 
 
 def _unmounted(s: Situation, h: NodeSight) -> bool:

@@ -86,6 +86,8 @@ def _ask(app: App, nodes: Sequence[str], mountpoint: str) -> dict[str, Mapping[s
 
 
 def _in_use(word: Mapping[str, Any], node: str, mountpoint: str) -> None:
+    if word.get("error"):
+        raise Refused(f"{node}: {word['error']}", str(word.get("code", "")) or "refused")
     if not word.get("mounted"):
         raise Refused(
             f"nothing is mounted at {mountpoint} on {node}; mount the file system there first", "not_mounted"
@@ -159,6 +161,13 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str) -> list[
     for minion, word in words.items():
         for sentence in word.get("unready") or ():
             found.append(Finding(minion, "unready", f"{minion}: {sentence}."))
+        if minion != holder and (word.get("mounted") or word.get("error")):
+            what = word.get("error") or f"{word.get('device')} is mounted at {word.get('mountpoint')}"
+            found.append(
+                Finding(
+                    minion, "foreign_mount", f"{minion}: {what}; the mount point must be free on a backup."
+                )
+            )
     return found
 
 

@@ -96,14 +96,14 @@ func (l *lab) setGuest(vm *simulator.VirtualMachine, heartbeat, tools string) {
 		changes = append(changes, types.PropertyChange{Name: "guest.toolsRunningStatus", Val: tools})
 	}
 	ctx := l.ctx()
-	l.locked(ctx, vm, func() { ctx.Update(vm, changes) })
+	l.locked(ctx, vm, func() { l.update(ctx, vm, changes) })
 }
 
 // setHost loses or finds a host. The VMs on it follow; what happened to them meanwhile shows on return.
 func (l *lab) setHost(h *simulator.HostSystem, state types.HostSystemConnectionState) {
 	ctx := l.ctx()
 	l.locked(ctx, h, func() {
-		ctx.Update(h, []types.PropertyChange{{Name: "runtime.connectionState", Val: state}})
+		l.update(ctx, h, []types.PropertyChange{{Name: "runtime.connectionState", Val: state}})
 	})
 	vmState := types.VirtualMachineConnectionStateDisconnected
 	if state == types.HostSystemConnectionStateConnected {
@@ -117,7 +117,7 @@ func (l *lab) setHost(h *simulator.HostSystem, state types.HostSystemConnectionS
 			if vmState == types.VirtualMachineConnectionStateConnected {
 				l.reveal(ctx, vm)
 			}
-			ctx.Update(vm, []types.PropertyChange{
+			l.update(ctx, vm, []types.PropertyChange{
 				{Name: "runtime.connectionState", Val: vmState},
 				{Name: "summary.runtime.connectionState", Val: vmState},
 			})

@@ -22,6 +22,7 @@ type lab struct {
 	root  *types.UserSession
 
 	template *simulator.VirtualMachine
+	world    sync.Mutex // held while the lab changes an object, so that GET /inventory sees one moment
 
 	vmfs   *vmfs
 	ledger *ledger
@@ -61,6 +62,13 @@ func (l *lab) locked(ctx *simulator.Context, obj mo.Reference, f func()) {
 	unlock := l.reg.AcquireLock(ctx, obj)
 	defer unlock()
 	f()
+}
+
+// update changes an object and tells its watchers. The caller holds the object's lock.
+func (l *lab) update(ctx *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
+	l.world.Lock()
+	defer l.world.Unlock()
+	ctx.Update(obj, changes)
 }
 
 // Reference, PutObject, UpdateObject and RemoveObject make the lab a listener of

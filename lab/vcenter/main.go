@@ -3,7 +3,7 @@
 // device and snapshot rules, lost hosts, privileges, faults on demand, and a hook by which
 // the lab's nodes follow every change before it is committed.
 //
-//	lab-vcenter -listen 127.0.0.1:0 -control 127.0.0.1:0 -inventory FILE.json [-tlscert F -tlskey F] [-hook URL] [-filler N] [-with-stdin]
+//	lab-vcenter -listen 127.0.0.1:0 -control 127.0.0.1:0 -inventory FILE.json [-tlscert F -tlskey F] [-hook URL] [-filler N] [-scratch DIR] [-with-stdin]
 //
 // Port 0 takes a free port. The first line on stdout is JSON: {"sdk":URL,"control":URL,"pid":N}.
 // SIGTERM and SIGINT end it, and so does the end of its standard input with -with-stdin.
@@ -27,7 +27,7 @@ import (
 
 type options struct {
 	listen, control, inventory string
-	cert, key, hook            string
+	cert, key, hook, scratch   string
 	filler                     int
 	stdin                      bool
 }
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&o.key, "tlskey", "", "key file of the certificate")
 	flag.StringVar(&o.hook, "hook", "", "URL that is asked before each change")
 	flag.IntVar(&o.filler, "filler", 0, "number of further VMs")
+	flag.StringVar(&o.scratch, "scratch", "", "directory that is removed at the end, for a parent that was killed")
 	flag.BoolVar(&o.stdin, "with-stdin", false, "end when standard input is closed")
 	flag.Parse()
 	log.SetOutput(os.Stderr)
@@ -86,6 +87,9 @@ func serve(o options) error {
 	<-stop
 	for _, s := range servers {
 		_ = s.Close()
+	}
+	if o.scratch != "" {
+		return os.RemoveAll(o.scratch)
 	}
 	return nil
 }

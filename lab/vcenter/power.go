@@ -103,7 +103,7 @@ func (l *lab) showPower(ctx *simulator.Context, vm *simulator.VirtualMachine, to
 	if to == on {
 		heartbeat, tools, guest, boot = types.ManagedEntityStatusGreen, toolsRunning, "running", time.Now()
 	}
-	ctx.Update(vm, []types.PropertyChange{
+	l.update(ctx, vm, []types.PropertyChange{
 		{Name: "runtime.powerState", Val: to},
 		{Name: "summary.runtime.powerState", Val: to},
 		{Name: "runtime.bootTime", Val: boot},

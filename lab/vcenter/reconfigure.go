@@ -102,7 +102,7 @@ func (p *plan) commit(ctx *simulator.Context, spec *types.VirtualMachineConfigSp
 			types.PropertyChange{Name: "config.annotation", Val: spec.Annotation},
 			types.PropertyChange{Name: "summary.config.annotation", Val: spec.Annotation})
 	}
-	ctx.Update(p.vm, append(changes, p.l.nextVersion()))
+	p.l.update(ctx, p.vm, append(changes, p.l.nextVersion()))
 	for _, path := range p.deletes {
 		p.l.deleteDiskFile(path)
 	}

@@ -36,14 +36,16 @@ type shownHost struct {
 	Connection string `json:"connection"`
 }
 
+// show reads without the objects' locks, which are taken before the lab's: only the lab changes what it reads.
 func (l *lab) show() map[string]any {
 	vms, hosts := []shownVM{}, []shownHost{}
-	ctx := l.ctx()
+	l.world.Lock()
+	defer l.world.Unlock()
 	for _, vm := range l.vms() {
-		l.locked(ctx, vm, func() { vms = append(vms, l.showVM(vm)) })
+		vms = append(vms, l.showVM(vm))
 	}
 	for _, h := range l.hosts() {
-		l.locked(ctx, h, func() { hosts = append(hosts, shownHost{h.Name, string(h.Runtime.ConnectionState)}) })
+		hosts = append(hosts, shownHost{h.Name, string(h.Runtime.ConnectionState)})
 	}
 	return map[string]any{"vms": vms, "hosts": hosts}
 }

@@ -179,7 +179,7 @@ func (l *lab) showSnapshots(ctx *simulator.Context, vm *simulator.VirtualMachine
 		}
 		current, list, whole = *info.CurrentSnapshot, info.RootSnapshotList, *info
 	}
-	ctx.Update(vm, []types.PropertyChange{
+	l.update(ctx, vm, []types.PropertyChange{
 		{Name: "snapshot.currentSnapshot", Val: current},
 		{Name: "snapshot.rootSnapshotList", Val: list},
 		{Name: "snapshot", Val: whole},

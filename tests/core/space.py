@@ -171,8 +171,9 @@ def clean_cases() -> Iterator[Case]:
     for (first, word), (second, other) in product(clean_sources(), clean_targets()):
         for kind, source, of in kinds(two):
             seen = look(of, (first, second), (word, other))
+            begun = move(of, kind, source)
             for tried in TRIED:
-                yield Case(move(of, kind, source), seen, tried, EPOCH)
+                yield Case(begun, seen, tried, EPOCH)
 
 
 def dirty_cases() -> Iterator[Case]:
@@ -214,8 +215,9 @@ def two_disk_cases() -> Iterator[Case]:
         ):
             seen = look(of, vms, words)
             for kind, source, _ in kinds(of):
+                begun = move(of, kind, source)
                 for tried in TRIED:
-                    yield Case(move(of, kind, source), seen, tried, EPOCH)
+                    yield Case(begun, seen, tried, EPOCH)
 
 
 def closed_cases() -> Iterator[Case]:

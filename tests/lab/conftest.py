@@ -16,7 +16,8 @@ from lab.cell import CellSpec
 from lab.disk import Disk, make_disk
 from lab.faultdisk import Disks
 from lab.isolation import isolated
-from lab.node import NamespaceNode, new_identity
+from lab.namespace import NamespaceNode
+from lab.node import new_identity
 
 PATH = "[ds1] shared/pgdata.vmdk"
 

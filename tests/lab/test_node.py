@@ -15,7 +15,8 @@ import pytest
 from lab import guard, loop
 from lab.cell import CellSpec, Command, LabError
 from lab.faultdisk import Disks
-from lab.node import Locked, NamespaceNode, new_identity
+from lab.namespace import NamespaceNode
+from lab.node import Locked, new_identity
 from tests.lab.conftest import PATH, Pair, make_disk, wait_for
 
 pytestmark = pytest.mark.usefixtures("own_namespaces")
@@ -235,7 +236,7 @@ def test_frozen_is_still_and_thawed_goes_on(pair: Pair) -> None:
 def test_run_gives_up_on_a_program_that_is_stuck(pair: Pair) -> None:
     _dirty_and_hung(pair)
     started = time.monotonic()
-    with pytest.raises(LabError, match="did not end within 0.5 s"):
+    with pytest.raises(LabError, match=r"did not end within 0\.5 s"):
         pair.a.run(["sync", "-f", "/srv/data"], 0.5)
     assert time.monotonic() - started < 2
 
@@ -285,7 +286,8 @@ from pathlib import Path
 from lab.cell import CellSpec
 from lab.disk import make_disk
 from lab.faultdisk import Disks
-from lab.node import NamespaceNode, new_identity
+from lab.namespace import NamespaceNode
+from lab.node import new_identity
 place = Path(sys.argv[1])
 disk = make_disk(place, "[ds1] a/b.vmdk")
 with Disks(place) as disks:

@@ -132,7 +132,8 @@ def test_a_vm_at_work_refuses_more_and_stays_readable(db1: Any, client: Client, 
     watch = Watch(client, db1, "guestHeartbeatStatus")
     started = time.monotonic()
     task = reconfigure(db1, remove(disks(db1)[0].key))
-    for refused in (db1.PowerOffVM_Task, lambda: reconfigure(db1), db1.RemoveAllSnapshots_Task):
+    here = vim.vm.RelocateSpec(host=db1.runtime.host)
+    for refused in (db1.PowerOffVM_Task, lambda: reconfigure(db1), lambda: db1.RelocateVM_Task(here)):
         with pytest.raises(vim.fault.TaskInProgress) as caught:
             refused()
         assert caught.value.task == task

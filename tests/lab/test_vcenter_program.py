@@ -110,16 +110,18 @@ def test_tls_with_a_certificate_of_ones_own(program: Path, tmp_path: Path) -> No
             connect(vcenter, ssl.create_default_context())
 
 
-def test_it_ends_with_its_parent(program: Path) -> None:
+def test_it_ends_with_its_parent(program: Path, tmp_path: Path) -> None:
     code = "import json, sys, time; from lab.hypervisor import Vcenter; v = Vcenter(json.loads(sys.argv[1]));"
     command = [sys.executable, "-c", code + "print(v.pid, flush=True); time.sleep(60)", json.dumps(INVENTORY)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as parent:
+    place = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=place) as parent:
         assert parent.stdout is not None
         assert select.select([parent.stdout], [], [], 30)[0], "it does not start"
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}/comm").read_text() == "lab-vcenter\n"
         parent.send_signal(signal.SIGKILL)
     assert linux.wait_until(lambda: not _runs(pid), 10)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _runs(pid: int) -> bool:

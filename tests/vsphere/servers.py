@@ -79,13 +79,13 @@ def black_hole() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def tls_server(tls: Tls, serve: Callable[[ssl.SSLSocket], None]) -> Iterator[int]:
+def tls_server(tls: Tls, serve: Callable[[ssl.SSLSocket], None], address: str = "127.0.0.1") -> Iterator[int]:
     """A TLS server that gives each connection to ``serve``, one at a time."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tls.cert, tls.key)
     stop = threading.Event()
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+        sock.bind((address, 0))
         sock.listen(16)
         sock.settimeout(0.05)
         thread = threading.Thread(target=_accept, args=(sock, context, serve, stop))
@@ -115,6 +115,31 @@ def garbage(secure: ssl.SSLSocket) -> None:
     """Answer whatever is asked with a page that is no vCenter's."""
     secure.recv(65536)
     secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<html>hi</html>")
+
+
+def half_vcenter(secure: ssl.SSLSocket) -> None:
+    """Offer API versions as a vCenter does, and answer calls with XML that says nothing."""
+    offer = (
+        b"<namespaces><namespace><name>urn:vim25</name><version>8.0.3.0</version></namespace></namespaces>"
+    )
+    body = offer if secure.recv(65536).startswith(b"GET") else b"<nothing/>"
+    secure.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    )
+
+
+def not_found(secure: ssl.SSLSocket) -> None:
+    """Answer whatever is asked with 404."""
+    secure.recv(65536)
+    secure.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+
+def stall(secure: ssl.SSLSocket) -> None:
+    """Begin an answer late and never end it."""
+    secure.recv(65536)
+    time.sleep(1)
+    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n<xml")
+    time.sleep(3)
 
 
 def trickle(secure: ssl.SSLSocket) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyVmomi import vim
 
 from lab.hypervisor import Vcenter
 from tests.vsphere.conftest import settings_for
 from tests.vsphere.stages import attach_as_somebody
+from tests.vsphere.test_devices import controller
+from tests.vsphere.test_devices import disk as disk_device
 from tests.vsphere.world import DISK, SECOND, SHOWN_UUIDS, disk, inventory, vm
 from vmdk_failover.errors import CannotObserve
 from vmdk_failover.model import Disk
-from vmdk_failover.vsphere.checks import Finding, check
+from vmdk_failover.vsphere.checks import Finding, Seen, check, judge
 from vmdk_failover.vsphere.session import Session
 
 #: A disk that nothing is wrong with: no snapshot can touch it.
@@ -134,6 +137,13 @@ def test_a_datastore_that_a_host_does_not_reach(findings: Findings) -> None:
 def test_all_nodes_on_one_host_is_advice(findings: Findings) -> None:
     found = findings(good_world(vms=[vm(0), vm(1, host="esx1")]))
     assert [(one.code, one.severe) for one in found] == [("same_host", False)]
+
+
+def test_what_is_not_known_is_found_too() -> None:
+    listed = [controller(vim.vm.device.ParaVirtualSCSIController, 1), disk_device(2016, 1001, 0)]
+    blurred = Seen("db1", "db1-vm", listed, enable_uuid=None, snapshot=None, host="", datastores=None)
+    found = {one.code for one in judge([blurred], "db1", [DISK]) if one.severe}
+    assert found == {"enable_uuid", "unreadable", "snapshot"}
 
 
 def test_a_vm_that_cannot_be_read(vcenter: Vcenter, session: Session) -> None:

@@ -145,7 +145,9 @@ def test_detaching_names_the_key_and_never_a_file_operation() -> None:
 
 
 def test_attaching_puts_each_disk_where_it_was_recorded() -> None:
-    spec = devices.attach_spec([DISK, SECOND], {0: 1000, 1: 1001}, "v7")
+    spec = devices.attach_spec(
+        [DISK, replace(SECOND, sharing="sharingMultiWriter")], {0: 1000, 1: 1001}, "v7"
+    )
     assert spec.changeVersion == "v7"
     told = [
         (
@@ -162,7 +164,7 @@ def test_attaching_puts_each_disk_where_it_was_recorded() -> None:
     ]
     assert told == [
         ("add", -1, 1001, 0, DISK.path, "persistent", "sharingNone"),
-        ("add", -2, 1001, 1, SECOND.path, "independent_persistent", "sharingNone"),
+        ("add", -2, 1001, 1, SECOND.path, "independent_persistent", "sharingMultiWriter"),
     ]
     assert "fileOperation" not in on_the_wire(spec)
 

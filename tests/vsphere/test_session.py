@@ -227,6 +227,14 @@ def test_a_server_that_is_no_vcenter(new_session: Sessions, tmp_path: Path) -> N
             zone(session, within=1.5)
 
 
+def test_a_vcenter_that_cannot_be_understood(new_session: Sessions, tmp_path: Path) -> None:
+    authority = servers.Authority(tmp_path)
+    with servers.tls_server(authority.issue("127.0.0.1"), servers.half_vcenter) as port:
+        session = new_session(port=port, sha256="", ca_file=str(authority.file))
+        with pytest.raises(CannotObserve, match="pyVmomi cannot read"):
+            zone(session, within=1.5)
+
+
 def test_an_unreadable_vcenter_is_readable_again(
     vcenter: Vcenter, new_session: Sessions, pgdata: Resource
 ) -> None:

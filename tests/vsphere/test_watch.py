@@ -132,6 +132,12 @@ def test_an_expired_login_ends_the_stream_and_a_new_one_works(
     fresh = Watch(session, {vm.minion: vm.ref for vm in hypervisor.observe(pgdata).vms})
     changes, _late = after(fresh, lambda: vcenter.guest_power("db1-vm", "poweredOff"))
     assert ("db1", VmChange("power", "poweredOff")) in changes
+    # the old one must not take the new login down with it
+    before = vcenter.calls()["methods"]["Login"]
+    with pytest.raises(CannotObserve):
+        watch.wait(1)
+    assert hypervisor.observe(pgdata).readable
+    assert vcenter.calls()["methods"]["Login"] == before
     fresh.close()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lab.hypervisor import Vcenter
-from tests.vsphere.world import DISK, NODES, USER
+from tests.vsphere.world import DISK, NODES, USER, vm
 from vmdk_failover.model import Outcome, Power, Resource, Result, Timeouts
 from vmdk_failover.vsphere.hypervisor import VCenter
 from vmdk_failover.vsphere.session import Session
@@ -200,6 +200,22 @@ def test_facts_of_another_process_do_not_attach(
     second = hypervisor.observe(pgdata).vm("db2")
     outcome = VCenter(session).attach(pgdata, B, second, [DISK])
     assert (outcome.result, outcome.code) == (Result.FAILED, "refused")
+
+
+def test_a_write_without_a_connection_was_not_sent(
+    vcenter: Vcenter, session: Session, hypervisor: VCenter, pgdata: Resource
+) -> None:
+    first = hypervisor.observe(pgdata).vm("db1")
+    session.read(lambda login: login.stub.DropConnections())
+    vcenter.stop()
+    outcome = hypervisor.detach(pgdata, A, first, [DISK])
+    assert (outcome.result, outcome.code) == (Result.FAILED, "unreadable")
+    assert "nothing was sent" in outcome.evidence
+
+
+def test_duplicates_are_named(vcenter: Vcenter, hypervisor: VCenter, pgdata: Resource) -> None:
+    vcenter.add_vm(**vm(0, name="clone"))
+    assert hypervisor.observe(pgdata).vm("db1").name == f"2 VMs with instance UUID {A.vm_uuid}"
 
 
 def test_a_suspended_vm_is_fenced(

@@ -1,54 +1,100 @@
 """
 Halting this machine without touching a hung disk.
 
-``reboot``, ``poweroff`` and even sysrq ``o`` sync or flush every disk first and hang with a hung one for minutes (measured on
-Linux 6.1 with a write-back SCSI disk). Sysrq ``b`` touches nothing. So: a disk with a volatile write cache means ``b``; without
-one ``o`` is a real power-off, with ``b`` behind it. The order is carried out by a child of its own, so that the answer to the
-master can still be given.
+``reboot``, ``poweroff`` and even sysrq ``o`` sync or flush every disk first and hang with a hung one for minutes
+(measured on Linux 6.1 with a write-back SCSI disk). Sysrq ``b`` touches nothing. So: a disk with a volatile write cache
+means ``b``; without one ``o`` is a real power-off, with ``b`` behind it. The order is carried out by a child of its own,
+so that the answer to the master can still be given.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmdk_failover.errors import StepFailed
-from vmdk_failover.guest import children
+from vmdk_failover.guest import children, devices, mounts
 from vmdk_failover.guest.places import HERE, Places, names, read
+from vmdk_failover.model import Resource
 
-#: Seconds between the answer and the halt, and between ``o`` and ``b``.
+#: Seconds between the answer and the halt, for writing out what is healthy, and between ``o`` and ``b``.
 DELAY = 0.1
+SYNC = 0.3
 BACKSTOP = 5.0
+_SYNCED = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"})
 
 
 def words(places: Places = HERE) -> tuple[str, ...]:
     """What to write to the sysrq trigger, in order."""
-    caches = (read(places.sys / "class/scsi_disk" / disk / "cache_type") for disk in names(places.sys / "class/scsi_disk"))
-    return ("b",) if any(cache == "write back" for cache in caches) else ("o", "b")
+    disks = places.sys / "class/scsi_disk"
+    caches = [read(disks / disk / "cache_type") or "" for disk in names(disks)]
+    return ("b",) if any("write back" in cache for cache in caches) else ("o", "b")
 
 
-def halt(path: Path, places: Places = HERE, delay: float = DELAY, backstop: float = BACKSTOP) -> None:
+def halt(
+    path: Path,
+    places: Places = HERE,
+    delay: float = DELAY,
+    backstop: float = BACKSTOP,
+    resource: Resource | None = None,
+) -> None:
     """
     Start the end of this machine and return.
 
     :param path: the sysrq trigger.
     :param delay: seconds until the first word is written.
+    :param backstop: seconds until the next word is written, should the first have had no effect.
+    :param resource: the resource whose disks are not to be touched; the other file systems are synced in the meantime,
+        for 0.3 s at most. ``None``: nothing is synced.
     :raises StepFailed: if the trigger cannot be opened for writing; then nothing was started.
     """
     try:
-        trigger = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.close(_open(path))
     except OSError as err:
-        raise StepFailed(f"this machine cannot halt itself: {path} cannot be written ({err.strerror})", "no_sysrq") from err
-    order = words(places)
-    children.leave(lambda: _write(path, order, delay, backstop))
-    os.close(trigger)
+        why = f"this machine cannot halt itself: {path} cannot be written ({err.strerror}); power it off from outside"
+        raise StepFailed(why, "no_sysrq") from err
+    order, others = words(places), healthy(resource, places) if resource else ()
+    children.leave(lambda: _end(path, order, others, delay, backstop))
 
 
-def _write(path: Path, order: Iterable[str], delay: float, backstop: float) -> None:
-    time.sleep(delay)
+def healthy(resource: Resource, places: Places = HERE) -> tuple[str, ...]:
+    """Mount points of this node's other writable file systems on disks, one per file system."""
+    held = devices.holding(resource, places)
+    lines = mounts.of_process(places=places)
+    ours = {mount.mountpoint for mount in resource.mounts}
+    wanted = [x for x in lines if x.fstype in _SYNCED and "rw" in x.options and not held.is_ours(x)]
+    return tuple({x.number: x.mountpoint for x in wanted if x.mountpoint not in ours}.values())
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _end(path: Path, order: Sequence[str], others: Sequence[str], delay: float, backstop: float) -> None:
+    """In a child that nobody waits for."""
+    ctypes.CDLL(None).mlockall(1)  # no page of this may have to be read from a disk
+    trigger = _open(path)
+    at = time.monotonic() + delay
+    _sync(others)
+    time.sleep(max(0.0, at - time.monotonic()))
     for word in order:
-        with open(path, "w", buffering=1, encoding="ascii") as trigger:
-            trigger.write(word)
+        with contextlib.suppress(OSError):  # whoever took the first word may be gone
+            os.write(trigger, word.encode())
         time.sleep(backstop)
+
+
+def _sync(mountpoints: Sequence[str]) -> None:
+    """All at once, each in a child of its own that is left behind if it takes too long."""
+    pids = {children.leave(lambda path=path: _sync_one(path)) for path in mountpoints}  # type: ignore[misc]
+    end = time.monotonic() + SYNC
+    while any(children.state(pid) not in ("", "Z") for pid in pids) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _sync_one(mountpoint: str) -> None:
+    fd = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    ctypes.CDLL(None).syncfs(fd)

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 from vmdk_failover.errors import Busy, CannotObserve
-from vmdk_failover.guest.places import HERE, Places, read
 
 _LOCK_WAIT = 2.0
 
@@ -90,11 +89,6 @@ def update(state_dir: Path, resource: str, boot_id: str, **changes: Any) -> Memo
         new = replace(old, **changes)
         write(_file(state_dir, resource, "json"), asdict(new))
         return new
-
-
-def acted(state_dir: Path, resource: str, *, epoch: int, places: Places = HERE) -> None:
-    """Note that this node acts under an epoch, before it does. Raises as :func:`update`."""
-    update(state_dir, resource, read(places.boot_id) or "", epoch=epoch)
 
 
 def write(path: Path, plain: Any) -> None:

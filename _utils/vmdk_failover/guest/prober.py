@@ -26,6 +26,7 @@ if __name__ == "__main__":  # started as a file: what lies beside it is part of 
 
 from vmdk_failover.guest import channel, kernel_log, memory, mounts
 from vmdk_failover.guest.aio import Reader
+from vmdk_failover.guest.error_trace import ErrorTrace
 from vmdk_failover.guest.latest import FILE
 from vmdk_failover.guest.places import boot_clock, read
 from vmdk_failover.guest.watched import Probe, Watched, report
@@ -75,6 +76,7 @@ class Prober:
         self._listen(self._readers.fileno(), lambda _: self._readers_speak())
         self._open_uevents()
         self._open_log()
+        self._open_trace()
 
     def _listen(self, fd: int, act: Callable[[int], None], events: int = select.EPOLLIN) -> None:
         self._sources[fd] = act
@@ -96,6 +98,21 @@ class Prober:
         except OSError as err:
             return _log(f"the kernel's log cannot be read, I/O errors are seen later: {err}")
         self._listen(self._kmsg, lambda _: self._kernel_speaks())
+
+    def _open_trace(self) -> None:
+        try:
+            self._trace = ErrorTrace()
+        except (OSError, ValueError, KeyError) as err:
+            return _log(f"failed requests are not traced, the kernel's log has to do: {err}")
+        for fd in self._trace.filenos():
+            self._listen(fd, self._requests_failed)
+
+    def _requests_failed(self, fd: int) -> None:
+        now = boot_clock()
+        for failure in self._trace.read(fd):
+            for one in self._watched.values():
+                one.failed(now, failure)
+        self._tell(now)
 
     def _uevents(self) -> None:
         while True:
@@ -178,7 +195,9 @@ class Prober:
         self._tell(now)
 
     def _probe(self, now: float, one: Watched) -> None:
-        busy = {probe.name for _, probe in self._reads.values()}  # one read per disk, even if it is of an earlier mount
+        busy = {
+            probe.name for _, probe in self._reads.values()
+        }  # one read per disk, even if it is of an earlier mount
         for probe in one.probes.values():
             if probe.pending is None and probe.name not in busy:
                 self._tag += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from vmdk_failover.guest import devices, mounts, superblock
 from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Stall, sample
 from vmdk_failover.guest.devices import Holding
+from vmdk_failover.guest.error_trace import Failure
 from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import Places, read
@@ -241,6 +242,13 @@ class Watched:
             self.verdict.put(_FS, Condition.FS_ERROR, words, now)
         else:
             self._error(now, complaint.about, words)
+
+    def failed(self, now: float, failure: Failure) -> None:
+        """A request has failed."""
+        names = [name for name, number in self._holding.blocks.items() if number == failure.number]
+        if names:
+            words = f"a {failure.about} of {names[0]} failed: {failure.error} (block_rq_error)"
+            self._error(now, failure.about, words)
 
     def _error(self, now: float, direction: str, words: str) -> None:
         self._last_error[direction] = now

@@ -36,13 +36,23 @@ _CODES: tuple[tuple[Any, str], ...] = (
     (vim.fault.NoPermission, "no_permission"),
     (vim.fault.ConcurrentAccess, VersionConflict.code),
     (vim.fault.TaskInProgress, Busy.code),
-    (vim.fault.FileLocked, LockedByStranger.code),
     (vmodl.fault.HostCommunication, "host_not_connected"),
     (vim.fault.InvalidPowerState, "power_state"),
     (vim.fault.InvalidDeviceSpec, "device_refused"),
     (vim.fault.FileNotFound, "file_not_found"),
     (vmodl.fault.ManagedObjectNotFound, "vm_gone"),
 )
+
+#: What to do about some of them.
+_ADVICE = {
+    LockedByStranger.code: "find the VM or backup that has the file open",
+    VersionConflict.code: "the VM changed meanwhile, look again",
+    Busy.code: "wait for the VM's task to end",
+    "no_permission": "grant it to vCenter's account",
+    "host_not_connected": "bring the host back",
+    "file_not_found": "look for the file on its datastore",
+    "snapshot": "remove the VM's snapshots",
+}
 
 #: "locked", "failed to lock", the key ``msg.fileio.lock``; not "block".
 _LOCK = re.compile(r"\block(ed)?\b")
@@ -58,17 +68,18 @@ def error_of(fault: Any, doing: str, ran: bool) -> FailoverError:
         code.
     """
     text = f"{doing}: {sentence_of(fault)}"
-    if is_lock(fault):
-        return LockedByStranger(text)
-    if isinstance(fault, vim.fault.ConcurrentAccess):
-        return VersionConflict(text)
     if isinstance(fault, _UNCERTAIN) and (ran or not isinstance(fault, vmodl.fault.HostNotConnected)):
         return OutcomeUnknown(text)
-    return StepFailed(text, code_of(fault))
+    code = code_of(fault)
+    advised = f"{text}; {_ADVICE[code]}" if code in _ADVICE else text
+    kind = next((kind for kind in (LockedByStranger, VersionConflict) if kind.code == code), StepFailed)
+    return kind(advised, code)
 
 
 def code_of(fault: Any) -> str:
     """The stable code of a fault that refused something."""
+    if is_lock(fault):
+        return LockedByStranger.code
     if is_snapshot(fault):
         return "snapshot"
     if isinstance(fault, vim.fault.InvalidPowerState) and str(fault.existingState) == "poweredOff":

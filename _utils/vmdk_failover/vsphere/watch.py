@@ -86,9 +86,8 @@ class Watch:
         def make(login: Login) -> tuple[Login, Any]:
             collector = login.content.propertyCollector.CreatePropertyCollector()
             spec = filter_spec(map(login.vm, self._minions), {vim.VirtualMachine: tuple(_KINDS)})
-            spec.reportMissingObjectsInResults = (
-                False  # a VM that is not there must not be watched in silence
-            )
+            # a VM that is not there must not be watched in silence
+            spec.reportMissingObjectsInResults = False
             collector.CreateFilter(spec, True)
             return login, collector
 

@@ -1,0 +1,176 @@
+"""
+The step table over its whole input space: no verdict is unsafe, each row is reached, and no safety row can be harm.
+
+A row whose removal breaks no invariant is there for progress; for each of those a test shows what no longer happens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from tests.core import space
+from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
+from tests.core.invariants import wrong
+from vmdk_failover import predict, rules
+from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, StepKind
+from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
+
+#: Rows that are needed for progress only; every other row must be missed by an invariant.
+FOR_PROGRESS = frozenset({70, 130})
+
+
+@dataclass
+class Walk:
+    """What one walk through the space has shown."""
+
+    reached: Counter[int] = field(default_factory=Counter)
+    faults: dict[tuple[int, str], Case] = field(default_factory=dict)
+    harm: dict[int, str] = field(default_factory=dict)
+
+
+def without(number: int) -> tuple[rules.Row, ...]:
+    return tuple(row for row in RULES if row.number != number)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Walk:
+    """Walk once: judge each case, and judge it again without the row that decided it until that does harm."""
+    found, mutants = Walk(), {row.number: without(row.number) for row in RULES[:-1]}
+    for case in space.every_case():
+        verdict = next_verdict(case)
+        found.reached[verdict.rule] += 1
+        for sentence in wrong(case, verdict):
+            found.faults.setdefault((verdict.rule, sentence), case)
+        if verdict.rule in mutants and verdict.rule not in found.harm:
+            words = wrong(case, next_verdict(case, mutants[verdict.rule]))
+            if words:
+                found.harm[verdict.rule] = words[0]
+    return found
+
+
+def test_no_verdict_is_unsafe(walk: Walk) -> None:
+    assert [f"row {number}: {words}" for number, words in walk.faults] == []
+
+
+def test_every_row_is_reached(walk: Walk) -> None:
+    assert {row.number for row in RULES} - set(walk.reached) == set()
+
+
+@pytest.mark.parametrize("number", [row.number for row in RULES[:-1] if row.number not in FOR_PROGRESS])
+def test_without_a_safety_row_something_unsafe_is_done(walk: Walk, number: int) -> None:
+    assert number in walk.harm, f"row {number} can be removed and no invariant is broken"
+
+
+def test_the_rows_for_progress_are_no_safety_rows(walk: Walk) -> None:
+    assert {number: walk.harm[number] for number in FOR_PROGRESS if number in walk.harm} == {}
+
+
+def test_without_row_70_a_move_that_has_arrived_never_ends() -> None:
+    of = resource()
+    case = Case(move(of), look(of, (vm("db1"), vm("db2", THERE)), (None, active("db2"))), (), EPOCH)
+    assert next_verdict(case).then is Then.DONE
+    again = next_verdict(case, without(70))
+    assert again.step and again.step.kind is StepKind.MOUNT
+
+
+def test_without_row_130_a_node_that_shall_halt_is_asked_to_release() -> None:
+    of = resource(on_error="halt")
+    words = (active("db1", condition=Condition.IO_ERROR), says("db2"))
+    case = Case(move(of), look(of, (vm("db1", THERE), vm("db2")), words), (), EPOCH)
+    kinds = [verdict.step and verdict.step.kind for verdict in (next_verdict(case), next_verdict(case, without(130)))]
+    assert kinds == [StepKind.HALT, StepKind.RELEASE]
+
+
+def test_the_table_is_in_order_and_ends_with_a_row_that_always_matches() -> None:
+    numbers = [row.number for row in RULES]
+    assert numbers == sorted(set(numbers))
+    assert all(RULES[-1].matches(case) for case in space.closed_cases())
+
+
+def test_every_plan_on_paper_comes_to_an_end() -> None:
+    """``predict.plan`` raises if the table runs in a circle."""
+    for case in open_cases():
+        paper = predict.plan(case.move, case.seen, case.outcomes)
+        assert paper.ends.step is None
+
+
+def open_cases() -> Iterator[Case]:
+    yield from space.two_disk_cases()
+    yield from (case for number, case in enumerate(space.clean_cases()) if number % 7 == 0)
+
+
+UNKNOWNS = {
+    "power unread": {"connected": None},
+    "host not connected": {"connected": False},
+    "devices unread": {"disks": None},
+    "tasks unread": {"task": None},
+    "snapshots unread": {"snapshot": None},
+}
+
+
+@pytest.mark.parametrize("what", UNKNOWNS)
+def test_what_is_unknown_of_the_source_never_counts_as_good(what: str) -> None:
+    """A step that is right by a full look is not taken when one property of the source cannot be read."""
+    of = resource()
+    for facts, word in (
+        ({}, active("db1")),
+        ({}, says("db1", released=EPOCH)),
+        ({"power": Power.OFF}, None),
+    ):
+        good = vm("db1", THERE, **facts)
+        case = Case(move(of), look(of, (good, vm("db2")), (word, says("db2"))), (), EPOCH)
+        assert next_verdict(case).step is not None
+        blind = replace(good, **UNKNOWNS[what])
+        worse = Case(move(of), look(of, (blind, vm("db2")), (word, says("db2"))), (), EPOCH)
+        assert next_verdict(worse).then in (Then.HOLD, Then.WAIT)
+
+
+def verdict_after(*tried: Outcome, basis: str = "") -> Verdict:
+    """The disk is free and the target has fallen silent."""
+    of = resource()
+    seen = look(of, (vm("db1", power=Power.OFF), vm("db2", change_version="5")), ())
+    outcomes = tuple(replace(one, basis=basis) for one in tried)
+    return next_verdict(Case(move(of), seen, outcomes, EPOCH))
+
+
+def test_a_lost_attach_keeps_the_move_open_until_it_has_become_impossible() -> None:
+    lost = came_to(StepKind.ATTACH, "db2", Result.UNKNOWN)
+    assert verdict_after(*lost).rule == 62
+    assert verdict_after(*lost, basis="5").rule == 62
+    assert verdict_after(*lost, basis="4").then is Then.ABANDON
+    assert "db2" in verdict_after(*lost).reason and "vmdk.clear" in verdict_after(*lost).reason
+
+
+def test_a_lost_detach_keeps_the_move_open_while_the_disk_is_listed() -> None:
+    of = resource()
+    lost = came_to(StepKind.DETACH, "db1", Result.UNKNOWN)
+    for where, rule in ((THERE, 62), ("nowhere", 100)):
+        seen = look(of, (vm("db1", where), vm("db2")), (says("db1", released=EPOCH),))
+        assert next_verdict(Case(move(of), seen, lost, EPOCH)).rule == rule
+
+
+@pytest.mark.parametrize("kind", [StepKind.ATTACH, StepKind.DETACH, StepKind.FENCE])
+@pytest.mark.parametrize("code", ["version_conflict", "busy"])
+def test_who_was_slower_has_not_tried(kind: StepKind, code: str) -> None:
+    case = Case(move(resource()), look(resource(), ()), came_to(kind, "db1", times=9, code=code), EPOCH)
+    assert case.tried(kind) == 0
+
+
+@pytest.mark.parametrize("kind", [StepKind.RELEASE, StepKind.MOUNT])
+def test_a_busy_node_counts_as_tried(kind: StepKind) -> None:
+    case = Case(move(resource()), look(resource(), ()), came_to(kind, "db1", code="busy"), EPOCH)
+    assert case.tried(kind) == 1
+
+
+def test_a_planned_move_is_never_carried_out_against_the_will_of_the_source() -> None:
+    of = resource()
+    seen = look(of, (vm("db1", THERE), vm("db2")), (active("db1"), says("db2")))
+    asked = came_to(StepKind.RELEASE, "db1")
+    assert next_verdict(Case(move(of, MoveKind.SWITCHOVER), seen, asked, EPOCH)).then is Then.ABANDON
+    fence = next_verdict(Case(move(of, MoveKind.FAILOVER), seen, asked, EPOCH))
+    assert (fence.rule, fence.step and fence.step.kind) == (170, StepKind.FENCE)
+    assert "release is not proven" in fence.reason

@@ -1,0 +1,72 @@
+"""The journal and the locks in memory: the real logic over a dict instead of files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover.errors import Busy
+from vmdk_failover.journal import FileJournal
+from vmdk_failover.model import to_plain
+
+
+class MemoryJournal(FileJournal):
+    """
+    The real journal whose files are texts in a dict; what is not plain JSON cannot be written here either.
+
+    :ivar states: text of the state, by resource. :ivar lines: history, by resource.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nonexistent"))
+        self.states: dict[str, str] = {}
+        self.lines: dict[str, list[str]] = {}
+
+    def history(self, resource: str) -> list[dict[str, Any]]:
+        """See the real one."""
+        return [json.loads(line) for line in self.lines.get(resource, [])]
+
+    def _read(self, resource: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.states.get(resource, "{}"))
+        return found
+
+    @contextlib.contextmanager
+    def _changed(self, resource: str) -> Iterator[dict[str, Any]]:
+        plain = self._read(resource)
+        yield plain
+        self.write(resource, json.dumps(plain))
+
+    def write(self, resource: str, text: str) -> None:
+        """The moment at which a change becomes durable."""
+        self.states[resource] = text
+
+    def _log(self, resource: str, entry: Mapping[str, Any]) -> None:
+        self.lines.setdefault(resource, []).append(json.dumps(to_plain(entry)))
+
+
+class MemoryLock:
+    """The ``Lock`` port within one process. :ivar held: what is locked, with what its holder does."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+
+    def resource(self, name: str, doing: str) -> contextlib.AbstractContextManager[None]:
+        """See the port."""
+        return self._hold(f"resource {name}", doing)
+
+    def node(self, minion: str, wait: float) -> contextlib.AbstractContextManager[None]:
+        """See the port."""
+        return self._hold(f"node {minion}", "fence")
+
+    @contextlib.contextmanager
+    def _hold(self, what: str, doing: str) -> Iterator[None]:
+        if what in self.held:
+            raise Busy(f"a {self.held[what]} is already under way for {what}")
+        self.held[what] = doing
+        try:
+            yield
+        finally:
+            del self.held[what]

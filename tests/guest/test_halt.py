@@ -1,0 +1,91 @@
+"""A halt: what is written where, with a pipe in place of the kernel's trigger."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmdk_failover.errors import StepFailed
+from vmdk_failover.guest.halt import halt, healthy, words
+from vmdk_failover.guest.places import Places
+
+from .conftest import Rig
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A pipe as trigger, and the end that hears."""
+    path = tmp_path / "sysrq"
+    os.mkfifo(path)
+    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # so that it never reads an end of file
+    yield path, fd
+    os.close(fd)
+
+
+def _heard(fd: int, seconds: float) -> str:
+    ready = select.select([fd], [], [], seconds)[0]
+    return os.read(fd, 10).decode() if ready else ""
+
+
+def _with_cache(tmp_path: Path, *kinds: str) -> Places:
+    for number, kind in enumerate(kinds):
+        disk = tmp_path / f"sys/class/scsi_disk/{number}:0:0:0"
+        disk.mkdir(parents=True)
+        (disk / "cache_type").write_text(kind + "\n")
+    return Places(sys=tmp_path / "sys")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ((), ("o", "b")),
+        (("write through", "none"), ("o", "b")),
+        (("write through", "write back"), ("b",)),
+        (("write back, no read (daft)",), ("b",)),
+    ],
+)
+def test_a_volatile_cache_means_reset(
+    tmp_path: Path, kinds: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert words(_with_cache(tmp_path, *kinds)) == expected
+
+
+def test_it_returns_first_then_powers_off_then_resets(pipe: tuple[Path, int], tmp_path: Path) -> None:
+    path, fd = pipe
+    began = time.monotonic()
+    halt(path, _with_cache(tmp_path), delay=0.3, backstop=0.3)
+    assert time.monotonic() - began < 0.2
+    assert _heard(fd, 2) == "o"
+    assert 0.3 <= time.monotonic() - began < 0.8
+    assert _heard(fd, 2) == "b"
+
+
+def test_a_trigger_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StepFailed) as failed:
+        halt(tmp_path / "none")
+    assert failed.value.code == "no_sysrq"
+    assert str(tmp_path / "none") in failed.value.reason
+    os.mkfifo(tmp_path / "deaf")
+    with pytest.raises(StepFailed):
+        halt(tmp_path / "deaf")
+
+
+def test_a_hung_disk_is_not_touched(pipe: tuple[Path, int], rig: Rig) -> None:
+    path, fd = pipe
+    rig.mount()
+    (rig.mountpoint / "file").write_bytes(b"x" * 4096)
+    assert str(rig.mountpoint) not in healthy(rig.resource, rig.places)
+    assert "/" in healthy(rig.resource, rig.places)
+    rig.fault.set("all=hang")
+    before = rig.fault.set("stats")
+    began = time.monotonic()
+    halt(path, rig.places, backstop=0.1, resource=rig.resource)
+    assert _heard(fd, 2) == "o"
+    assert time.monotonic() - began < 1.0
+    after = rig.fault.set("stats")
+    assert {k: before[k] for k in ("write", "flush")} == {k: after[k] for k in ("write", "flush")}
