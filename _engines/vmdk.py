@@ -80,7 +80,7 @@ def _on_master(tick):
         path=app.state_dir(opts) / "engine.sock",
         recover=lambda name, alive: _recover(opts, name, alive),
         watch=lambda: _watch(opts),
-        names=lambda: app.settings(opts).resources,
+        names=lambda: app.names(opts),
         log=log.warning,
         tick=tick,
     ).serve()

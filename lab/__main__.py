@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import leftovers, product, trial
+from lab import bench, demo, leftovers, product, trial
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
-from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND
+from lab.scenarios import DISK, FIRST, SCENARIOS
 from lab.wishes import DiskWish, Wishes
 
 
@@ -46,10 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (run, commands.add_parser("demo", help="break a disk and tell what happens")):
         _add_settings(sub)
     run.add_argument("--json", action="store_true", help="print the results as JSON, one line each")
+    measure = commands.add_parser("bench", help="measure fail-overs; build/bench/failover.json")
+    measure.add_argument("--runs", type=int, default=10, metavar="N", help="runs of each scenario")
     up = commands.add_parser("up", help="start a lab and keep it until Ctrl-C")
     _add_settings(up)
     up.add_argument("--bare", action="store_true", help="without the product's configuration")
     enter = commands.add_parser("enter", help="a shell, or a command, inside the lab that runs")
+    enter.add_argument("--lab", type=Path, metavar="DIR", help="its directory, when several run")
     enter.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     commands.add_parser("cleanup", help="give back what killed labs have left")
     return parser
@@ -112,10 +115,12 @@ def _told(outcome: trial.Outcome) -> str:
 
 
 def _demo(given: argparse.Namespace) -> int:
-    say(f"A disk with a database on {FIRST}. It will stop answering; watch it come up on {SECOND}.")
-    outcome = trial.run(SCENARIOS["hang-switchover"], _settings(given))
-    print(_told(outcome))
-    return 0 if outcome.ok else 1
+    return 0 if demo.run(_settings(given), lambda words: print(words, flush=True)) else 1
+
+
+def _bench(given: argparse.Namespace) -> int:
+    bench.run(given.runs, say)
+    return 0
 
 
 def _up(given: argparse.Namespace) -> int:
@@ -130,7 +135,10 @@ def _up(given: argparse.Namespace) -> int:
         minion_overrides={} if given.bare else product.minion_options,
     )
     with Lab(wishes, say) as lab:
-        trial.bring_up(lab, by_hand=given.bare)
+        try:
+            trial.bring_up(lab, by_hand=given.bare)
+        except LabError as problem:
+            say(f"lab: {problem}")  # it stays up, so that one can look why
         print(_commands(lab), flush=True)
         try:
             signal.pause()
@@ -140,10 +148,10 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _commands(lab: Lab) -> str:
-    enter = f"{shlex.quote(sys.executable)} -m lab enter"
+    enter = f"{shlex.quote(sys.executable)} -m lab enter --lab {lab.run_dir}"
     conf, socket = lab.master.root, lab.fault_disk(FIRST, DISK).socket
     return f"""The lab is up ({lab.run_dir}); Ctrl-C ends it. In another terminal, in {ROOT}:
-  {enter}                                             a shell inside
+  {enter}   a shell inside
   {enter} salt-run -c {conf} vmdk.status
   {enter} salt -c {conf} '*' test.ping
   {enter} python -m lab.faultdisk {socket} all=hang   break the disk of {FIRST}
@@ -151,9 +159,10 @@ def _commands(lab: Lab) -> str:
 
 
 def _enter(given: argparse.Namespace) -> int:
-    found = leftovers.running()
+    found = {path: pid for path, pid in leftovers.running().items() if given.lab in (None, path)}
     if len(found) != 1:
-        raise LabError(f"{len(found)} labs are running; start exactly one with `python -m lab up`")
+        names = ", ".join(map(str, found)) or "none"
+        raise LabError(f"running labs: {names}; start one with `python -m lab up`, or name one with --lab")
     argv = given.argv or [os.environ.get("SHELL", "/bin/sh")]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     target = str(next(iter(found.values())))
@@ -174,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command. Returns the exit status: 0 good, 1 a scenario failed, 2 the lab itself does not work."""
     parser = _parser()
     given = parser.parse_args(argv)
-    commands = {"run": _run, "demo": _demo, "up": _up, "enter": _enter, "cleanup": _cleanup}
+    commands = {"run": _run, "demo": _demo, "bench": _bench, "up": _up, "enter": _enter, "cleanup": _cleanup}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if given.list or given.command == "list":
         return _list()

@@ -246,6 +246,10 @@ class Cell:
                 with self._lock:
                     program = self._programs.pop(said["number"])
                 program.ended(said["code"], said["error"])
+        with self._lock:
+            left, self._programs = self._programs, {}
+        for program in left.values():
+            program.ended(-signal.SIGKILL, "")
 
     def start(self, argv: Sequence[str], stdout: int | None = None, stderr: int | None = None) -> Program:
         """Start a program inside, with the environment of the caller.

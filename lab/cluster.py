@@ -89,7 +89,7 @@ class Lab:
         self.run_dir = enter(leftovers.run_directory())
         (self.run_dir / "shared").mkdir()
         self.disks_host = enter(Disks(self.run_dir, self.wishes.hang_limit))
-        self.disks = {wish.name: self._make_disk(wish) for wish in self.wishes.disks}
+        self.disks = {wish.name: self._make_disk(wish) for wish in self.wishes.all_disks}
         self._make_nodes(self.disks_host)
         self.follower = enter(Follower(list(self.nodes.values()), list(self.disks.values()), self._on_step))
         self.vcenter = enter(self._make_vcenter(self.follower.url))
@@ -119,7 +119,7 @@ class Lab:
             self.nodes[name] = node
             self._stack.callback(node.close)
             self._make_ledger(directory, name)
-        for wish in self.wishes.disks:
+        for wish in self.wishes.all_disks:
             if wish.holder is not None:
                 self._node_at(wish.holder).attach(self.disks[wish.name], wish.bus, wish.unit)
 
@@ -213,6 +213,11 @@ class Lab:
     def crash(self, node: str) -> None:
         """The VM ends at once, as by a kernel panic; the vCenter sees it powered off."""
         self.nodes[node].halt_itself("o")
+
+    def power_on(self, node: str) -> None:
+        """A person powers the VM on: it boots with the disks of its configuration."""
+        self.nodes[node].power_on()
+        self.vcenter.guest_power(self.nodes[node].name, "poweredOn")
 
     def mount(self, node: str, disk: str | None = None) -> None:
         """Mount a disk's file system by hand, as an administrator would before `protect`. Raises LabError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 FILE = "ledger.log"
 
@@ -68,3 +69,9 @@ def parse_acknowledged(text: str) -> list[Acknowledged]:
 def lost(acknowledged: Iterable[Acknowledged], ledger: Ledger) -> list[int]:
     """The numbers that were acknowledged and are not on the disk."""
     return sorted({one.number for one in acknowledged} - set(ledger.numbers))
+
+
+def longest_pause(acknowledged: Iterable[Acknowledged], since: float) -> float:
+    """Seconds of the longest time without a new acknowledgement that ended after moment `since`."""
+    moments = sorted(one.monotonic for one in acknowledged)
+    return max((later - earlier for earlier, later in pairwise(moments) if later >= since), default=0.0)

@@ -78,7 +78,9 @@ def _processes_of(directory: Path) -> list[int]:
 
 
 def _is_ours(words: list[str]) -> bool:
-    return any(word in ("lab.cellinit", "lab.diskhost") for word in words)
+    return words[0].endswith("/lab-vcenter") or any(
+        word in ("lab.cellinit", "lab.diskhost") for word in words
+    )
 
 
 def _kill(directory: Path) -> int:

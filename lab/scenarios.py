@@ -61,13 +61,6 @@ def _die(lab: Lab) -> None:
     os.kill(lab.nodes[FIRST].cell.pid, signal.SIGKILL)
 
 
-def _freeze(lab: Lab) -> None:
-    """The guest stands still and says nothing more; the vCenter shows it powered on, without a heartbeat."""
-    node = lab.nodes[FIRST]
-    node.freeze()
-    lab.vcenter.guest(node.name, heartbeat="gray", tools="guestToolsNotRunning")
-
-
 def _switchover(lab: Lab) -> None:
     lab.master.start("salt-run", "vmdk.switchover", DISK)
 
@@ -102,7 +95,6 @@ SCENARIOS = {
                  policy={"on_error": "halt"}),
         Scenario("power-off", "The VM that holds the disk is powered off.", _power_off),
         Scenario("minion-dies", "The guest ends by itself, with its minion and all that is in it.", _die),
-        Scenario("guest-freezes", "The guest stands still with all that is in it; its VM stays on.", _freeze),
         Scenario("switchover", "A person asks for a planned move.", _switchover),
         Scenario("cold-start", "All VMs boot; the holder of the disk mounts it.", _all_on, FIRST, prepare=_all_off,
                  limit=120.0),

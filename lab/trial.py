@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lab.cell import LabError
 from lab.cluster import Lab
 from lab.disk import Disk
 from lab.events import Event
-from lab.ledger import FILE, Ledger, lost, parse_acknowledged, parse_ledger
+from lab.ledger import FILE, Ledger, longest_pause, lost, parse_acknowledged, parse_ledger
 from lab.linux import wait_until
 from lab.observer import Findings, mountpoints
 from lab.scenarios import DISK, FIRST, Scenario
@@ -27,13 +28,15 @@ _SETTLE_LIMIT = 20.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How a trial is run. by_hand: moves the resource in the product's place (for tests of the lab itself)."""
+    """How a trial is run. by_hand: moves the resource in the product's place (for tests of the lab itself). filler: number
+    of further VMs in the vCenter."""
 
     fstype: str = "ext4"
     delays: Mapping[str, int] = field(default_factory=dict)
     hang_timeout: float | None = None
     hang_limit: float = 60.0
     by_hand: Callable[[Lab], None] | None = None
+    filler: int = 0
     say: Callable[[str], None] = lambda _: None
 
 
@@ -50,7 +53,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a scenario; `python -m lab run NAME --json` prints exactly this."""
+    """The result of a scenario; `python -m lab run NAME --json` prints exactly this.
+
+    unavailable_ms: the longest time without an acknowledged record. vcenter_calls: what the product asked of the vCenter
+    from the fault to the end, by method; without the waits of its stream.
+    """
 
     scenario: str
     ok: bool
@@ -63,6 +70,8 @@ class Outcome:
     double_holders: int
     double_mounts: int
     notes: list[str]
+    unavailable_ms: int = 0
+    vcenter_calls: Mapping[str, int] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -87,6 +96,7 @@ def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
         disks=(DiskWish(DISK, settings.fstype),),
         hang_limit=settings.hang_limit,
         delays=settings.delays,
+        filler=settings.filler,
         master_overrides={} if settings.by_hand else lambda lab: product.master_options(lab, {DISK: policy}),
         minion_overrides={} if settings.by_hand else product.minion_options,
     )
@@ -103,13 +113,13 @@ def bring_up(lab: Lab, by_hand: bool) -> None:
     elif not wait_until(lambda: bool(mountpoints(lab.nodes[FIRST], lab.disks[DISK])), _SETTLE_LIMIT, 0.1):
         lab.master.run("vmdk.recover", DISK)
     if not wait_until(lambda: len(acknowledged(lab)) >= _RECORDS_BEFORE, _SETTLE_LIMIT, 0.05):
-        raise LabError(
-            f"the resource did not come up on {FIRST} within {_SETTLE_LIMIT:.0f} s; see `salt-run vmdk.status`"
-        )
+        why = "" if by_hand else f": {json.dumps(lab.master.run('vmdk.status', DISK))}"
+        raise LabError(f"the resource did not come up on {FIRST} within {_SETTLE_LIMIT:.0f} s{why}")
 
 
 def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     disk, node = lab.disks[DISK], lab.nodes[scenario.expected]
+    before = lab.vcenter.calls()["methods"]
     fault = time.monotonic()
     scenario.fault(lab)
     if settings.by_hand is not None:
@@ -118,7 +128,16 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     if mounted is not None:
         _wait_settled(lab, node.minion_id, mounted, settings)
     notes = [] if mounted is not None else [f"not mounted on {node.minion_id} within {scenario.limit:g} s"]
-    return judge(lab, scenario, fault, mounted, lab.observer.findings, read_back(lab, disk, notes), notes)
+    ledger = read_back(lab, disk, notes)
+    outcome = judge(lab, scenario, fault, mounted, lab.observer.findings, ledger, notes)
+    pause = round(longest_pause(ledger[0], fault) * 1000)
+    return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before))
+
+
+def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:
+    now = lab.vcenter.calls()["methods"]
+    more = {name: count - before.get(name, 0) for name, count in now.items() if name != "WaitForUpdatesEx"}
+    return {name: count for name, count in more.items() if count}
 
 
 def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings) -> None:

@@ -39,3 +39,9 @@ class Wishes:
     master_overrides: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] = field(default_factory=dict)
     salt: bool = True
     filler: int = 0
+
+    @property
+    def all_disks(self) -> tuple[DiskWish, ...]:
+        """`disks`, and one small disk of its own for each node, as every real VM has its system on one."""
+        own = (DiskWish(f"system{n}", size_mb=16, bus=0, holder=n) for n in range(len(self.nodes)))
+        return (*self.disks, *own)

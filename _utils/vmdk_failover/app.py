@@ -66,6 +66,12 @@ def settings(opts: Mapping[str, Any]) -> config.Settings:
     return config.Settings(found.vcenter, found.resources, (*found.faults, *faults))
 
 
+def names(opts: Mapping[str, Any]) -> set[str]:
+    """Names of all resources, sound or not, without reading their files: asked at every hint."""
+    section = opts.get("vmdk") or {}
+    return {*map(str, section.get("resources") or {}), *(path.stem for path in resources_dir(opts).glob("*.yaml"))}
+
+
 def resources_dir(opts: Mapping[str, Any]) -> Path:
     """Where ``protect`` writes one file per resource."""
     return Path(str((opts.get("vmdk") or {}).get("resources_dir") or RESOURCES_DIR))
@@ -185,6 +191,7 @@ class App:
                 at.port,
                 at.ca_file or "",
                 at.sha256 or "",
+                read_deadline=READ_S,
                 refusal_file=refusals,
             )
         )
@@ -215,7 +222,7 @@ class App:
 
         :raises ConfigError: with what is wrong with it in the configuration.
         """
-        move = self.journal.state(name).move if _plain_name(name) else None
+        move = self.journal.state(name).move
         if move is not None:
             return move.resource
         if name in self.settings.resources:
@@ -236,7 +243,3 @@ class App:
         """Give the vCenter session back."""
         if "session" in self.__dict__:
             self.session.close()
-
-
-def _plain_name(name: str) -> bool:
-    return bool(name) and "/" not in name and not name.startswith(".")

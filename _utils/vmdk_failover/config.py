@@ -48,10 +48,11 @@ TOP_KEYS = ("vcenter", "defaults", "resources", "resources_dir", "node", "state_
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong in the configuration: where it stands and a sentence."""
+    """One thing that is wrong in the configuration: where it stands, a sentence, and whose it is (``""``: nobody's alone)."""
 
     where: str
     reason: str
+    resource: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"
@@ -85,19 +86,19 @@ class Settings:
 
     def faults_of(self, name: str) -> tuple[Fault, ...]:
         """The faults that keep the resource ``name`` from being used."""
-        prefix = f"resources.{name}"
-        return tuple(f for f in self.faults if f.where == prefix or f.where.startswith(prefix + "."))
+        return tuple(f for f in self.faults if f.resource == name or f.where == f"resources.{name}")
 
 
 class _Faults:
     """Collects faults under one place of the configuration."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, resource: str = "") -> None:
         self.where = where
+        self.resource = resource
         self.found: list[Fault] = []
 
     def add(self, key: str, reason: str) -> None:
-        self.found.append(Fault(f"{self.where}.{key}" if key else self.where, reason))
+        self.found.append(Fault(f"{self.where}.{key}" if key else self.where, reason, self.resource))
 
     def unknown(self, raw: Mapping[str, Any], allowed: Iterable[str], at: str = "") -> None:
         names = list(allowed)
@@ -127,13 +128,14 @@ def parse(raw: Any) -> Settings:
     top = _Faults("vmdk")
     top.unknown(raw, TOP_KEYS)
     vcenter = _vcenter(raw.get("vcenter"), top)
-    defaults = _mapping(raw.get("defaults", {}), "defaults", top)
+    defaults = _mapping(raw.get("defaults") or {}, "defaults", top)
     at_defaults = _Faults("defaults")
     at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, "timeouts"))
     _options(defaults, at_defaults)
+    bodies = _mapping(raw.get("resources") or {}, "resources", top)
     faults = [*top.found, *at_defaults.found]
     resources: dict[str, Resource] = {}
-    for name, body in _mapping(raw.get("resources", {}), "resources", top).items():
+    for name, body in bodies.items():
         resource, found = parse_resource(str(name), body, defaults)
         faults += found
         if resource is not None:
@@ -155,7 +157,7 @@ def parse_resource(
     :param defaults: the ``defaults`` section.
     :return: the resource, or ``None`` and the faults.
     """
-    at = _Faults(f"resources.{name}")
+    at = _Faults(f"resources.{name}", name)
     if not _NAME.match(name):
         at.add("", "a resource's name has letters, digits, '_', '.' and '-' only, 64 at most")
     if not isinstance(raw, Mapping):
@@ -356,12 +358,15 @@ def _twice(disks: tuple[Disk, ...], mounts: tuple[Mount, ...], at: _Faults) -> N
 
 
 def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
-    """Two resources that claim one disk, file system, or mount point of one node: both are left out."""
+    """Two resources that claim one disk, or one SCSI slot or mount point of one node: both are left out."""
     owners: dict[tuple[str, str], list[str]] = {}
     for name, resource in resources.items():
         for disk in resource.disks:
             owners.setdefault(("disk", disk.path), []).append(name)
             owners.setdefault(("disk UUID", disk.uuid), []).append(name)
+            for node in resource.nodes:
+                slot = f"{disk.bus}:{disk.unit}"
+                owners.setdefault((f"SCSI slot on {node.minion}", slot), []).append(name)
         for mount in resource.mounts:
             for node in resource.nodes:
                 owners.setdefault((f"mount point on {node.minion}", mount.mountpoint), []).append(name)
@@ -376,6 +381,7 @@ def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
                     Fault(
                         where,
                         f"the {what} {value} is also claimed by {others}; one resource only may have it",
+                        name,
                     ),
                 )
             )

@@ -37,6 +37,12 @@ SILENT_AGE = 10.0
 LOOK_AGAIN = 0.1
 LOOK_AGAIN_AT_LAST = 2.0
 
+#: A person's request waits this long for a look that is under way (seconds).
+WISH_WAIT = 10.0
+
+#: What vCenter does to a VM: one at a time per node, across all resources.
+WRITES = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
+
 Tell = Callable[[Mapping[str, Any]], None]
 
 
@@ -99,7 +105,8 @@ class Engine:
         :raises nothing that belongs to the world: everything ends in a report.
         """
         try:
-            with self.lock.resource(resource.name, wish.kind.value if wish else "recover"):
+            doing, wait = (wish.kind.value, WISH_WAIT) if wish else ("look", 0.0)
+            with self.lock.resource(resource.name, doing, wait):
                 return _Run(self, resource, wish).to_the_end()
         except Busy as err:
             return Report(resource.name, "busy", 0, err.reason)
@@ -303,8 +310,12 @@ class _Run:
 
     def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
         """Do one step. Whatever goes wrong becomes an outcome; the next look tells the truth."""
+        act = self.acts(move, seen)[step.kind]
         try:
-            return self.acts(move, seen)[step.kind](step)
+            if step.kind not in WRITES:
+                return act(step)
+            with self.engine.lock.node(step.node, getattr(move.resource.timeouts, step.kind.value)):
+                return act(step)
         except OutcomeUnknown as err:
             return Outcome(step, Result.UNKNOWN, err.reason, err.code)
         except FailoverError as err:
@@ -314,8 +325,7 @@ class _Run:
         hypervisor, guest, resource = self.engine.hypervisor, self.engine.guest, move.resource
 
         def fence(step: Step) -> Outcome:
-            with self.engine.lock.node(step.node, resource.timeouts.fence):
-                return hypervisor.power_off(resource, resource.node(step.node), seen.node(step.node).vm)
+            return hypervisor.power_off(resource, resource.node(step.node), seen.node(step.node).vm)
 
         def detach(step: Step) -> Outcome:
             sight = seen.node(step.node)

@@ -84,7 +84,9 @@ class FileJournal:
         """
         if "begun" in entry or "outcome" in entry:
             with self._changed(resource) as plain:
-                before = [o for o in plain.get("outcomes", []) if "begun" in entry or not o.get("open")]
+                before = list(plain.get("outcomes", []))
+                if "outcome" in entry and before and before[-1].get("open"):
+                    before.pop()
                 fresh = {**entry["begun"], "open": True} if "begun" in entry else entry["outcome"]
                 plain["outcomes"] = [*before, fresh]
         self._log(resource, {key: value for key, value in entry.items() if key != "begun"})
@@ -127,7 +129,7 @@ class FileJournal:
     def history(self, resource: str) -> list[dict[str, Any]]:
         """Everything that was logged of ``resource``, oldest first; a torn last line is left out."""
         try:
-            lines = (self.directory / f"{resource}.log").read_text(encoding="utf-8").splitlines()
+            lines = self._path(resource, "log").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
         except OSError as err:
@@ -140,6 +142,11 @@ class FileJournal:
 
     # -- files ------------------------------------------------------------------------------------------------
 
+    def _path(self, resource: str, kind: str = "json") -> Path:
+        if not resource or "/" in resource or resource.startswith("."):
+            raise JournalError(f"there is no journal of {resource!r}, that is no name of a resource")
+        return self.directory / f"{resource}.{kind}"
+
     def _broken(self, resource: str, what: str, kind: str = "json") -> str:
         path = self.directory / f"{resource}.{kind}"
         return (
@@ -148,7 +155,7 @@ class FileJournal:
 
     def _read(self, resource: str) -> dict[str, Any]:
         try:
-            plain = json.loads((self.directory / f"{resource}.json").read_text(encoding="utf-8"))
+            plain = json.loads(self._path(resource).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except OSError as err:
@@ -165,14 +172,16 @@ class FileJournal:
         yield plain
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self.directory / f"{resource}.json", json.dumps(plain, sort_keys=True).encode())
+            _replace(self._path(resource), json.dumps(plain, sort_keys=True).encode())
         except OSError as err:
             raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
 
     def _log(self, resource: str, entry: Mapping[str, Any]) -> None:
         try:
-            with open(self.directory / f"{resource}.log", "a", encoding="utf-8") as log:
-                log.write(json.dumps(to_plain(entry), sort_keys=True) + "\n")
+            with open(self._path(resource, "log"), "ab+") as log:
+                torn = log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
+                line = json.dumps(to_plain(entry), sort_keys=True) + "\n"
+                log.write(("\n" if torn else "").encode() + line.encode())
         except OSError as err:
             raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}", "log")) from err
 

@@ -1,5 +1,5 @@
 """
-One at a time per resource, and one fence or power-on at a time per node: advisory file locks of this master.
+One at a time per resource, and one power-off or reconfigure at a time per node: advisory file locks of this master.
 
 A lock belongs to a process: the kernel gives it back when the process ends, however it ends. What its holder does is
 written into the file for whoever comes second.
@@ -29,10 +29,10 @@ class FileLock:
         self.directory = directory
 
     @contextlib.contextmanager
-    def resource(self, name: str, doing: str) -> Iterator[None]:
-        """Hold the lock of a resource, or raise ``Busy`` at once with what its holder does."""
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> Iterator[None]:
+        """Hold the lock of a resource; if it is not free within ``wait`` seconds, ``Busy`` with what its holder does."""
         with self._open(f"resource-{name}") as handle:
-            if not _try(handle):
+            if not _try_for(handle, wait):
                 raise Busy(
                     f"{_words(handle)} is already under way for {name}; watch it with 'salt-run vmdk.status {name}'"
                 )
@@ -42,15 +42,10 @@ class FileLock:
     @contextlib.contextmanager
     def node(self, minion: str, wait: float) -> Iterator[None]:
         """Hold the lock of a node; waits ``wait`` seconds at most."""
-        deadline = time.monotonic() + wait
         with self._open(f"node-{minion}") as handle:
-            while not _try(handle):
-                if time.monotonic() > deadline:
-                    raise Busy(
-                        f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s"
-                    )
-                time.sleep(0.05)
-            _write(handle, "fence")
+            if not _try_for(handle, wait):
+                raise Busy(f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s")
+            _write(handle, "write to its VM")
             yield
 
     @contextlib.contextmanager
@@ -66,6 +61,15 @@ class FileLock:
             yield handle
         finally:
             os.close(handle)
+
+
+def _try_for(handle: int, wait: float) -> bool:
+    deadline = time.monotonic() + wait
+    while not _try(handle):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _try(handle: int) -> bool:

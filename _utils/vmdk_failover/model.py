@@ -222,7 +222,7 @@ class VmFacts:
 
     @property
     def is_off(self) -> bool:
-        """Power was read back as off in an answer that also shows VM and host connected (DESIGN rule 2)."""
+        """Power was read back as off in an answer that also shows VM and host connected."""
         return self.power is Power.OFF and self.connected is True
 
     def lists(self, disk: Disk) -> bool | None:
@@ -400,15 +400,29 @@ def move_from_plain(plain: Mapping[str, Any]) -> Move:
     return Move(**data)
 
 
+#: Types of a node's word; what is not of these is not read.
+_WORD: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("minion", "boot_id", "busy", "evidence", "version"), (str,)),
+    **dict.fromkeys(("device", "superblock", "services"), (bool, type(None))),
+    "uptime": (int, float),
+    "epoch": (int,),
+    "released": (int, type(None)),
+    "unready": (list, tuple),
+}
+
+
 def node_facts_from_plain(plain: Mapping[str, Any]) -> NodeFacts:
     """Rebuild :class:`NodeFacts` from a node's plain answer; unknown keys are ignored, wrong types raise ``ValueError``."""
     known = {f.name for f in dataclasses.fields(NodeFacts)}
     data = {key: value for key, value in plain.items() if key in known}
+    wrong = sorted(key for key, kinds in _WORD.items() if key in data and type(data[key]) not in kinds)
+    if wrong:
+        raise ValueError(f"a node's answer cannot be read: {', '.join(wrong)} of a wrong type")
     try:
         data["mounted"] = MountState(data.get("mounted", "unknown"))
         data["condition"] = Condition(data.get("condition", "unknown"))
         data["unready"] = tuple(str(u) for u in data.get("unready", ()))
         data["uptime"] = float(data["uptime"])
         return NodeFacts(**data)
-    except (KeyError, TypeError) as err:
+    except (KeyError, TypeError, ValueError) as err:
         raise ValueError(f"a node's answer cannot be read: {err}") from err

@@ -10,7 +10,7 @@ from typing import Any
 from vmdk_failover import policy, predict
 from vmdk_failover.app import App
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.engine import Report
+from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
 from vmdk_failover.model import MoveKind, Resource, to_plain
 from vmdk_failover.policy import Choice, Situation, Wish
@@ -160,7 +160,7 @@ def clear(app: App, name: str) -> dict[str, Any]:
 
 def _locked(app: App, name: str, doing: str, change: Any) -> None:
     resource: Resource = app.resource(name)
-    with app.lock.resource(resource.name, doing):
+    with app.lock.resource(resource.name, doing, WISH_WAIT):
         change(resource)
 
 

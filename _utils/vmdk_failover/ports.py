@@ -100,11 +100,11 @@ class Record(Protocol):
 class Lock(Protocol):
     """One at a time per resource; the holder's words are told to whoever comes second."""
 
-    def resource(self, name: str, doing: str) -> AbstractContextManager[None]:
-        """Hold the resource's lock; raises ``Busy`` at once if another process has it."""
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> AbstractContextManager[None]:
+        """Hold the resource's lock; raises ``Busy`` if another process still has it after ``wait`` seconds."""
 
     def node(self, minion: str, wait: float) -> AbstractContextManager[None]:
-        """Hold the lock of a node for a fence or power-on; waits ``wait`` seconds, then raises ``Busy``."""
+        """Hold the lock of a node for one write to its VM; waits ``wait`` seconds, then raises ``Busy``."""
 
 
 class Clock(Protocol):

@@ -125,20 +125,23 @@ class Supervisor:
             with line:
                 line.settimeout(0.2)
                 name = json.loads(line.recv(4096))["recover"]
-                known = name in set(self.names())
+                known = name in set(self._known())
                 under_way = any(c.name == name for c in self.children.values())
-                line.sendall(json.dumps({"accepted": known, "under_way": under_way}).encode() + b"\n")
-                if known:
-                    self.look_at(name)
+                with contextlib.suppress(OSError):  # who asked may be gone, the hint is as good
+                    line.sendall(json.dumps({"accepted": known, "under_way": under_way}).encode() + b"\n")
+            if known:
+                self.look_at(name)
 
     def _look_at_all(self) -> None:
+        for name in sorted(self._known()):
+            self.look_at(name)
+
+    def _known(self) -> Iterable[str]:
         try:
-            names = sorted(self.names())
+            return self.names()
         except Exception as err:  # a broken configuration must not end the engine
             self.log(f"the configuration cannot be read: {err}")
-            return
-        for name in names:
-            self.look_at(name)
+            return ()
 
     def look_at(self, name: str) -> None:
         """Start a look at ``name``, or remember to look again when the one under way has ended."""

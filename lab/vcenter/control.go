@@ -184,5 +184,6 @@ func (l *lab) doSessions(in struct{ Expire bool }) (any, error) {
 			logf("session %s had ended already", s.Key)
 		}
 	}
+	l.interruptStreams(&types.NotAuthenticated{NoPermission: types.NoPermission{Object: &m.Self, PrivilegeId: "System.View"}})
 	return map[string]int{"expired": len(m.SessionList)}, nil
 }

@@ -129,6 +129,12 @@ func (l *lab) wrap(ctx *simulator.Context, this ref, vm *simulator.VirtualMachin
 			session.Put(&labSnapshot{s, l})
 			l.remember(session, this)
 		}
+	case "PropertyCollector":
+		if session.Get(this) == nil && l.reg.Get(this) != nil { // the one that every session starts with
+			c := l.newCollector()
+			c.Self = this
+			session.Put(c)
+		}
 	case "VirtualDiskManager":
 		if m, ok := l.reg.Get(this).(*simulator.VirtualDiskManager); ok && session.Get(this) == nil {
 			session.Put(&labDisks{m, l})

@@ -11,6 +11,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
+const removalTime = 20 * time.Millisecond // the simulator needs microseconds
+
 type ref = types.ManagedObjectReference
 
 // lab is what this program adds to the simulator's own objects.
@@ -24,27 +26,29 @@ type lab struct {
 	template *simulator.VirtualMachine
 	world    sync.Mutex // held while the lab changes an object, so that GET /inventory sees one moment
 
-	vmfs   *vmfs
-	ledger *ledger
-	faults *faultRules
-	delays *delays
-	deny   *denials
-	disks  *diskFiles
-	net    *netFaults
-	hook   *hook
+	vmfs    *vmfs
+	changes *changeLog
+	ledger  *ledger
+	faults  *faultRules
+	delays  *delays
+	deny    *denials
+	disks   *diskFiles
+	net     *netFaults
+	hook    *hook
 
 	mu      sync.Mutex
 	busy    map[ref]ref                            // VM -> its running task
 	unseen  map[ref]types.VirtualMachinePowerState // the true state of VMs on lost hosts
-	views   map[ref]map[*simulator.Registry]bool   // VM -> sessions that hold a labVM of it
-	version time.Time                              // the newest changeVersion given out
+	streams map[*labCollector]bool
+	views   map[ref]map[*simulator.Registry]bool // VM -> sessions that hold a labVM of it
+	version time.Time                            // the newest changeVersion given out
 }
 
 func newLab(hookURL string) *lab {
 	return &lab{
-		vmfs: newVmfs(), ledger: newLedger(), faults: &faultRules{}, delays: newDelays(), deny: newDenials(),
+		vmfs: newVmfs(), changes: newChangeLog(), ledger: newLedger(), faults: &faultRules{}, delays: newDelays(), deny: newDenials(),
 		disks: newDiskFiles(), net: newNetFaults(), hook: newHook(hookURL),
-		busy: map[ref]ref{}, unseen: map[ref]types.VirtualMachinePowerState{}, views: map[ref]map[*simulator.Registry]bool{},
+		busy: map[ref]ref{}, unseen: map[ref]types.VirtualMachinePowerState{}, views: map[ref]map[*simulator.Registry]bool{}, streams: map[*labCollector]bool{},
 		root: &types.UserSession{Key: "lab", UserName: "lab"},
 	}
 }
@@ -76,6 +80,7 @@ func (l *lab) update(ctx *simulator.Context, obj mo.Reference, changes []types.P
 func (l *lab) Reference() ref { return ref{Type: "Lab", Value: "lab"} }
 
 func (l *lab) PutObject(_ *simulator.Context, o mo.Reference) {
+	l.changes.touch(o.Reference(), o.Reference().Type != "Task")
 	vm, ok := o.(*simulator.VirtualMachine)
 	if !ok {
 		return
@@ -89,6 +94,7 @@ func (l *lab) PutObject(_ *simulator.Context, o mo.Reference) {
 
 func (l *lab) UpdateObject(_ *simulator.Context, o mo.Reference, changes []types.PropertyChange) {
 	vm := o.Reference()
+	l.changes.touch(vm, false)
 	if vm.Type != "VirtualMachine" {
 		return
 	}
@@ -110,7 +116,14 @@ func (l *lab) UpdateObject(_ *simulator.Context, o mo.Reference, changes []types
 	}
 }
 
+// RemoveObject is called before the object is gone, so what depends on its absence is done once more a little later.
 func (l *lab) RemoveObject(ctx *simulator.Context, r ref) {
+	l.forget(ctx, r)
+	time.AfterFunc(removalTime, func() { l.forget(l.ctx(), r) })
+}
+
+func (l *lab) forget(ctx *simulator.Context, r ref) {
+	defer l.changes.touch(r, true)
 	l.vmfs.forget(r)
 	l.mu.Lock()
 	views := l.views[r]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.core.world import World, wishes
+from tests.core.world import Crash, World, wishes
 from vmdk_failover.engine import Report
 
 RESULTS = frozenset({"done", "nothing", "held", "refused", "busy", "failed"})
@@ -47,32 +48,32 @@ def _maintain(world: World) -> None:
     name = world.resource.name
     paused = world.journal.state(name).paused
     if world.chance(0.7 if paused else 0.04):
-        MemoryWrite(world).pause(not paused)
+        Operator(world).pause(not paused)
     if not world.late and world.chance(0.15):
-        MemoryWrite(world).clear()
+        Operator(world).clear()
 
 
 @dataclass
-class MemoryWrite:
-    """What an operator writes into the journal; an operator does not crash."""
+class Operator:
+    """Who writes into the journal by hand, and does not crash."""
 
     world: World
 
     def pause(self, paused: bool) -> None:
-        self._calmly(lambda: self.world.journal.pause(self.world.resource.name, {"by": "me"} if paused else None))
+        self._calmly(
+            lambda: self.world.journal.pause(self.world.resource.name, {"by": "me"} if paused else None)
+        )
 
     def clear(self) -> None:
         self._calmly(lambda: self.world.journal.clear(self.world.resource.name, self.world.clock.wall()))
 
-    def _calmly(self, work: object) -> None:
+    def _calmly(self, work: Callable[[], None]) -> None:
         faulty, self.world.faulty = self.world.faulty, False
-        work()  # type: ignore[operator]
+        work()
         self.world.faulty = faulty
 
 
 def _let_pass(world: World) -> None:
-    from tests.core.world import Crash
-
     for _ in range(world.dice.randrange(4)):
         world.clock.now += world.dice.choice((1.0, 5.0, 30.0))
         try:
@@ -90,7 +91,7 @@ def _unreasoned(report: Report | None) -> list[str]:
 def _see_through(found: History) -> Iterator[str]:
     """In a calm world the resource comes to be active, or is held with a reason that a person can clear."""
     world, report = found.world, None
-    MemoryWrite(world).pause(False)
+    Operator(world).pause(False)
     for _ in range(3):
         report = world.run()
         yield from _unreasoned(report)
@@ -99,7 +100,7 @@ def _see_through(found: History) -> Iterator[str]:
             break
     if report is None or not report.ok:
         found.held = True
-        MemoryWrite(world).clear()
+        Operator(world).clear()
         report = world.run()
     yield from _active(world, report)
 
@@ -119,3 +120,7 @@ def campaign(seeds: Iterable[int]) -> Iterator[History]:
         found = history(seed)
         if found.faults:
             yield found
+
+
+if __name__ == "__main__":
+    print(history(int(sys.argv[1])))

@@ -81,7 +81,10 @@ def test_without_row_130_a_node_that_shall_halt_is_asked_to_release() -> None:
     of = resource(on_error="halt")
     words = (active("db1", condition=Condition.IO_ERROR), says("db2"))
     case = Case(move(of), look(of, (vm("db1", THERE), vm("db2")), words), (), EPOCH)
-    kinds = [verdict.step and verdict.step.kind for verdict in (next_verdict(case), next_verdict(case, without(130)))]
+    kinds = [
+        verdict.step and verdict.step.kind
+        for verdict in (next_verdict(case), next_verdict(case, without(130)))
+    ]
     assert kinds == [StepKind.HALT, StepKind.RELEASE]
 
 

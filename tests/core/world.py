@@ -24,10 +24,10 @@ from vmdk_failover.model import (
     Condition,
     Disk,
     HypervisorFacts,
+    Move,
     MoveKind,
     Node,
     NodeFacts,
-    Move,
     Outcome,
     Power,
     Resource,
@@ -92,7 +92,9 @@ class World:
         return report
 
     def hear(self, entry: Mapping[str, Any]) -> None:
-        self.say(f"{entry['what']} {entry.get('step', '')} {entry.get('node', '')} {entry.get('reason', entry.get('outcome'))}")
+        self.say(
+            f"{entry['what']} {entry.get('step', '')} {entry.get('node', '')} {entry.get('reason', entry.get('outcome'))}"
+        )
         self.may_crash()
 
     def may_crash(self) -> None:
@@ -120,9 +122,7 @@ class World:
         """Nodes besides one whose VM lists the disk and is not off."""
         nodes = self.guest.nodes.items()
         return [
-            m
-            for m, n in nodes
-            if n.vm is not but and n.vm.power is not Power.OFF and n.sees(self.resource)
+            m for m, n in nodes if n.vm is not but and n.vm.power is not Power.OFF and n.sees(self.resource)
         ]
 
     def calm(self) -> None:
@@ -137,7 +137,13 @@ class World:
                 node.vm.turn(Power.ON)
             node.wake()
             node.vm.connected, node.vm.task, node.vm.snapshot = True, "", False
-            node.silent, node.stuck, node.unready, node.cannot_mount, node.trouble = False, False, (), "", None
+            node.silent, node.stuck, node.unready, node.cannot_mount, node.trouble = (
+                False,
+                False,
+                (),
+                "",
+                None,
+            )
         self.check("the calm")
 
 

@@ -53,13 +53,13 @@ class MemoryLock:
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
 
-    def resource(self, name: str, doing: str) -> contextlib.AbstractContextManager[None]:
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> contextlib.AbstractContextManager[None]:
         """See the port."""
         return self._hold(f"resource {name}", doing)
 
     def node(self, minion: str, wait: float) -> contextlib.AbstractContextManager[None]:
         """See the port."""
-        return self._hold(f"node {minion}", "fence")
+        return self._hold(f"node {minion}", "write to its VM")
 
     @contextlib.contextmanager
     def _hold(self, what: str, doing: str) -> Iterator[None]:

@@ -44,7 +44,7 @@ class Reader:
         began, before = time.monotonic(), len(self.told)
         while not any(report["condition"] == condition for report in self.told[before:]):
             assert time.monotonic() - began < seconds, (
-                f"{condition} not told, but {self.told[before:]}; {self.word()}"
+                f"{condition} not told, but {self.told[before:]}; {self.word()}; {(self.rig.state / 'prober.log').read_text()}"
             )
             self.watch._epoll.poll(0.002)
             self.poll()

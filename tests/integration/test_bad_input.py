@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab import product
-from lab.cluster import DiskWish, Lab, Wishes
+from lab.cluster import Lab, Wishes
 from lab.observer import mountpoints
 
 PROTECT = ("vmdk.protect", "pgdata", "node=labdb1", "mountpoint=/srv/pgdata", "backups=labdb2")
@@ -19,12 +19,7 @@ PROTECT = ("vmdk.protect", "pgdata", "node=labdb1", "mountpoint=/srv/pgdata", "b
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A lab with pgdata protected and active on labdb1."""
-    systems = (
-        DiskWish("system1", size_mb=32, bus=0, holder=0),
-        DiskWish("system2", size_mb=32, bus=0, holder=1),
-    )
     wishes = Wishes(
-        disks=(DiskWish(), *systems),
         master_overrides=lambda lab: product.master_options(lab, {}),
         minion_overrides=product.minion_options,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyVmomi import vim, vmodl
+from pyVmomi import vim
 
 from lab.hypervisor import Vcenter, built
 from tests.lab.vsphere import (
@@ -17,7 +17,6 @@ from tests.lab.vsphere import (
     INVENTORY,
     UUID,
     Client,
-    Device,
     Spec,
     Watch,
     add,
@@ -206,47 +205,6 @@ def test_files_of_running_vms_cannot_be_deleted(client: Client, db1: Any, vcente
         for _ in range(100):
             manager.QueryVirtualDiskUuid(DISK, datacenter)
             time.sleep(0.05)
-
-
-def test_a_watcher_hears_of_everything_at_once(client: Client, db1: Any, vcenter: Vcenter) -> None:
-    paths = (
-        "runtime.powerState",
-        "runtime.connectionState",
-        "guestHeartbeatStatus",
-        "config.hardware.device",
-    )
-    watch, leaf = Watch(client, db1, *paths, "config.changeVersion", "snapshot"), "snapshot.currentSnapshot"
-    narrow = Watch(client, db1, leaf)
-    key = disks(db1)[0].key
-
-    def heard(act: Any) -> dict[str, Any]:
-        act()
-        started = time.monotonic()
-        changes = watch.next()
-        assert time.monotonic() - started < 1
-        return changes
-
-    assert heard(lambda: vcenter.guest("db1", heartbeat="yellow")) == {"guestHeartbeatStatus": "yellow"}
-    made = heard(lambda: vcenter.snapshot("db1", "x"))
-    assert made["snapshot"].currentSnapshot is not None
-    assert narrow.next() == {leaf: made["snapshot"].currentSnapshot}
-    assert any(getattr(d.backing, "parent", None) for d in made["config.hardware.device"])
-    gone = heard(lambda: vcenter.remove_snapshots("db1"))
-    assert gone["snapshot"] is None and narrow.next() == {leaf: None}
-    lost = heard(lambda: vcenter.connect_host("esx1", "notResponding"))
-    assert lost == {"runtime.connectionState": "disconnected"}
-    assert heard(lambda: vcenter.connect_host("esx1")) == {"runtime.connectionState": "connected"}
-    assert heard(lambda: vcenter.guest_power("db1", "poweredOff"))["runtime.powerState"] == "poweredOff"
-    detached = heard(lambda: done(reconfigure(db1, remove(key))))
-    assert "config.changeVersion" in detached
-    assert not [d for d in detached["config.hardware.device"] if isinstance(d, Device.VirtualDisk)]
-
-
-def test_a_deleted_vm_is_gone_for_everybody(client: Client, db2: Any) -> None:
-    done(db2.PowerOffVM_Task())
-    db2.UnregisterVM()
-    with pytest.raises(vmodl.fault.ManagedObjectNotFound):
-        _ = db2.runtime.powerState
 
 
 def test_the_simulators_own_operations_work_on_the_labs_vms(client: Client, db1: Any, db2: Any) -> None:

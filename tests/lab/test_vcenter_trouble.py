@@ -19,6 +19,7 @@ from tests.lab.vsphere import (
     INVENTORY,
     USER,
     Client,
+    Watch,
     add,
     connect,
     disks,
@@ -179,6 +180,24 @@ def test_expired_sessions(db1: Any, client: Client, vcenter: Vcenter) -> None:
     with pytest.raises(vim.fault.NotAuthenticated):
         client.content.rootFolder.childEntity[0].vmFolder.CreateFolder("x")
     assert connect(vcenter).vm("db1").runtime.powerState == "poweredOn"
+
+
+def test_who_waits_in_an_expired_session_is_told(client: Client, db1: Any, vcenter: Vcenter) -> None:
+    watch, ends = Watch(client, db1, "runtime.powerState"), []
+
+    def wait() -> None:
+        try:
+            watch.next(30)
+        except vim.fault.NotAuthenticated:
+            ends.append("told")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    asked = "WaitForUpdatesEx"
+    assert linux.wait_until(lambda: vcenter.calls()["methods"].get(asked, 0) == 2, 5)
+    vcenter.expire_sessions()
+    thread.join(5)
+    assert ends == ["told"]
 
 
 def test_reset_gives_everything_back(db1: Any, vcenter: Vcenter) -> None:

@@ -114,9 +114,16 @@ class Watch:
 
     def next(self, seconds: int = 5) -> dict[str, Any]:
         """The changes that come next, by path; empty if none comes within `seconds`."""
+        return {change.name: change.val for one in self._objects(seconds) for change in one.changeSet}
+
+    def kinds(self, seconds: int = 5) -> list[str]:
+        """What happens next to the VM: modify, leave."""
+        return [str(one.kind) for one in self._objects(seconds)]
+
+    def _objects(self, seconds: int) -> list[Any]:
         options = vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
         update = self.collector.WaitForUpdatesEx(self.version, options)
         if update is None:
-            return {}
+            return []
         self.version = update.version
-        return {c.name: c.val for f in update.filterSet for o in f.objectSet for c in o.changeSet}
+        return [one for per_filter in update.filterSet for one in per_filter.objectSet]

@@ -117,15 +117,20 @@ def garbage(secure: ssl.SSLSocket) -> None:
     secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<html>hi</html>")
 
 
-def half_vcenter(secure: ssl.SSLSocket) -> None:
-    """Offer API versions as a vCenter does, and answer calls with XML that says nothing."""
-    offer = (
-        b"<namespaces><namespace><name>urn:vim25</name><version>8.0.3.0</version></namespace></namespaces>"
-    )
-    body = offer if secure.recv(65536).startswith(b"GET") else b"<nothing/>"
-    secure.sendall(
-        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
-    )
+def half_vcenter(status: bytes, body: bytes) -> Callable[[ssl.SSLSocket], None]:
+    """Offer API versions as a vCenter does, and answer every call with this."""
+    offer = b"<n><namespace><name>urn:vim25</name><version>8.0.3.0</version></namespace></n>"
+
+    def serve(secure: ssl.SSLSocket) -> None:
+        asked = secure.recv(65536)
+        line, text = (b"200 OK", offer) if asked.startswith(b"GET") else (status, body)
+        while b"</soapenv:Envelope>" not in asked and not asked.startswith(b"GET"):
+            asked += secure.recv(65536)
+        secure.sendall(
+            b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (line, len(text), text)
+        )
+
+    return serve
 
 
 def not_found(secure: ssl.SSLSocket) -> None:

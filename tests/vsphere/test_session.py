@@ -227,12 +227,31 @@ def test_a_server_that_is_no_vcenter(new_session: Sessions, tmp_path: Path) -> N
             zone(session, within=1.5)
 
 
-def test_a_vcenter_that_cannot_be_understood(new_session: Sessions, tmp_path: Path) -> None:
+SOAP = b'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>%s</e:Body></e:Envelope>'
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"500 Error"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><p>down",
+        b"<html><p>down for maintenance</p></html>",
+        SOAP % b"",
+        SOAP % b'<LoginResponse xmlns="urn:vim25"/>',
+        SOAP % b'<RetrieveServiceContentResponse xmlns="urn:vim25"><returnval><x/></returnval>',
+        SOAP % b"<e:Fault><faultstring>no</faultstring></e:Fault>",
+    ],
+    ids=["empty", "torn", "page", "bare", "other", "broken", "fault"],
+)
+def test_only_the_answer_to_the_question_counts(
+    new_session: Sessions, pgdata: Resource, tmp_path: Path, status: bytes, body: bytes
+) -> None:
     authority = servers.Authority(tmp_path)
-    with servers.tls_server(authority.issue("127.0.0.1"), servers.half_vcenter) as port:
-        session = new_session(port=port, sha256="", ca_file=str(authority.file))
-        with pytest.raises(CannotObserve, match="pyVmomi cannot read"):
-            zone(session, within=1.5)
+    with servers.tls_server(authority.issue("127.0.0.1"), servers.half_vcenter(status, body)) as port:
+        session = new_session(port=port, sha256="", ca_file=str(authority.file), read_deadline=0.3)
+        facts = VCenter(session).observe(pgdata)
+    assert (facts.readable, facts.vms) == (False, ()) and facts.reason
 
 
 def test_an_unreadable_vcenter_is_readable_again(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import re
@@ -22,7 +23,7 @@ _PERF_OPEN = {"x86_64": 298, "aarch64": 241}
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSCONFIG_CREATE, _CLOEXEC = 6, 1
 _TRACEPOINT, _RAW_SAMPLE, _PERF_CLOEXEC = 2, 1 << 10, 8
-_RECORD_SAMPLE = 9
+_RECORD_SAMPLE, _SET_FILTER = 9, 0x40082406
 _HEAD, _TAIL, _PAGES = 1024, 1032, 8
 _FIELD = re.compile(r"field:(?:[\w ]+?) (dev|error|rwbs)(?:\[\d+\])?;\s+offset:(\d+);\s+size:(\d+);")
 
@@ -114,6 +115,11 @@ class _Ring:
             os.close(self.fd)
             raise
 
+    def close(self) -> None:
+        """Give the ring back."""
+        self._map.close()
+        os.close(self.fd)
+
     def _bytes(self, at: int, length: int) -> bytes:
         size = _PAGES * mmap.PAGESIZE
         start = at % size
@@ -137,15 +143,30 @@ class _Ring:
 
 class ErrorTrace:
     """
-    A listener for failed requests of all block devices.
+    A listener for failed requests of some disks alone: others may fail thousands of times a second.
 
+    :param numbers: ``major:minor`` of the disks. The kernel takes them once: for others make a new listener.
     :raises OSError, ValueError, KeyError: if this kernel or machine does not offer it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: frozenset[str]) -> None:
         event, description = _describe()
         self._where = fields(description)
-        self._rings = {ring.fd: ring for ring in (_Ring(event, cpu) for cpu in _cpus())}
+        self._rings: dict[int, _Ring] = {}
+        try:
+            for cpu in _cpus():
+                ring = _Ring(event, cpu)
+                self._rings[ring.fd] = ring
+                fcntl.ioctl(ring.fd, _SET_FILTER, _filter(numbers))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening."""
+        for ring in self._rings.values():
+            ring.close()
+        self._rings = {}
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that become readable when a request has failed, one per processor."""
@@ -155,6 +176,12 @@ class ErrorTrace:
         """The failures that have come in on one descriptor. Does not wait."""
         found = (failure(raw, self._where) for raw in self._rings[fd].records())
         return [one for one in found if one is not None]
+
+
+def _filter(numbers: frozenset[str]) -> bytes:
+    pairs = (number.partition(":") for number in sorted(numbers))
+    wanted = [f"dev == {int(major) << 20 | int(minor)}" for major, _, minor in pairs]
+    return " || ".join(wanted or ["dev == 0"]).encode() + b"\0"
 
 
 def _cpus() -> list[int]:

@@ -168,6 +168,7 @@ class LocalNode:
         done = mounting.mount_all(
             resource,
             start_services=lambda: self.services.start(resource),
+            stop_services=lambda: self.services.stop(resource),
             deadline_s=resource.timeouts.mount,
             state_dir=self.state_dir,
             epoch=permit.epoch,
@@ -178,5 +179,5 @@ class LocalNode:
     def halt(self, resource: Resource, permit: Permit) -> Acted:
         """Halt this machine without touching the disk."""
         answer = self.answer(resource, permit.nonce)
-        halting.halt(Path(self.sysrq))
+        halting.halt(Path(self.sysrq), resource=resource)
         return Acted(True, True, f"{self.minion} halts itself", answer=answer)

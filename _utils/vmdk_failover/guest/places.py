@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,16 @@ HERE = Places()
 def read(path: Path) -> str | None:
     """Text of a small file of the kernel without white space around it; ``None`` if it is not there or not readable."""
     try:
-        return path.read_text(errors="surrogateescape").strip()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        parts = list(iter(lambda: os.read(fd, 1 << 16), b""))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode(errors="surrogateescape").strip()
 
 
 def names(directory: Path) -> list[str]:

@@ -13,28 +13,28 @@ import errno
 import fcntl
 import math
 import os
-import select
-import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":  # started as a file: what lies beside it is part of a package
     sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
-from vmdk_failover.guest import channel, kernel_log, memory, mounts
+from vmdk_failover.guest import channel, memory
 from vmdk_failover.guest.aio import Reader
-from vmdk_failover.guest.error_trace import ErrorTrace
+from vmdk_failover.guest.error_trace import Failure
+from vmdk_failover.guest.kernel_log import Complaint
 from vmdk_failover.guest.latest import FILE
 from vmdk_failover.guest.places import boot_clock, read
-from vmdk_failover.guest.watched import Probe, Watched, report
+from vmdk_failover.guest.probe import Probe
+from vmdk_failover.guest.sources import Sources
+from vmdk_failover.guest.watched import Watched, report
 from vmdk_failover.model import resource_from_plain
 
 TICK_S, HEARTBEAT_S, SOON_S = 0.2, 1.0, 0.01
 ALONE_S = 5.0
-_NETLINK_UEVENT, _KERNEL_GROUP = 15, 1
 
 
 def _log(words: str) -> None:
@@ -51,8 +51,7 @@ class Prober:
 
     def __init__(self, state_dir: Path, slot: int) -> None:
         self._dir, self._slot = state_dir, slot
-        self._epoll = select.epoll()
-        self._sources: dict[int, Callable[[int], None]] = {}
+        self._sources = Sources(_log)
         self._watched: dict[str, Watched] = {}
         self._plain: dict[str, Any] = {}
         self._due: dict[str, float] = {}
@@ -61,7 +60,7 @@ class Prober:
         self._seq = 0
         self._tag = 0
         self._reads: dict[int, tuple[Watched, Probe]] = {}
-        self._links_at = 0
+        self._links_at, self._links_again = 0, False
         self._config: dict[str, Any] = {}
         self._alone_since = boot_clock()
         self._reader = Reader()
@@ -70,75 +69,31 @@ class Prober:
     # -- sources
 
     def _open_sources(self) -> None:
-        self._mountinfo = os.open(self._places.proc / "self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        self._listen(self._mountinfo, lambda _: self._look(), select.EPOLLPRI)
-        self._listen(self._reader.eventfd, lambda _: self._reads_ended())
-        self._listen(self._readers.fileno(), lambda _: self._readers_speak())
-        self._open_uevents()
-        self._open_log()
-        self._open_trace()
+        self._sources.open_mountinfo(self._places.proc / "self/mountinfo", self._look)
+        self._sources.open_uevents(self._devices_changed)
+        self._sources.open_log(self._kernel_complains)
+        self._sources.listen(self._reader.eventfd, self._reads_ended)
+        self._sources.listen(self._readers.fileno(), self._readers_speak)
 
-    def _listen(self, fd: int, act: Callable[[int], None], events: int = select.EPOLLIN) -> None:
-        self._sources[fd] = act
-        self._epoll.register(fd, events)
+    def _devices_changed(self, names: frozenset[str] | None) -> None:
+        """Our own disks are looked at once, others with the next tick; udev's links follow in a moment anyway."""
+        if names is None or any(names & one.names for one in self._watched.values()):
+            self._look()
+        if names is None or names:
+            self._links_at = 0
 
-    def _open_uevents(self) -> None:
-        self._netlink = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_UEVENT
-        )
-        self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._netlink.bind((0, _KERNEL_GROUP))
-        self._netlink.setblocking(False)
-        self._listen(self._netlink.fileno(), lambda _: self._uevents())
-
-    def _open_log(self) -> None:
-        try:
-            self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._kmsg, 0, os.SEEK_END)
-        except OSError as err:
-            return _log(f"the kernel's log cannot be read, I/O errors are seen later: {err}")
-        self._listen(self._kmsg, lambda _: self._kernel_speaks())
-
-    def _open_trace(self) -> None:
-        try:
-            self._trace = ErrorTrace()
-        except (OSError, ValueError, KeyError) as err:
-            return _log(f"failed requests are not traced, the kernel's log has to do: {err}")
-        for fd in self._trace.filenos():
-            self._listen(fd, self._requests_failed)
-
-    def _requests_failed(self, fd: int) -> None:
+    def _kernel_complains(self, complaints: Sequence[Complaint]) -> None:
         now = boot_clock()
-        for failure in self._trace.read(fd):
-            for one in self._watched.values():
-                one.failed(now, failure)
+        for one in self._watched.values():
+            for complaint in complaints:
+                one.complain(now, complaint)
         self._tell(now)
 
-    def _uevents(self) -> None:
-        while True:
-            try:
-                message = self._netlink.recv(65536)
-            except BlockingIOError:
-                return self._look()
-            except OSError:  # some were lost: look at everything
-                return self._look()
-            found = kernel_log.uevent(message)
-            if found:
-                self._links_at = 0  # udev's links follow in a moment
-
-    def _kernel_speaks(self) -> None:
+    def _requests_failed(self, failures: Sequence[Failure]) -> None:
         now = boot_clock()
-        while True:
-            try:
-                record = os.read(self._kmsg, 8192).decode(errors="replace")
-            except BlockingIOError:
-                break
-            except BrokenPipeError:  # the log has run over us
-                continue
-            complaint = kernel_log.complaint(record)
-            if complaint:
-                for one in self._watched.values():
-                    one.complain(now, complaint)
+        for one in self._watched.values():
+            for failure in failures:
+                one.failed(now, failure)
         self._tell(now)
 
     # -- configuration
@@ -161,17 +116,12 @@ class Prober:
 
     # -- watching
 
-    def _lines(self) -> tuple[mounts.Line, ...]:
-        os.lseek(self._mountinfo, 0, os.SEEK_SET)
-        text = b""
-        while more := os.read(self._mountinfo, 1 << 16):
-            text += more
-        return mounts.parse(text.decode(errors="surrogateescape"))
-
     def _look(self) -> None:
-        now, lines = boot_clock(), self._lines()
+        now, lines = boot_clock(), self._sources.lines()
         for one in self._watched.values():
             one.look(now, lines)
+        numbers = frozenset[str]().union(*(one.numbers for one in self._watched.values()))
+        self._sources.trace(numbers, self._requests_failed)
         self._tell(now)
 
     def _links_changed(self) -> bool:
@@ -179,8 +129,12 @@ class Prober:
             at = os.stat(self._places.by_id).st_mtime_ns
         except OSError:
             at = -1
-        changed, self._links_at = at != self._links_at, at
-        return changed
+        changed, again = at != self._links_at, self._links_again
+        self._links_at, self._links_again = (
+            at,
+            changed,
+        )  # a change in the same clock tick shows no new time: look twice
+        return changed or again
 
     def _tick(self) -> None:
         if self._links_changed():
@@ -257,11 +211,11 @@ class Prober:
         self._look()
         next_tick = next_beat = boot_clock()
         while not self._is_forgotten():
+            settling = any(one.is_settling for one in self._watched.values())
+            soon = boot_clock() + SOON_S if settling else math.inf
+            self._sources.wait(min(next_tick, next_beat, soon))
             now = boot_clock()
-            for fd, _ in self._epoll.poll(self._pause(now, min(next_tick, next_beat))):
-                self._sources[fd](fd)
-            now = boot_clock()
-            if any(one.is_settling for one in self._watched.values()):
+            if settling:
                 self._look()
             if now >= next_tick:
                 self._tick()
@@ -272,10 +226,6 @@ class Prober:
 
     def _hung_at(self) -> list[float]:
         return [math.inf, *(one.hung_at() for one in self._watched.values())]
-
-    def _pause(self, now: float, until: float) -> float:
-        soon = SOON_S if any(one.is_settling for one in self._watched.values()) else TICK_S
-        return max(0.0, min(until - now, soon))
 
     def _is_forgotten(self) -> bool:
         now = boot_clock()

@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from vmdk_failover.guest import devices, mounts, superblock
+from vmdk_failover.guest import devices, mounts
 from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Stall, sample
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.error_trace import Failure
 from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import Places, read
+from vmdk_failover.guest.probe import Probe
 from vmdk_failover.guest.verdict import Verdict
 from vmdk_failover.model import Condition, Mount, Resource
 
@@ -21,39 +22,10 @@ from vmdk_failover.model import Condition, Mount, Resource
 SETTLE_S = 0.3
 #: After an error: good reads in a row, and seconds without another failed write, that take the word back.
 GOOD_READS, QUIET_S = 3, 10.0
-_IDENTIFY_EVERY = 60
 _ERROR = {READ: "read error", WRITE: "write error"}
 _HUNG = {READ: "reads hang", WRITE: "writes hang"}
 _DEVICE, _FS, _MOUNT, _UUID, _PROBE = "device", "fs", "mount", "uuid", "probe hangs"
 _OFFLINE = frozenset({"offline", "transport-offline"})
-
-
-class Probe:
-    """One mounted device that is read from. ``pending``: when the read that is under way was started."""
-
-    def __init__(self, path: str, mount: Mount) -> None:
-        """Raises ``OSError`` if the device cannot be opened."""
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.name, self.mount = os.path.basename(path), mount
-        self.blocks = max(1, os.lseek(self.fd, 0, os.SEEK_END) // superblock.BLOCK)
-        self.pending: float | None = None
-        self.offset = 0
-        self.count = 0
-        self.good = 0
-
-    def next_offset(self) -> int:
-        """The blocks that tell who it is come first, then others all over the device, so that no cache answers."""
-        turn = self.count % _IDENTIFY_EVERY
-        if turn < len(superblock.BLOCKS):
-            self.offset = superblock.BLOCKS[turn]
-        else:
-            self.offset = self.count * 2654435761 % self.blocks * superblock.BLOCK
-        self.count += 1
-        return self.offset
-
-    def close(self) -> None:
-        """Let go of the device; a read that is under way keeps it until it ends."""
-        os.close(self.fd)
 
 
 class Watched:
@@ -166,6 +138,16 @@ class Watched:
                 f"nothing is mounted on {mount.mountpoint}, but its superblock is alive (mountinfo, sysfs)"
             )
             self.verdict.put(_MOUNT, Condition.LAZILY_UNMOUNTED, words, now)
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """``major:minor`` of all that belongs to it here."""
+        return frozenset(number for number in self._holding.blocks.values() if number)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Kernel names of the same."""
+        return frozenset(self._holding.blocks)
 
     @property
     def is_settling(self) -> bool:
@@ -281,16 +263,12 @@ class Watched:
             return self._error(
                 now, READ, f"a read of {probe.name} at {probe.offset} failed: {what} (own probe)"
             )
-        self._identify(now, probe, data)
+        if other := probe.other_filesystem(data):
+            words = f"{probe.name} holds file system {other}, not {probe.mount.fs_uuid} (own probe)"
+            self.verdict.put(_UUID, Condition.WRONG_FILESYSTEM, words, now)
         probe.good += 1
         if all(one.good >= GOOD_READS for one in self.probes.values()):
             self.verdict.clear(_ERROR[READ])
-
-    def _identify(self, now: float, probe: Probe, data: bytes) -> None:
-        found = superblock.identify(probe.offset, data) if probe.offset in superblock.BLOCKS else None
-        if found and found[1] != probe.mount.fs_uuid:
-            words = f"{probe.name} holds file system {found[1]}, not {probe.mount.fs_uuid} (own probe)"
-            self.verdict.put(_UUID, Condition.WRONG_FILESYSTEM, words, now)
 
     def close(self) -> None:
         """Let go of all devices."""

@@ -1,0 +1,153 @@
+"""What the tables ask of a node, over all raw values: only a full and current word counts as the good answer."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from tests.core.build import (
+    DATA,
+    MISPLACED,
+    NOWHERE,
+    PARTLY,
+    THERE,
+    UNCLEAR,
+    UNREAD,
+    WAL,
+    active,
+    gone,
+    look,
+    resource,
+    says,
+    vm,
+)
+from vmdk_failover.assess import NodeSight
+from vmdk_failover.model import (
+    FAILED_CONDITIONS,
+    Condition,
+    Disk,
+    DiskFacts,
+    MountState,
+    NodeFacts,
+    Power,
+    VmFacts,
+)
+
+PAIR = (DATA, WAL)
+
+
+def sight(facts: VmFacts, word: NodeFacts | None = None, disks: tuple[Disk, ...] = (DATA,)) -> NodeSight:
+    return look(resource(2, disks), (facts,), (word,)).node("db1")
+
+
+@pytest.mark.parametrize(
+    ("present", "power", "connected"), [*product((True, False, None), Power, (True, False, None))]
+)
+def test_off_known_and_running(present: bool | None, power: Power, connected: bool | None) -> None:
+    one = sight(VmFacts("db1", present=present, power=power, connected=connected, disks=()))
+    assert one.off is (present is False or (power is Power.OFF and connected is True))
+    assert one.known is (present is False or (power is not Power.UNKNOWN and connected is True))
+    assert one.running is (present is True and power is Power.ON and connected is True)
+    assert not (one.off and one.running)
+
+
+@pytest.mark.parametrize(
+    ("where", "holds", "complete"),
+    [
+        (NOWHERE, False, False),
+        (PARTLY, True, False),
+        (THERE, True, True),
+        (MISPLACED, True, False),
+        (UNCLEAR, None, False),
+        (UNREAD, None, False),
+    ],
+)
+def test_holding(where: str, holds: bool | None, complete: bool) -> None:
+    one = sight(vm("db1", where, PAIR), disks=PAIR)
+    assert (one.holds, one.complete) == (holds, complete)
+
+
+def test_a_vm_that_is_gone_holds_nothing() -> None:
+    one = sight(gone("db1"))
+    assert (one.holds, one.off, one.unfit()) == (False, True, ("its VM is gone from vCenter",))
+
+
+@pytest.mark.parametrize(
+    "other", [DiskFacts(DATA.path, "f" * 32, 1, 0, 1), DiskFacts("[ds1] other.vmdk", DATA.uuid, 1, 0, 1)]
+)
+def test_a_disk_that_matches_by_half_is_unknown(other: DiskFacts) -> None:
+    """A clone has the path of none and the UUID of another; a restored VM the path with another UUID."""
+    assert sight(VmFacts("db1", present=True, disks=(other,))).holds is None
+
+
+def test_a_longer_path_is_another_disk() -> None:
+    other = DiskFacts(DATA.path.replace(".vmdk", ".vmdk.vmdk"), "f" * 32, 1, 0, 1)
+    assert sight(VmFacts("db1", present=True, disks=(other,))).holds is False
+
+
+@pytest.mark.parametrize("condition", Condition)
+def test_health(condition: Condition) -> None:
+    one = sight(vm("db1", THERE), active("db1", condition=condition))
+    assert one.healthy is (condition not in FAILED_CONDITIONS)
+    assert one.failed is (condition in FAILED_CONDITIONS)
+
+
+@pytest.mark.parametrize("state", MountState)
+def test_only_fully_mounted_is_mounted(state: MountState) -> None:
+    assert sight(vm("db1", THERE), says("db1", mounted=state)).mounted is (state is MountState.MOUNTED)
+
+
+def test_health_needs_all_of_it() -> None:
+    for facts, word in (
+        (vm("db1"), active("db1")),
+        (vm("db1", MISPLACED), active("db1")),
+        (vm("db1", THERE, connected=False), active("db1")),
+        (vm("db1", THERE, power=Power.UNKNOWN), active("db1")),
+        (vm("db1", THERE), says("db1")),
+        (vm("db1", THERE), None),
+    ):
+        assert not sight(facts, word).healthy
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (vm("db1", power=Power.OFF), "its VM is off"),
+        (vm("db1", power=Power.SUSPENDED), "its VM is suspended"),
+        (vm("db1", power=Power.UNKNOWN), "its VM is in an unknown power state"),
+        (vm("db1", connected=False), "its VM is on a host that is not connected to vCenter"),
+        (vm("db1", connected=None), "its VM is not readable in vCenter"),
+        (vm("db1", controllers=((0, "pvscsi"),)), "its VM has no SCSI controller 1 (add a pvscsi one)"),
+        (vm("db1", controllers=((1, "lsilogic"),)), "its SCSI controller 1 is lsilogic, recorded is pvscsi"),
+        (vm("db1", slots=frozenset({(1, 0)})), "its SCSI slot 1:0 is taken by another disk"),
+        (vm("db1", slots=None), "vCenter does not show its SCSI controllers"),
+    ],
+)
+def test_why_a_node_is_not_fit(facts: VmFacts, words: str) -> None:
+    assert words in sight(facts, says("db1")).unfit()
+
+
+def test_who_already_has_the_disk_needs_no_free_slot() -> None:
+    assert sight(vm("db1", THERE), says("db1")).unfit() == ()
+
+
+def test_a_silent_node_is_not_fit() -> None:
+    assert sight(vm("db1")).unfit() == ("its minion gave no signed answer",)
+
+
+def test_a_node_that_is_none_of_the_resource_is_nothing() -> None:
+    nobody = look(resource(), ()).node("")
+    assert (nobody.holds, nobody.off, nobody.facts) == (False, True, None)
+
+
+def test_holders_writers_unclear_and_candidates() -> None:
+    seen = look(
+        resource(3),
+        (vm("db1", THERE, power=Power.OFF), vm("db2", THERE), vm("db3", UNCLEAR)),
+        (says("db2"), says("db3")),
+    )
+    assert [n.minion for n in seen.holders] == ["db1", "db2"]
+    assert [n.minion for n in seen.writers] == ["db2"]
+    assert [n.minion for n in seen.unclear] == ["db3"]
+    assert [n.minion for n in seen.candidates("db2")] == []

@@ -1,0 +1,265 @@
+"""The engine's loop on doubles, one thing at a time; all of it together is test_simulation.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.core.build import resource
+from tests.doubles.clock import FakeClock
+from tests.doubles.guest import FakeGuest
+from tests.doubles.hypervisor import FakeHypervisor, FakeVm
+from tests.doubles.journal import MemoryJournal, MemoryLock
+from vmdk_failover.engine import Engine
+from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed, VersionConflict
+from vmdk_failover.model import Condition, Move, MoveKind, NodeFacts, Power, Resource, StepKind
+from vmdk_failover.policy import Wish
+
+SWITCH, FORCE = Wish(MoveKind.SWITCHOVER), Wish(MoveKind.FAILOVER)
+
+
+class Site:
+    """Two nodes, the first of which has the resource, and all that an engine is made of."""
+
+    def __init__(self, nodes: int = 2, **options: Any) -> None:
+        self.resource = resource(nodes, **options)
+        self.clock = FakeClock()
+        self.hypervisor = FakeHypervisor([FakeVm(n.vm_uuid, n.minion) for n in self.resource.nodes])
+        self.guest = FakeGuest.of(self.resource, self.hypervisor, self.clock)
+        self.journal, self.lock = MemoryJournal(), MemoryLock()
+        self.told: list[Mapping[str, Any]] = []
+        self.db1, self.db2 = self.guest.nodes["db1"], self.guest.nodes["db2"]
+        self.db1.vm.plug(self.resource.disks[0])
+        self.db1.mounted = True
+
+    def engine(self) -> Engine:
+        return Engine(
+            self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.told.append, budget=60.0
+        )
+
+    def run(self, wish: Wish | None = None) -> tuple[str, int]:
+        report = self.engine().run(self.resource, wish)
+        assert report.reason
+        return report.result, report.rule
+
+    def acts(self) -> list[str]:
+        """What was done to VMs and nodes, in order, as the engine told it."""
+        return [f"{e['step']} {e['node']}" for e in self.told if e["what"] == "outcome"]
+
+    def last(self) -> Mapping[str, Any]:
+        return self.journal.state("pgdata").recent[-1]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_nothing_is_done_when_all_is_well(site: Site) -> None:
+    assert site.run() == ("nothing", 600)
+    assert site.acts() == []
+    assert "pgdata" not in site.journal.states
+
+
+def test_a_switchover_is_release_detach_attach_mount(site: Site) -> None:
+    assert site.run(SWITCH) == ("done", 70)
+    assert site.acts() == ["release db1", "detach db1", "attach db2", "mount db2"]
+    assert (site.db1.mounted, site.db2.mounted, site.db1.vm.power) == (False, True, Power.ON)
+
+
+def test_a_failover_from_a_dead_node_needs_no_fence(site: Site) -> None:
+    site.db1.vm.turn(Power.OFF)
+    assert site.run() == ("done", 70)
+    assert site.acts() == ["detach db1", "attach db2", "mount db2"]
+
+
+def test_a_hung_node_is_asked_then_fenced(site: Site) -> None:
+    site.db1.trouble = Condition.HUNG
+    assert site.run() == ("done", 70)
+    assert site.acts() == ["release db1", "fence db1", "detach db1", "attach db2", "mount db2"]
+    assert (site.last()["damped"], site.last()["fenced"], site.last()["ok"]) == (True, True, True)
+
+
+def test_a_node_that_is_to_halt_is_read_back_as_off() -> None:
+    site = Site(on_error="halt")
+    site.db1.trouble = Condition.HUNG
+    assert site.run() == ("done", 70)
+    assert site.acts() == ["halt db1", "detach db1", "attach db2", "mount db2"]
+
+
+def test_a_halt_that_did_not_work_is_followed_by_a_fence() -> None:
+    site = Site(on_error="halt")
+    site.db1.trouble = Condition.HUNG
+    site.guest._halt = lambda node, move: ""  # type: ignore[method-assign]
+    assert site.run() == ("done", 70)
+    assert site.acts()[:2] == ["halt db1", "fence db1"]
+
+
+def test_a_switchover_that_is_not_clean_is_taken_back(site: Site) -> None:
+    site.db1.stuck = True
+    assert site.run(SWITCH) == ("refused", 150)
+    assert site.acts() == ["release db1"]
+    assert (site.db1.mounted, site.db1.vm.power) == (True, Power.ON)
+
+
+def test_a_release_whose_answer_was_lost_is_seen(site: Site) -> None:
+    real = site.guest.release
+
+    def deaf(move: Any, facts: NodeFacts) -> Any:
+        real(move, facts)
+        raise OutcomeUnknown("no answer")
+
+    site.guest.release = deaf  # type: ignore[method-assign]
+    assert site.run(SWITCH) == ("done", 70)
+    assert site.acts() == ["release db1", "detach db1", "attach db2", "mount db2"]
+
+
+def test_a_refused_failover_is_not_called_well(site: Site) -> None:
+    """The target is lost after the decision: the move is given up, and the operator is told so."""
+    begin = site.journal.begin
+
+    def begun(move: Move) -> None:
+        begin(move)
+        site.db2.vm.turn(Power.OFF)
+
+    site.journal.begin = begun  # type: ignore[method-assign]
+    assert site.run(FORCE) == ("refused", 100)
+    assert (site.acts(), site.db1.mounted) == ([], True)
+
+
+def test_a_disk_that_nobody_can_mount_ends_held(site: Site) -> None:
+    """It does not wander between the nodes for ever."""
+    site.db1.cannot_mount = site.db2.cannot_mount = "mount: wrong fs type"
+    site.db1.mounted = False
+    result, rule = site.run()
+    assert (result, rule) == ("held", 730)
+    assert len(site.acts()) < 20
+    assert "wrong fs type" in str(site.journal.state("pgdata").hold)
+
+
+def test_a_disk_that_nobody_can_attach_ends_held(site: Site) -> None:
+    site.db1.vm.turn(Power.OFF)
+
+    def refuse(step: Any) -> None:
+        if step.kind is StepKind.ATTACH:
+            raise StepFailed("a stranger holds it", "locked_by_stranger")
+
+    site.hypervisor.before = refuse
+    result, rule = site.run()
+    assert (result, rule) == ("held", 810)
+    assert site.acts().count("attach db2") <= 6
+    assert site.clock.now > 1.0, "tries follow each other with growing pauses"
+
+
+def test_who_was_slower_tries_again(site: Site) -> None:
+    """Many resources leave one node at once: each reconfigure makes the others' basis old."""
+    site.db1.vm.turn(Power.OFF)
+    conflicts = [0]
+
+    def conflict(step: Any) -> None:
+        if step.kind is StepKind.ATTACH and conflicts[0] < 8:
+            conflicts[0] += 1
+            raise VersionConflict("the VM has changed")
+
+    site.hypervisor.before = conflict
+    assert site.run() == ("done", 70)
+
+
+def test_every_write_to_a_vm_is_under_its_lock(site: Site) -> None:
+    held: dict[str, list[str]] = {}
+    site.hypervisor.before = lambda step: held.update(
+        {f"{step.kind.value} {step.node}": sorted(site.lock.held)}
+    )
+    site.db1.trouble = Condition.HUNG
+    assert site.run() == ("done", 70)
+    assert held == {
+        f"{kind} {node}": [f"node {node}", "resource pgdata"]
+        for kind, node in (("fence", "db1"), ("detach", "db1"), ("attach", "db2"))
+    }
+
+
+def test_a_second_caller_is_told_what_is_under_way(site: Site) -> None:
+    with site.lock.resource("pgdata", "switchover"):
+        report = site.engine().run(site.resource)
+    assert (report.result, report.ok) == ("busy", False)
+    assert "switchover is already under way" in report.reason
+
+
+def test_no_way_to_ask_is_a_hold(site: Site) -> None:
+    def down(resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        raise OutcomeUnknown("vmdk.facts could not be sent; is the salt-master up?")
+
+    site.guest.ask = down  # type: ignore[method-assign]
+    report = site.engine().run(site.resource)
+    assert (report.result, report.reason) == ("held", "vmdk.facts could not be sent; is the salt-master up?")
+
+
+def test_a_journal_that_cannot_be_written_stops_the_first_step(site: Site) -> None:
+    def full(resource: str, text: str) -> None:
+        raise JournalError("the journal cannot be written: No space left on device")
+
+    site.journal.write = full  # type: ignore[method-assign]
+    assert site.run(SWITCH)[0] == "held"
+    assert (site.acts(), site.guest.acts, site.hypervisor.acts) == ([], [], [])
+
+
+def test_a_step_is_in_the_journal_before_it_is_done(site: Site) -> None:
+    before: list[tuple[str, str]] = []
+
+    def peek(step: Any) -> None:
+        last = site.journal.state("pgdata").outcomes[-1]
+        before.append((last.step.kind.value, last.result.value))
+        assert last.basis == str(site.hypervisor.vm(vm_of(site, step.node)).version)
+
+    site.hypervisor.before = peek
+    assert site.run(SWITCH) == ("done", 70)
+    assert before == [("detach", "unknown"), ("attach", "unknown")]
+
+
+def vm_of(site: Site, minion: str) -> str:
+    return site.resource.node(minion).vm_uuid
+
+
+def test_waiting_for_a_task_has_an_end_and_does_not_rush(site: Site) -> None:
+    site.db1.vm.task, site.db1.mounted = "relocate", False
+    looks: list[int] = []
+    real = site.hypervisor.observe
+    site.hypervisor.observe = lambda of: (looks.append(1), real(of))[1]  # type: ignore[method-assign]
+    report = site.engine().run(site.resource)
+    assert (report.result, report.rule) == ("held", 610)
+    assert "still not done after 60 s" in report.reason
+    assert len(looks) < 60
+
+
+def test_a_silent_node_is_not_asked_at_every_look(site: Site) -> None:
+    asked: list[Sequence[str]] = []
+    real = site.guest.ask
+
+    def ask(of: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        asked.append(list(minions))
+        return real(of, minions)
+
+    site.guest.ask, site.db2.silent = ask, True  # type: ignore[method-assign]
+    site.db1.vm.task, site.db1.mounted = "relocate", False
+    site.engine().run(site.resource)
+    assert sum("db2" in one for one in asked) <= 8
+    assert sum("db1" in one for one in asked) > 12
+
+
+def test_a_node_that_is_off_has_no_say(site: Site) -> None:
+    """Its last word, a proven release, was of a boot that is over."""
+    engine = site.engine()
+    site.db1.vm.turn(Power.OFF)
+    seen, _ = engine.look(site.resource)
+    assert seen.node("db1").facts is None
+
+
+def test_pause_holds_an_open_move_and_resume_lets_it_go_on(site: Site) -> None:
+    site.hypervisor.before = lambda step: site.journal.pause("pgdata", {"by": "me"})
+    assert site.run(SWITCH) == ("held", 10)
+    assert site.journal.state("pgdata").move is not None
+    site.journal.pause("pgdata", None)
+    site.hypervisor.before = lambda step: None
+    assert site.run() == ("done", 70)

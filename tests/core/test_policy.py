@@ -1,0 +1,362 @@
+"""The policy table, row by row with the sentence that an operator reads, and over its whole input space."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.core import space
+from tests.core.build import (
+    EPOCH,
+    MISPLACED,
+    THERE,
+    UNCLEAR,
+    active,
+    look,
+    resource,
+    says,
+    vm,
+)
+from tests.core.invariants import listing, proven_off, runs
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.model import (
+    FAILED_CONDITIONS,
+    Condition,
+    MountState,
+    Move,
+    MoveKind,
+    NodeFacts,
+    Power,
+    VmFacts,
+)
+from vmdk_failover.policy import (
+    POLICY,
+    TARGET_TRIES,
+    UNLUCKY,
+    Choice,
+    Decision,
+    PolicyRow,
+    Situation,
+    Wish,
+    decide,
+)
+
+NOW = 1_800_000_000.0
+OFF = {"power": Power.OFF}
+
+
+def seen(*sights: tuple[VmFacts, NodeFacts | None], readable: bool = True, nodes: int = 0) -> Snapshot:
+    of = resource(nodes or max(2, len(sights)))
+    return look(of, [s[0] for s in sights], [s[1] for s in sights], readable)
+
+
+def judge(snapshot: Snapshot, **more: Any) -> Decision:
+    return decide(Situation(snapshot, EPOCH, NOW, **more))
+
+
+def ended(target: str, ok: bool = False, ago: float = 10.0, **more: Any) -> dict[str, Any]:
+    """A finished move."""
+    return {"target": target, "ok": ok, "ended": NOW - ago, "kind": "failover", "reason": "no luck", **more}
+
+
+HOLDS = vm("db1", THERE)
+READY = (vm("db2"), says("db2"))
+SILENT = (vm("db2"), None)
+WELL = (HOLDS, active("db1"))
+FAILING = (HOLDS, active("db1", condition=Condition.IO_ERROR, evidence="sda: lost page write"))
+UNMOUNTED = (HOLDS, says("db1"))
+DEAD = (vm("db1", THERE, **OFF), None)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A situation, the row that decides it, and words of the sentence."""
+
+    rule: int
+    choice: Choice
+    words: Sequence[str]
+    seen: Snapshot
+    more: Mapping[str, Any]
+
+
+def example(rule: int, choice: Choice, words: str, snapshot: Snapshot, **more: Any) -> Example:
+    return Example(rule, choice, words.split("|"), snapshot, more)
+
+
+SWITCH, FORCE = Wish(MoveKind.SWITCHOVER), Wish(MoveKind.FAILOVER)
+HOLD, MOVE, REFUSE = Choice.HOLD, Choice.MOVE, Choice.REFUSE
+TIRED = [ended("db1"), ended("db1")]
+DAMPED = [ended("db1", True, damped=True, ago=600.0 * i) for i in range(3)]
+
+EXAMPLES = (
+    example(510, HOLD, "paused|vmdk.resume", seen(FAILING, READY), paused=True),
+    example(520, HOLD, "vCenter cannot be read|no route", seen(FAILING, READY, readable=False)),
+    example(525, HOLD, "newer epoch|7", seen((HOLDS, active("db1", epoch=8)), READY)),
+    example(530, HOLD, "db2|does not say clearly", seen(DEAD, (vm("db2", UNCLEAR), says("db2")))),
+    example(540, HOLD, "db1 and db2|by hand", seen(FAILING, (vm("db2", THERE), says("db2")))),
+    example(
+        545,
+        HOLD,
+        "db1|not current|prove it off",
+        seen((vm("db1", THERE, connected=False, **OFF), None), READY),
+    ),
+    example(550, REFUSE, "db9|not a node|db1, db2", seen(WELL, READY), wish=Wish(MoveKind.SWITCHOVER, "db9")),
+    example(555, MOVE, "switchover from db1 to db2", seen(WELL, READY), wish=SWITCH),
+    example(560, MOVE, "failover from db1 to db2", seen(FAILING, READY), wish=FORCE),
+    example(600, Choice.NOTHING, "active on db1", seen(WELL, READY)),
+    example(610, Choice.WAIT, "task|db1", seen((vm("db1", THERE, task="relocate", **OFF), None), READY)),
+    example(620, MOVE, "VM of db1 is off", seen(DEAD, READY)),
+    example(630, HOLD, "VM of db1 is off|db2: its minion gave no", seen(DEAD, SILENT)),
+    example(640, HOLD, "db1|no signed answer", seen((HOLDS, None), READY)),
+    example(650, HOLD, "io_error|3 failovers|vmdk.clear", seen(FAILING, READY), recent=DAMPED),
+    example(660, MOVE, "db1 reports io_error: sda: lost page write", seen(FAILING, READY)),
+    example(670, HOLD, "db1 reports io_error|db2: its minion", seen(FAILING, SILENT)),
+    example(700, HOLD, "unmounted on db1|e2fsck", seen((HOLDS, says("db1", busy="e2fsck (pid 3)")), READY)),
+    example(710, HOLD, "something else|db1", seen((HOLDS, says("db1", mounted=MountState.FOREIGN)), READY)),
+    example(720, MOVE, "could not be brought into service on db1", seen(UNMOUNTED, READY), recent=TIRED),
+    example(730, HOLD, "not be brought into service on db1|no luck", seen(UNMOUNTED, SILENT), recent=TIRED),
+    example(
+        740, HOLD, "unmounted on db1|fsck", seen((HOLDS, says("db1", unready=("fsck is missing",))), READY)
+    ),
+    example(750, MOVE, "db1 holds the disk and has it not mounted", seen(UNMOUNTED, READY)),
+    example(800, MOVE, "no node lists the disk", seen((vm("db1", **OFF), None), READY)),
+    example(810, HOLD, "no node lists the disk|db1: its VM is off", seen((vm("db1", **OFF), None), SILENT)),
+    example(900, HOLD, "not understood", seen((vm("db1", MISPLACED), active("db1")), READY)),
+)
+
+
+@pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: str(one.rule))
+def test_row(one: Example) -> None:
+    decision = judge(one.seen, **one.more)
+    assert (decision.rule, decision.choice) == (one.rule, one.choice), decision.reason
+    assert [words for words in one.words if words not in decision.reason] == [], decision.reason
+    assert (decision.move is not None) == (one.choice is Choice.MOVE)
+
+
+def test_every_row_has_an_example() -> None:
+    assert [one.rule for one in EXAMPLES] == [row.number for row in POLICY]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "more", "kind", "source", "target"),
+    [
+        (seen(WELL, READY), {"wish": SWITCH}, MoveKind.SWITCHOVER, "db1", "db2"),
+        (seen(DEAD, READY), {}, MoveKind.FAILOVER, "db1", "db2"),
+        (seen(FAILING, READY), {}, MoveKind.FAILOVER, "db1", "db2"),
+        (seen(UNMOUNTED, READY), {}, MoveKind.REPAIR, "db1", "db1"),
+        (seen((vm("db1"), says("db1")), READY), {}, MoveKind.START, "", "db1"),
+    ],
+)
+def test_the_move(snapshot: Snapshot, more: Any, kind: MoveKind, source: str, target: str) -> None:
+    begun = judge(snapshot, **more).move
+    assert begun is not None
+    assert (begun.kind, begun.source, begun.target, begun.epoch) == (kind, source, target, EPOCH + 1)
+    assert begun.resource == snapshot.resource
+
+
+# -- damping and unlucky targets ------------------------------------------------------------------------------
+
+
+def test_an_old_or_acknowledged_rescue_does_not_damp() -> None:
+    for recent in (
+        [{**one, "ended": NOW - 3700.0} for one in DAMPED],
+        [{**one, "damped": False} for one in DAMPED],
+        DAMPED[1:],
+    ):
+        assert judge(seen(FAILING, READY), recent=recent).choice is Choice.MOVE
+
+
+def test_a_dead_holder_is_never_damped() -> None:
+    assert judge(seen(DEAD, READY), recent=DAMPED * 5).choice is Choice.MOVE
+
+
+def test_an_operator_is_never_damped() -> None:
+    assert judge(seen(FAILING, READY), recent=DAMPED * 5, wish=FORCE).choice is Choice.MOVE
+
+
+THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
+
+
+@pytest.mark.parametrize(
+    ("recent", "target"),
+    [
+        ([], "db2"),
+        ([ended("db2")], "db3"),
+        ([ended("db2"), ended("db3")], "db2"),
+        ([ended("db2"), ended("db3"), ended("db3")], "db2"),
+        ([ended("db2"), ended("db2"), ended("db3")], "db3"),
+        ([ended("db2"), ended("db1", True)], "db2"),
+        ([ended("db2", forgotten=True)], "db2"),
+        ([ended("db2", ago=UNLUCKY + 1)], "db2"),
+    ],
+)
+def test_a_target_that_failed_comes_last(recent: list[dict[str, Any]], target: str) -> None:
+    begun = judge(THREE, recent=recent).move
+    assert begun is not None
+    assert begun.target == target
+
+
+def test_a_disk_that_no_node_can_mount_does_not_wander() -> None:
+    recent = [ended(minion) for minion in ("db1", "db2", "db3") for _ in range(TARGET_TRIES)]
+    held = judge(seen(UNMOUNTED, READY, (vm("db3"), says("db3"))), recent=recent)
+    assert (held.rule, held.choice) == (730, Choice.HOLD)
+    assert "db2: 2 tries failed" in held.reason
+    assert "the last try failed: no luck" in held.reason
+
+
+def test_the_order_of_nodes_is_the_order_of_preference() -> None:
+    backwards = replace(THREE.resource, nodes=tuple(reversed(THREE.resource.nodes)))
+    begun = judge(look(backwards, (n.vm for n in THREE.nodes), (n.facts for n in THREE.nodes))).move
+    assert begun is not None
+    assert begun.target == "db3"
+
+
+# -- what an operator asks for --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "wish", "words"),
+    [
+        (seen(WELL, READY), Wish(MoveKind.FAILOVER, "db1"), "already on db1"),
+        (seen(WELL, SILENT), SWITCH, "no other node can take it"),
+        (
+            seen(WELL, SILENT),
+            Wish(MoveKind.SWITCHOVER, "db2"),
+            "db2 cannot take pgdata: its minion gave no signed",
+        ),
+        (seen(WELL, (vm("db2", **OFF), None)), FORCE, "its VM is off"),
+        (seen(FAILING, READY), SWITCH, "not in good health on db1"),
+        (seen(UNMOUNTED, READY), SWITCH, "use vmdk.failover"),
+        (seen(DEAD, READY), SWITCH, "not in good health"),
+        (seen((vm("db1"), says("db1")), READY), FORCE, "nobody holds the disk"),
+        (seen(WELL, (vm("db2", controllers=()), says("db2"))), SWITCH, "no SCSI controller 1"),
+    ],
+)
+def test_a_wish_is_refused_with_the_reason(snapshot: Snapshot, wish: Wish, words: str) -> None:
+    decision = judge(snapshot, wish=wish)
+    assert (decision.rule, decision.choice) == (550, Choice.REFUSE)
+    assert words in decision.reason
+
+
+@pytest.mark.parametrize("one", EXAMPLES[:6], ids=lambda one: str(one.rule))
+def test_no_wish_gets_past_a_safety_row(one: Example) -> None:
+    for wish in (SWITCH, FORCE, Wish(MoveKind.FAILOVER, "db2")):
+        assert judge(one.seen, **{**one.more, "wish": wish}).rule == one.rule
+
+
+def test_an_operator_may_choose_a_node_that_failed_before() -> None:
+    recent = [ended("db2")] * 5
+    assert judge(THREE, recent=recent, wish=Wish(MoveKind.FAILOVER, "db2")).choice is Choice.MOVE
+
+
+# -- the whole space ------------------------------------------------------------------------------------------
+
+WISHES = (None, SWITCH, FORCE, Wish(MoveKind.FAILOVER, "db2"), Wish(MoveKind.SWITCHOVER, "db3"))
+HISTORIES = ((), tuple(TIRED), tuple(DAMPED), tuple(ended("db2") for _ in range(3)))
+
+
+def every_situation() -> Iterator[Situation]:
+    for snapshot in every_snapshot():
+        for wish, recent in product(WISHES, HISTORIES):
+            yield Situation(snapshot, EPOCH, NOW, False, recent, wish)
+        yield Situation(snapshot, EPOCH, NOW, True)
+        yield Situation(replace(snapshot, readable=False, reason="no route"), EPOCH, NOW)
+
+
+def every_snapshot() -> Iterator[Snapshot]:
+    two, three = resource(2), resource(3)
+    others = [*space.clean_targets()][::2]
+    for first, second in product([*space.clean_sources(), *space.clean_targets("db1")], others):
+        yield look(two, (first[0], second[0]), (first[1], second[1]))
+    for first, second in product(space.dirty("db1"), [READY, SILENT, (vm("db2", THERE), active("db2"))]):
+        yield look(two, (first[0], second[0]), (first[1], second[1]))
+        yield look(two, (second_as(second, "db1")[0], renamed(first[0])), (second_as(second, "db1")[1], None))
+    for third in space.third_nodes():
+        yield look(three, (*(s[0] for s in (FAILING, READY)), third[0]), (FAILING[1], READY[1], third[1]))
+
+
+def renamed(one: VmFacts, minion: str = "db2") -> VmFacts:
+    return replace(one, minion=minion)
+
+
+def second_as(sight: tuple[VmFacts, NodeFacts | None], minion: str) -> tuple[VmFacts, NodeFacts | None]:
+    return replace(sight[0], minion=minion), replace(sight[1], minion=minion) if sight[1] else None
+
+
+def wrong(s: Situation, decision: Decision) -> Iterator[str]:
+    """What is wrong with a decision, told from the facts alone."""
+    if not decision.reason.strip():
+        yield "no reason is given"
+    begun = decision.move
+    if begun is None:
+        return
+    target = s.seen.node(begun.target)
+    if not runs(target.vm) or target.facts is None or target.facts.unready:
+        yield "the target is not ready"
+    if begun.epoch != s.epoch + 1:
+        yield "not the next epoch"
+    yield from _forbidden(s, begun)
+    yield from _needless(s, begun.kind, s.seen.node(begun.source))
+
+
+def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
+    """What forbids any move."""
+    words = [n.facts for n in s.seen.nodes if n.facts is not None]
+    held = {n.minion: listing(n.vm, s.resource) for n in s.seen.nodes}
+    writers = [n for n in s.seen.nodes if held[n.minion] is not False and not proven_off(n.vm)]
+    forbidden = {
+        "paused or blind": s.paused or not s.seen.readable,
+        "a node has acted under a newer epoch": any(word.epoch > s.epoch for word in words),
+        "a holder is not known": None in held.values(),
+        "two nodes may write": len(writers) > 1,
+        "a word is not current": any(
+            n.vm.connected is not True or n.vm.power is Power.UNKNOWN for n in writers
+        ),
+        "the disk is elsewhere": any(n.minion not in (begun.source, begun.target) for n in writers),
+    }
+    yield from (f"a move is begun, and {words}" for words, is_so in forbidden.items() if is_so)
+
+
+def _needless(s: Situation, kind: MoveKind, source: NodeSight) -> Iterator[str]:
+    """A running node loses the resource only if it cannot use it, or an operator asks."""
+    if s.wish is not None or not runs(source.vm) or kind is not MoveKind.FAILOVER:
+        return
+    word = source.facts
+    if word is None:
+        yield "a running node that is only silent loses the disk"
+    elif word.mounted is MountState.MOUNTED and word.condition not in FAILED_CONDITIONS:
+        yield "a healthy node loses the disk"
+
+
+def test_no_decision_is_unsafe_and_every_safety_row_is_needed() -> None:
+    """One walk: without any of the first rows, some decision is wrong."""
+    reached: Counter[int] = Counter()
+    faults: set[str] = set()
+    mutants = {row.number: without(row.number) for row in POLICY if row.number <= 550}
+    harm: dict[int, str] = {}
+    for situation in every_situation():
+        decision = decide(situation)
+        reached[decision.rule] += 1
+        faults |= {f"row {decision.rule}: {words}" for words in wrong(situation, decision)}
+        if decision.rule in mutants and decision.rule not in harm:
+            found = harmed(situation, mutants[decision.rule])
+            harm.update({decision.rule: found} if found else {})
+    assert faults == set()
+    assert {row.number for row in POLICY} - set(reached) == set()
+    assert set(mutants) - set(harm) == set()
+
+
+def without(number: int) -> tuple[PolicyRow, ...]:
+    return tuple(row for row in POLICY if row.number != number)
+
+
+def harmed(situation: Situation, rows: tuple[PolicyRow, ...]) -> str:
+    try:
+        return next(wrong(situation, decide(situation, rows)), "")
+    except (IndexError, KeyError) as err:
+        return f"the table breaks: {err!r}"
