@@ -117,7 +117,7 @@ class DiskHost:
                 _kill(pid)
                 raise
         self._disks[request["name"]] = disk
-        return {"pid": pid, "loop": disk.loop.name}
+        return {"pid": pid, "loop": disk.loop.name, "configuration": loop.configuration(disk.loop.name)}
 
     def _loop_on(self, channel: socket.socket, mark: str) -> loop.Loop:
         channel.settimeout(_START_LIMIT)

@@ -55,12 +55,14 @@ def control(path: str, words: str, seconds: float = 5.0) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FaultDisk:
-    """One attached disk. loop: kernel name such as loop7. pid: its server. socket: its control socket."""
+    """One attached disk. loop: kernel name such as loop7; configuration: tells this use of it from a later one. pid: its
+    server. socket: its control socket."""
 
     host: Disks
     name: str
     backing: str
     loop: str
+    configuration: int
     pid: int
     socket: str
 
@@ -95,7 +97,7 @@ class FaultDisk:
 
     def wait_gone(self, seconds: float) -> bool:
         """Wait until the kernel has forgotten its file system and its device. Returns whether that came true in time."""
-        return loop.wait_gone(self.loop, seconds)
+        return loop.wait_gone(self.loop, self.configuration, seconds)
 
 
 class Disks:
@@ -169,7 +171,8 @@ class Disks:
         path = str(self._dir / f"{name}.sock")
         what = {"op": "attach", "name": name, "mark": f"{self._dir.name}:{name}"}
         answer = self._ask({**what, "backing": backing, "control": path, "hang_limit": self._hang_limit})
-        return FaultDisk(self, name, backing, str(answer["loop"]), int(answer["pid"]), path)
+        name_of_loop, number = str(answer["loop"]), int(answer["configuration"])
+        return FaultDisk(self, name, backing, name_of_loop, number, int(answer["pid"]), path)
 
     def drop(self, name: str) -> None:
         """Take disk `name` away; nothing happens when it is not attached."""

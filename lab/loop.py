@@ -93,9 +93,21 @@ def has_superblock(name: str) -> bool:
     return any(os.path.exists(f"/sys/fs/{fs}/{name}") for fs in ("ext4", "xfs"))
 
 
-def wait_gone(name: str, seconds: float) -> bool:
-    """Wait until neither a file system nor a file is left on `name`. Returns whether that came true in time."""
-    return wait_until(lambda: not has_superblock(name) and not is_configured(name), seconds)
+def configuration(name: str) -> int:
+    """A number that stands for what is configured on loop device `name` now; 0 when nothing is.
+
+    It changes when the device is cleared and taken again, by this lab or by somebody else.
+    """
+    try:
+        return os.stat(f"/sys/block/{name}/loop").st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def wait_gone(name: str, was: int, seconds: float) -> bool:
+    """Wait until `name` no longer is what `configuration` said it was: the kernel clears a loop device only after the
+    last file system on it is gone. Returns whether that came true in time."""
+    return wait_until(lambda: configuration(name) != was, seconds)
 
 
 def mark_of(number: int) -> str | None:

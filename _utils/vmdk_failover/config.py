@@ -8,29 +8,42 @@ there and what would be right; a resource with a fault is left out, the others a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmdk_failover.model import Disk, Mount, Node, Resource, Timeouts
+from vmdk_failover.entries import (
+    CHOICES,
+    NUMBERS,
+    Fault,
+    Faults,
+    check_twice,
+    normal_disk_uuid,
+    read_disk,
+    read_each,
+    read_mapping,
+    read_mount,
+    read_names,
+    read_nodes,
+    read_options,
+    read_timeouts,
+)
+from vmdk_failover.model import Resource
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+__all__ = [
+    "CHOICES",
+    "NUMBERS",
+    "Fault",
+    "Settings",
+    "VCenter",
+    "normal_disk_uuid",
+    "parse",
+    "parse_resource",
+    "to_body",
+]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
-_MINION = re.compile(r"[^\s/*?\[\]]{1,255}\Z")
-_PATH = re.compile(r"\[[^\]]+\] \S.*\.vmdk\Z")
-CONTROLLERS = ("pvscsi", "lsilogic", "lsisas", "buslogic")
-
-#: Options that stand in ``defaults`` too: name → (lowest, highest) in seconds or counts.
-NUMBERS: dict[str, tuple[float, float]] = {
-    "node_timeout": (3, 3600),
-    "hang_timeout": (0.5, 600),
-    "probe_interval": (0.2, 60),
-    "max_failovers_per_hour": (1, 100),
-    "local_tries": (0, 20),
-}
-CHOICES: dict[str, tuple[str, ...]] = {"on_error": ("switchover", "halt")}
 RESOURCE_KEYS = (
     "nodes",
     "vm_uuids",
@@ -44,18 +57,6 @@ RESOURCE_KEYS = (
 )
 VCENTER_KEYS = ("host", "port", "user", "password", "ca_file", "sha256")
 TOP_KEYS = ("vcenter", "defaults", "resources", "resources_dir", "node", "state_dir")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong in the configuration: where it stands, a sentence, and whose it is (``""``: nobody's alone)."""
-
-    where: str
-    reason: str
-    resource: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -89,31 +90,6 @@ class Settings:
         return tuple(f for f in self.faults if f.resource == name or f.where == f"resources.{name}")
 
 
-class _Faults:
-    """Collects faults under one place of the configuration."""
-
-    def __init__(self, where: str, resource: str = "") -> None:
-        self.where = where
-        self.resource = resource
-        self.found: list[Fault] = []
-
-    def add(self, key: str, reason: str) -> None:
-        self.found.append(Fault(f"{self.where}.{key}" if key else self.where, reason, self.resource))
-
-    def unknown(self, raw: Mapping[str, Any], allowed: Iterable[str], at: str = "") -> None:
-        names = list(allowed)
-        for key in raw:
-            if key not in names:
-                near = difflib.get_close_matches(str(key), names, 1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(names))}"
-                self.add(f"{at}.{key}" if at else str(key), f"there is no such key; {hint}")
-
-
-def normal_disk_uuid(text: str) -> str:
-    """The form in which disk UUIDs are compared: lower case, hex digits only. vSphere writes dashes and upper case."""
-    return "".join(c for c in str(text).lower() if c in "0123456789abcdef")
-
-
 def parse(raw: Any) -> Settings:
     """
     Read the ``vmdk`` section of the master's configuration (files of ``resources_dir`` already merged in).
@@ -125,14 +101,14 @@ def parse(raw: Any) -> Settings:
         return Settings(
             None, {}, (Fault("vmdk", "must be a mapping with vcenter and resources (docs/configuration.md)"),)
         )
-    top = _Faults("vmdk")
+    top = Faults("vmdk")
     top.unknown(raw, TOP_KEYS)
     vcenter = _vcenter(raw.get("vcenter"), top)
-    defaults = _mapping(raw.get("defaults") or {}, "defaults", top)
-    at_defaults = _Faults("defaults")
+    defaults = read_mapping(raw.get("defaults") or {}, "defaults", top)
+    at_defaults = Faults("defaults")
     at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, "timeouts"))
-    _options(defaults, at_defaults)
-    bodies = _mapping(raw.get("resources") or {}, "resources", top)
+    read_options(defaults, at_defaults)
+    bodies = read_mapping(raw.get("resources") or {}, "resources", top)
     faults = [*top.found, *at_defaults.found]
     resources: dict[str, Resource] = {}
     for name, body in bodies.items():
@@ -157,7 +133,7 @@ def parse_resource(
     :param defaults: the ``defaults`` section.
     :return: the resource, or ``None`` and the faults.
     """
-    at = _Faults(f"resources.{name}", name)
+    at = Faults(f"resources.{name}", name)
     if not _NAME.match(name):
         at.add("", "a resource's name has letters, digits, '_', '.' and '-' only, 64 at most")
     if not isinstance(raw, Mapping):
@@ -165,17 +141,17 @@ def parse_resource(
         return None, at.found
     at.unknown(raw, RESOURCE_KEYS)
     merged = {**(defaults or {}), **raw}
-    nodes = _nodes(raw, at)
-    disks = tuple(_each(raw, "disks", _disk, at))
-    mounts = tuple(_each(raw, "mounts", _mount, at))
-    options = _options(merged, at)
-    states = _mapping(raw.get("states", {}), "states", at)
+    nodes = read_nodes(raw, at)
+    disks = tuple(read_each(raw, "disks", read_disk, at))
+    mounts = tuple(read_each(raw, "mounts", read_mount, at))
+    options = read_options(merged, at)
+    states = read_mapping(raw.get("states", {}), "states", at)
     at.unknown(states, ("start", "stop"), "states")
-    services = _names(raw.get("services", []), "services", at)
-    start = _names(states.get("start", []), "states.start", at)
-    stop = _names(states.get("stop", []), "states.stop", at)
-    timeouts = _timeouts(merged.get("timeouts", {}), at)
-    _twice(disks, mounts, at)
+    services = read_names(raw.get("services", []), "services", at)
+    start = read_names(states.get("start", []), "states.start", at)
+    stop = read_names(states.get("stop", []), "states.stop", at)
+    timeouts = read_timeouts(merged.get("timeouts", {}), at)
+    check_twice(disks, mounts, at)
     if at.found or timeouts is None:
         return None, at.found
     resource = Resource(
@@ -192,15 +168,8 @@ def parse_resource(
     return resource, []
 
 
-def _mapping(raw: Any, key: str, at: _Faults) -> Mapping[str, Any]:
-    if isinstance(raw, Mapping):
-        return raw
-    at.add(key, "must be a mapping")
-    return {}
-
-
-def _vcenter(raw: Any, at: _Faults) -> VCenter | None:
-    here = _Faults("vcenter")
+def _vcenter(raw: Any, at: Faults) -> VCenter | None:
+    here = Faults("vcenter")
     if not isinstance(raw, Mapping):
         at.found.append(Fault("vcenter", "is missing; give host, user and password (docs/configuration.md)"))
         return None
@@ -218,143 +187,6 @@ def _vcenter(raw: Any, at: _Faults) -> VCenter | None:
     if here.found:
         return None
     return VCenter(raw["host"], raw["user"], raw["password"], port, raw.get("ca_file"), pin)
-
-
-def _nodes(raw: Mapping[str, Any], at: _Faults) -> tuple[Node, ...]:
-    names = _names(raw.get("nodes"), "nodes", at)
-    uuids = _mapping(raw.get("vm_uuids", {}), "vm_uuids", at)
-    if len(names) < 2:
-        at.add("nodes", "needs at least two minion ids, in order of preference")
-    found = []
-    for name in names:
-        if not _MINION.match(name):
-            at.add("nodes", f"{name!r} is not a minion id")
-        uuid = str(uuids.get(name, "")).lower()
-        if not _UUID.match(uuid):
-            at.add(
-                f"vm_uuids.{name}",
-                "is missing or not a UUID; 'salt-run vmdk.protect' records the VM's instance UUID",
-            )
-        found.append(Node(name, uuid))
-    for name in uuids:
-        if name not in names:
-            at.add(f"vm_uuids.{name}", f"{name} is not among this resource's nodes")
-    if len({n.vm_uuid for n in found}) < len(found) and not at.found:
-        at.add("vm_uuids", "two nodes have one VM; each needs its own")
-    return tuple(found)
-
-
-def _each(
-    raw: Mapping[str, Any], key: str, read: Callable[[Any, str, _Faults], Any], at: _Faults
-) -> list[Any]:
-    items = raw.get(key)
-    if not isinstance(items, (list, tuple)) or not items:
-        at.add(key, "must be a list with at least one entry; 'salt-run vmdk.protect' writes it")
-        return []
-    return [one for one in (read(item, f"{key}.{i}", at) for i, item in enumerate(items)) if one is not None]
-
-
-def _disk(raw: Any, where: str, at: _Faults) -> Disk | None:
-    body = _mapping(raw, where, at)
-    before = len(at.found)
-    at.unknown(body, ("path", "uuid", "bus", "unit", "controller", "mode", "sharing"), where)
-    path, uuid = str(body.get("path", "")), normal_disk_uuid(body.get("uuid", ""))
-    if not _PATH.match(path):
-        at.add(f"{where}.path", f"must look like '[datastore] folder/file.vmdk', not {path!r}")
-    if len(uuid) != 32:
-        at.add(f"{where}.uuid", "must be the VMDK's UUID, 32 hex digits (dashes allowed)")
-    bus, unit = body.get("bus"), body.get("unit")
-    if not _whole(bus, 0, 3):
-        at.add(f"{where}.bus", f"must be a SCSI bus number from 0 to 3, not {bus!r}")
-    controller = str(body.get("controller", "pvscsi"))
-    if controller not in CONTROLLERS:
-        at.add(f"{where}.controller", f"must be one of {', '.join(CONTROLLERS)}, not {controller!r}")
-    highest = 63 if controller == "pvscsi" else 15
-    if not _whole(unit, 0, highest) or unit == 7:
-        at.add(
-            f"{where}.unit",
-            f"must be a unit number from 0 to {highest} without 7 (the controller's own), not {unit!r}",
-        )
-    sharing = str(body.get("sharing", "sharingNone"))
-    if sharing != "sharingNone":
-        at.add(f"{where}.sharing", "a multi-writer disk cannot be protected; take the sharing off the disk")
-    if len(at.found) > before or not isinstance(bus, int) or not isinstance(unit, int):
-        return None
-    return Disk(path, uuid, bus, unit, controller, str(body.get("mode", "persistent")), sharing)
-
-
-def _mount(raw: Any, where: str, at: _Faults) -> Mount | None:
-    body = _mapping(raw, where, at)
-    before = len(at.found)
-    at.unknown(body, ("mountpoint", "fs_uuid", "fstype", "options"), where)
-    point = str(body.get("mountpoint", ""))
-    if not re.fullmatch(r"(/[^/\0\n]+)+", point) or any(p in (".", "..") for p in point.split("/")):
-        at.add(f"{where}.mountpoint", f"must be an absolute path below / without '.' or '..', not {point!r}")
-    if not re.fullmatch(r"[0-9a-fA-F-]{8,36}", str(body.get("fs_uuid", ""))):
-        at.add(f"{where}.fs_uuid", "must be the file system's UUID, as blkid shows it")
-    if not re.fullmatch(r"[a-z0-9]{2,16}", str(body.get("fstype", ""))):
-        at.add(f"{where}.fstype", "must be the file system's type, for example ext4 or xfs")
-    options = str(body.get("options", "defaults"))
-    if "nouuid" in options.split(","):
-        at.add(f"{where}.options", "nouuid is not allowed: it would let one file system be mounted twice")
-    if len(at.found) > before:
-        return None
-    return Mount(point, str(body["fs_uuid"]).lower(), str(body["fstype"]), options)
-
-
-def _whole(value: Any, lowest: int, highest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-
-
-def _names(raw: Any, key: str, at: _Faults) -> tuple[str, ...]:
-    if not isinstance(raw, (list, tuple)) or not all(isinstance(item, str) and item for item in raw):
-        at.add(key, "must be a list of texts")
-        return ()
-    if len(set(raw)) < len(raw):
-        at.add(key, "names one thing twice")
-    return tuple(raw)
-
-
-def _options(raw: Mapping[str, Any], at: _Faults) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, (lowest, highest) in NUMBERS.items():
-        value = raw.get(key)
-        if value is None:
-            continue
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not lowest <= value <= highest:
-            at.add(key, f"must be a number from {lowest:g} to {highest:g}, not {value!r}")
-        found[key] = value
-    for key, allowed in CHOICES.items():
-        value = raw.get(key)
-        if value is not None and value not in allowed:
-            at.add(key, f"must be {' or '.join(allowed)}, not {value!r}")
-        if value is not None:
-            found[key] = value
-    return found
-
-
-def _timeouts(raw: Any, at: _Faults) -> Timeouts | None:
-    body = _mapping(raw, "timeouts", at)
-    names = [f.name for f in dataclasses.fields(Timeouts)]
-    at.unknown(body, names, "timeouts")
-    for key, value in body.items():
-        if key in names and (
-            not isinstance(value, (int, float)) or isinstance(value, bool) or not 0.1 <= value <= 86400
-        ):
-            at.add(f"timeouts.{key}", f"must be seconds from 0.1 to 86400, not {value!r}")
-    return None if at.found else Timeouts(**{str(k): float(v) for k, v in body.items()})
-
-
-def _twice(disks: tuple[Disk, ...], mounts: tuple[Mount, ...], at: _Faults) -> None:
-    for key, values in (
-        ("disks", [d.uuid for d in disks]),
-        ("disks", [d.path for d in disks]),
-        ("disks", [f"SCSI {d.bus}:{d.unit}" for d in disks]),
-        ("mounts", [m.mountpoint for m in mounts]),
-        ("mounts", [m.fs_uuid for m in mounts]),
-    ):
-        for value in sorted({v for v in values if values.count(v) > 1}):
-            at.add(key, f"{value} is there twice")
 
 
 def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:

@@ -12,36 +12,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmdk_failover import assess, policy, rules
-from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown
+from vmdk_failover.acting import Hands, basis, in_advance
+from vmdk_failover.errors import Busy, FailoverError
 from vmdk_failover.model import (
-    HypervisorFacts,
     Move,
     MoveKind,
-    NodeFacts,
     Outcome,
     Resource,
     Result,
-    Step,
     StepKind,
     to_plain,
 )
 from vmdk_failover.policy import Choice, Situation, Wish
 from vmdk_failover.ports import Clock, Guest, Hypervisor, Journal, Lock, Record
 from vmdk_failover.rules import Then
+from vmdk_failover.witnesses import Witnesses
 
-#: A node's word is asked for again when it is older than this (seconds).
-FACTS_AGE = 3.0
-#: A node that gave no answer is not asked again for this long (seconds).
-SILENT_AGE = 10.0
 #: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).
 LOOK_AGAIN = 0.1
 LOOK_AGAIN_AT_LAST = 2.0
 
 #: A person's request waits this long for a look that is under way (seconds).
 WISH_WAIT = 10.0
-
-#: What vCenter does to a VM: one at a time per node, across all resources.
-WRITES = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -117,7 +109,7 @@ class Engine:
         """Observe without acting, for ``status`` and ``plan``."""
         run = _Run(self, resource, None)
         record = self.journal.state(resource.name)
-        return run.observe(record.move), record
+        return run.witnesses.observe(record.move.resource if record.move else resource, record.move), record
 
 
 class _Run:
@@ -128,7 +120,8 @@ class _Run:
         self.resource = resource
         self.wish = wish
         self.began = engine.clock.monotonic()
-        self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
+        self.witnesses = Witnesses(engine.hypervisor, engine.guest, engine.clock)
+        self.hands = Hands(engine.hypervisor, engine.guest, engine.lock)
         self.steps: list[Mapping[str, Any]] = []
         self.refused: tuple[int, str] | None = None
         self.wished = 0
@@ -150,7 +143,7 @@ class _Run:
 
     def decide(self, record: Record) -> Report | None:
         """No move is open: let the policy choose. ``None`` means look again."""
-        seen = self.observe(None)
+        seen = self.witnesses.observe(self.resource)
         clock = self.engine.clock
         decision = policy.decide(
             Situation(seen, record.epoch, clock.wall(), record.paused, record.recent, self.wish)
@@ -183,7 +176,7 @@ class _Run:
         """A move is open: do its next step. ``None`` means look again."""
         move = record.move
         assert move is not None
-        seen = self.observe(move)
+        seen = self.witnesses.observe(move.resource, move)
         verdict = rules.next_verdict(
             rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused)
         )
@@ -200,7 +193,7 @@ class _Run:
         self.finish(move, verdict)
         if verdict.then is Then.DONE and self.refused is None:
             return self.report("done", verdict.rule, verdict.reason, move.epoch, move.target)
-        if verdict.then is Then.ABANDON and (move.kind is MoveKind.SWITCHOVER or move.epoch == self.wished):
+        if verdict.then is Then.ABANDON and move.epoch == self.wished:
             self.refused = (verdict.rule, verdict.reason)
         return None
 
@@ -212,6 +205,7 @@ class _Run:
     def finish(self, move: Move, verdict: rules.Verdict) -> None:
         """Write the end of a move down, with all that the policy needs to remember of it."""
         fenced = any(s["step"] == StepKind.FENCE.value for s in self.steps)
+        code = self.steps[-1]["code"] if self.steps and verdict.then is not Then.DONE else ""
         self.engine.journal.finish(
             move.resource.name,
             {
@@ -222,6 +216,7 @@ class _Run:
                 "ok": verdict.then is Then.DONE,
                 "rule": verdict.rule,
                 "reason": verdict.reason,
+                "code": code,
                 "because": move.reason,
                 "damped": move.kind is MoveKind.FAILOVER and move.rule == 660 and verdict.then is Then.DONE,
                 "fenced": fenced,
@@ -229,37 +224,6 @@ class _Run:
                 "ended": self.engine.clock.wall(),
             },
         )
-
-    # -- looking ----------------------------------------------------------------------------------------------
-
-    def observe(self, move: Move | None) -> assess.Snapshot:
-        """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
-        resource = move.resource if move else self.resource
-        hypervisor = self.engine.hypervisor.observe(resource)
-        wanted = self.worth_asking(resource, hypervisor, move)
-        if wanted and hypervisor.readable:
-            answers = self.engine.guest.ask(resource, wanted)
-            now = self.engine.clock.monotonic()
-            for minion in wanted:
-                self.heard[minion] = (now, answers.get(minion))
-        return assess.look(resource, hypervisor, self.answers(hypervisor))
-
-    def worth_asking(self, resource: Resource, hypervisor: HypervisorFacts, move: Move | None) -> list[str]:
-        """Minions to ask now: both ends of a move, else all; never one that is off, nor one just found silent."""
-        names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
-        running = [m for m in names if hypervisor.vm(m).present and not hypervisor.vm(m).is_off]
-        return [m for m in running if not self.is_fresh(m)]
-
-    def is_fresh(self, minion: str) -> bool:
-        if minion not in self.heard:
-            return False
-        when, facts = self.heard[minion]
-        return self.engine.clock.monotonic() - when < (SILENT_AGE if facts is None else FACTS_AGE)
-
-    def answers(self, hypervisor: HypervisorFacts) -> dict[str, NodeFacts]:
-        """Answers that still count: a node that is off now has no say, whatever it said before."""
-        found = {m: facts for m, (_, facts) in self.heard.items() if facts is not None and self.is_fresh(m)}
-        return {m: f for m, f in found.items() if not hypervisor.vm(m).is_off}
 
     # -- acting -----------------------------------------------------------------------------------------------
 
@@ -274,15 +238,15 @@ class _Run:
                 "verdict": verdict.rule,
                 "reason": verdict.reason,
                 "step": to_plain(step),
-                "begun": _in_advance(seen, step),
+                "begun": in_advance(seen, step),
                 "at": clock.wall(),
             },
         )
         self.say("step", verdict.rule, verdict.reason, step=step.kind.value, node=step.node, epoch=move.epoch)
         began = clock.monotonic()
-        outcome = self.perform(move, seen, step)
-        outcome = replace(outcome, took=clock.monotonic() - began, basis=_basis(seen, step))
-        self.hear(outcome)
+        outcome = self.hands.perform(move, seen, step)
+        outcome = replace(outcome, took=clock.monotonic() - began, basis=basis(seen, step))
+        self.witnesses.hear(outcome)
         self.engine.journal.note(
             name, {"outcome": to_plain(replace(outcome, facts=None)), "at": clock.wall()}
         )
@@ -308,59 +272,6 @@ class _Run:
             {"what": "outcome", "resource": move.resource.name, "epoch": move.epoch, **entry, "at": at}
         )
 
-    def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
-        """Do one step. Whatever goes wrong becomes an outcome; the next look tells the truth."""
-        act = self.acts(move, seen)[step.kind]
-        try:
-            if step.kind not in WRITES:
-                return act(step)
-            with self.engine.lock.node(step.node, getattr(move.resource.timeouts, step.kind.value)):
-                return act(step)
-        except OutcomeUnknown as err:
-            return Outcome(step, Result.UNKNOWN, err.reason, err.code)
-        except FailoverError as err:
-            return Outcome(step, Result.FAILED, err.reason, err.code)
-
-    def acts(self, move: Move, seen: assess.Snapshot) -> Mapping[StepKind, Callable[[Step], Outcome]]:
-        hypervisor, guest, resource = self.engine.hypervisor, self.engine.guest, move.resource
-
-        def fence(step: Step) -> Outcome:
-            return hypervisor.power_off(resource, resource.node(step.node), seen.node(step.node).vm)
-
-        def detach(step: Step) -> Outcome:
-            sight = seen.node(step.node)
-            return hypervisor.detach(resource, resource.node(step.node), sight.vm, sight.listed)
-
-        def attach(step: Step) -> Outcome:
-            sight = seen.node(step.node)
-            missing = [disk for disk in resource.disks if disk not in sight.listed]
-            return hypervisor.attach(resource, resource.node(step.node), sight.vm, missing)
-
-        return {
-            StepKind.FENCE: fence,
-            StepKind.DETACH: detach,
-            StepKind.ATTACH: attach,
-            StepKind.RELEASE: lambda step: guest.release(move, self.facts(seen, step)),
-            StepKind.HALT: lambda step: guest.halt(move, self.facts(seen, step)),
-            StepKind.MOUNT: lambda step: guest.mount(move, self.facts(seen, step)),
-        }
-
-    def facts(self, seen: assess.Snapshot, step: Step) -> NodeFacts:
-        facts = seen.node(step.node).facts
-        if facts is None:
-            raise FailoverError(
-                f"{step.node} gave no signed answer, so it cannot be told to {step.kind.value}", "silent"
-            )
-        return facts
-
-    def hear(self, outcome: Outcome) -> None:
-        """Keep a node's word that came with a step; forget what it said before if none came."""
-        step = outcome.step
-        if outcome.facts is not None:
-            self.heard[step.node] = (self.engine.clock.monotonic(), outcome.facts)
-        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH):
-            self.heard.pop(step.node, None)
-
     # -- telling ----------------------------------------------------------------------------------------------
 
     def say(self, what: str, rule: int, reason: str, **more: Any) -> None:
@@ -381,18 +292,3 @@ class _Run:
     def report(self, result: str, rule: int, reason: str, epoch: int = 0, active: str = "") -> Report:
         took = self.engine.clock.monotonic() - self.began
         return Report(self.resource.name, result, rule, reason, epoch, active, tuple(self.steps), took)
-
-
-def _basis(seen: assess.Snapshot, step: Step) -> str:
-    """The ``changeVersion`` that a step's request carries."""
-    writes = step.kind in (StepKind.ATTACH, StepKind.DETACH)
-    return seen.node(step.node).vm.change_version if writes else ""
-
-
-def _in_advance(seen: assess.Snapshot, step: Step) -> Mapping[str, Any]:
-    """What a step has come to if nobody is left to write its outcome down."""
-    words = "the engine ended while it was under way"
-    plain: Mapping[str, Any] = to_plain(
-        Outcome(step, Result.UNKNOWN, words, "interrupted", basis=_basis(seen, step))
-    )
-    return plain

@@ -12,97 +12,37 @@ a move is not given up while a request of its own may still be carried out (row 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.errors import Busy, VersionConflict
-from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Result, Step, StepKind
+from vmdk_failover.case import (
+    ATTACH_TRIES,
+    DETACH_TRIES,
+    FENCE_TRIES,
+    MOUNT_TRIES,
+    Case,
+    Then,
+    Verdict,
+    ahead,
+    arrived,
+    blocked,
+    cannot_go_on,
+    elsewhere,
+    lost_words,
+    may_ask_release,
+    may_halt,
+    may_land,
+    names_of,
+    source_name,
+    stale,
+    taken_apart,
+    target_lost,
+    tasks,
+    why_fence,
+)
+from vmdk_failover.model import Step, StepKind
 
-FENCE_TRIES = 3
-ATTACH_TRIES = 3
-DETACH_TRIES = 5
-MOUNT_TRIES = 2
-#: Refusals that only mean "look again": another request was faster. They do not count as tries.
-NO_TRY = frozenset({VersionConflict.code, Busy.code})
-#: Steps to which that applies; a node that is busy releasing is fenced all the same.
-_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
-
-
-class Then(str, enum.Enum):
-    """What a row leads to besides a step."""
-
-    HOLD = "hold"  # do nothing, say why
-    WAIT = "wait"  # look again soon; it passes by itself
-    DONE = "done"
-    ABANDON = "abandon"  # end this move; the next look decides afresh
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the table judges: an open move, what is seen, and what the move's own steps came to."""
-
-    move: Move
-    seen: Snapshot
-    outcomes: tuple[Outcome, ...] = ()
-    epoch: int = 0
-    paused: bool = False
-
-    @property
-    def source(self) -> NodeSight:
-        return self.seen.node(self.move.source)
-
-    @property
-    def target(self) -> NodeSight:
-        return self.seen.node(self.move.target)
-
-    def tried(self, kind: StepKind, node: str = "") -> int:
-        """How often a step was tried in this move (on ``node``)."""
-        mine = (o for o in self.outcomes if o.step.kind is kind and node in ("", o.step.node))
-        return sum(1 for o in mine if not (kind in _BY_VCENTER and o.code in NO_TRY))
-
-    def said(self, kind: StepKind) -> str:
-        """What the last try of a step came to, as part of a sentence."""
-        for outcome in reversed(self.outcomes):
-            if outcome.step.kind is kind:
-                return outcome.evidence or outcome.result.value
-        return "it was not tried"
-
-    @property
-    def released(self) -> bool:
-        """The source proved a clean release under this very move, and the proof still holds."""
-        facts = self.source.facts
-        return facts is not None and facts.released == self.move.epoch
-
-    @property
-    def strangers(self) -> tuple[NodeSight, ...]:
-        """Holders that are not proven off, besides source and target."""
-        return tuple(n for n in self.seen.writers if n.minion not in (self.move.source, self.move.target))
-
-    @property
-    def dead_holders(self) -> tuple[NodeSight, ...]:
-        """Nodes besides the target that list a disk and are proven off."""
-        return tuple(n for n in self.seen.holders if n.minion != self.move.target and n.off and n.vm.present)
-
-    @property
-    def source_holds(self) -> bool:
-        """The source is another node than the target, lists a disk, and is not proven off."""
-        return not self.move.is_local and bool(self.source.holds) and not self.source.off
-
-    @property
-    def is_rescue(self) -> bool:
-        return self.move.kind is MoveKind.FAILOVER
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A decision, the row that made it, and the sentence for it."""
-
-    rule: int
-    reason: str
-    then: Then | None = None
-    step: Step | None = None
+__all__ = ["RULES", "Case", "Row", "Then", "Verdict", "next_verdict"]
 
 
 @dataclass(frozen=True)
@@ -115,98 +55,6 @@ class Row:
     then: Then | StepKind
     reason: Callable[[Case], str]
     node: Callable[[Case], str] = lambda case: case.move.target
-
-
-def _names(nodes: tuple[NodeSight, ...]) -> str:
-    return " and ".join(n.minion for n in nodes)
-
-
-def _source(case: Case) -> str:
-    return case.move.source
-
-
-def _concerned(case: Case) -> tuple[NodeSight, ...]:
-    """Nodes whose state the next step depends on: every holder and both ends of the move."""
-    ends = (case.move.source, case.move.target)
-    return tuple(n for n in case.seen.nodes if n.holds or n.minion in ends)
-
-
-def _stale(case: Case) -> tuple[NodeSight, ...]:
-    return tuple(n for n in _concerned(case) if n.holds and not n.known)
-
-
-def _tasks(case: Case) -> tuple[NodeSight, ...]:
-    return tuple(n for n in _concerned(case) if n.vm.present and n.vm.task != "")
-
-
-def _blocked(case: Case) -> tuple[NodeSight, ...]:
-    others = (n for n in case.seen.holders if n.minion != case.move.target)
-    return tuple(n for n in others if n.vm.snapshot is not False and n.vm.present)
-
-
-def _arrived(case: Case) -> bool:
-    target = case.target
-    running = target.facts is not None and target.facts.services is not False
-    return target.complete and target.running and target.mounted and running and not target.failed
-
-
-def _target_lost(case: Case) -> bool:
-    target = case.target
-    return bool(target.unfit()) and not (target.complete and target.running and target.mounted)
-
-
-def _elsewhere(case: Case) -> bool:
-    return case.move.is_local and not case.target.holds
-
-
-def _unclean(case: Case) -> bool:
-    return case.source_holds and not case.is_rescue and not case.released and not _may_ask_release(case)
-
-
-def _may_land(case: Case) -> tuple[Outcome, ...]:
-    """Reconfigures whose answer was lost, whose work is not to be seen, and whose basis is still current."""
-    return tuple(o for o in case.outcomes if o.result is Result.UNKNOWN and _is_open(case, o))
-
-
-def _is_open(case: Case, outcome: Outcome) -> bool:
-    sight = case.seen.node(outcome.step.node)
-    to_do = {StepKind.ATTACH: not sight.complete, StepKind.DETACH: bool(sight.holds)}
-    current = sight.vm.change_version
-    impossible = bool(outcome.basis and current) and outcome.basis != current
-    return to_do.get(outcome.step.kind, False) and not impossible
-
-
-def _lost(outcome: Outcome) -> str:
-    return (
-        f"it is not known whether the {outcome.step.kind.value} on {outcome.step.node} will still be carried out "
-        f"({outcome.evidence}), so nothing else may be done; any change of that VM's settings (its notes, for example) makes "
-        "the lost request impossible, or make sure in vCenter that it is not pending and 'salt-run vmdk.clear'"
-    )
-
-
-def _cannot_go_on(case: Case) -> bool:
-    """One of the rows that give the move up would match (65, 80, 100, 150, 210)."""
-    spent = case.tried(StepKind.ATTACH) >= ATTACH_TRIES
-    return bool(case.strangers) or _elsewhere(case) or _target_lost(case) or _unclean(case) or spent
-
-
-def _ahead(case: Case) -> tuple[NodeSight, ...]:
-    return tuple(n for n in case.seen.nodes if n.facts is not None and n.facts.epoch > case.epoch)
-
-
-def _may_halt(case: Case) -> bool:
-    wanted = case.move.resource.on_error == "halt" and case.is_rescue and case.source.failed
-    return wanted and case.source_holds and case.source.running and not case.tried(StepKind.HALT)
-
-
-def _may_ask_release(case: Case) -> bool:
-    asked = case.tried(StepKind.RELEASE) or case.tried(StepKind.HALT)
-    return case.source_holds and case.source.running and case.source.facts is not None and not asked
-
-
-def _taken_apart(case: Case) -> bool:
-    facts = case.target.facts
-    return facts is not None and facts.mounted in (MountState.FOREIGN, MountState.UNKNOWN)
 
 
 RULES: tuple[Row, ...] = (
@@ -234,10 +82,10 @@ RULES: tuple[Row, ...] = (
     Row(
         35,
         "a node has acted under a newer epoch than the journal knows",
-        lambda c: bool(_ahead(c)),
+        lambda c: bool(ahead(c)),
         Then.HOLD,
         lambda c: (
-            f"{_names(_ahead(c))} has acted under a newer epoch than the journal's {c.epoch}: the journal is an old one or "
+            f"{names_of(ahead(c))} has acted under a newer epoch than the journal's {c.epoch}: the journal is an old one or "
             "another master is at work; see docs/operation.md"
         ),
     ),
@@ -246,74 +94,74 @@ RULES: tuple[Row, ...] = (
         "it is not known whether a node holds the disk",
         lambda c: bool(c.seen.unclear),
         Then.HOLD,
-        lambda c: f"vCenter does not say clearly whether {_names(c.seen.unclear)} holds the disk",
+        lambda c: f"vCenter does not say clearly whether {names_of(c.seen.unclear)} holds the disk",
     ),
     Row(
         45,
         "the word about a holder is not current",
-        lambda c: bool(_stale(c)),
+        lambda c: bool(stale(c)),
         Then.HOLD,
         lambda c: (
-            f"what vCenter says of {_names(_stale(c))} is not current (VM or host not connected); "
+            f"what vCenter says of {names_of(stale(c))} is not current (VM or host not connected); "
             "restore the host, or prove it off and say so"
         ),
     ),
     Row(
         50,
         "a task runs on a VM concerned",
-        lambda c: bool(_tasks(c)),
+        lambda c: bool(tasks(c)),
         Then.WAIT,
-        lambda c: f"a task still runs on {_names(_tasks(c))} ({_tasks(c)[0].vm.task or 'it cannot be read'})",
+        lambda c: f"a task still runs on {names_of(tasks(c))} ({tasks(c)[0].vm.task or 'it cannot be read'})",
     ),
     Row(
         60,
         "two running nodes list the disk",
         lambda c: len(c.seen.writers) > 1,
         Then.HOLD,
-        lambda c: f"{_names(c.seen.writers)} both list the disk; take it out of one of them by hand",
+        lambda c: f"{names_of(c.seen.writers)} both list the disk; take it out of one of them by hand",
     ),
     Row(
         62,
         "a request whose answer was lost may still be carried out, and the move cannot go on",
-        lambda c: bool(_may_land(c)) and _cannot_go_on(c),
+        lambda c: bool(may_land(c)) and cannot_go_on(c),
         Then.HOLD,
-        lambda c: _lost(_may_land(c)[0]),
+        lambda c: lost_words(may_land(c)[0]),
     ),
     Row(
         65,
         "a running node outside the move lists the disk",
         lambda c: bool(c.strangers),
         Then.ABANDON,
-        lambda c: f"the disk is on {_names(c.strangers)}, which this move knows nothing of",
+        lambda c: f"the disk is on {names_of(c.strangers)}, which this move knows nothing of",
     ),
     Row(
         70,
         "arrived",
-        _arrived,
+        arrived,
         Then.DONE,
         lambda c: f"active on {c.move.target}",
     ),
     Row(
         80,
         "a local move whose disk is elsewhere",
-        _elsewhere,
+        elsewhere,
         Then.ABANDON,
         lambda c: f"{c.move.target} does not list the disk any more",
     ),
     Row(
         90,
         "a snapshot keeps the disk in place",
-        lambda c: bool(_blocked(c)),
+        lambda c: bool(blocked(c)),
         Then.HOLD,
         lambda c: (
-            f"the VM of {_names(_blocked(c))} has a snapshot that holds the disk (or its snapshots cannot be read); "
+            f"the VM of {names_of(blocked(c))} has a snapshot that holds the disk (or its snapshots cannot be read); "
             "delete the snapshot, nothing can be detached before"
         ),
     ),
     Row(
         100,
         "the target cannot take the resource",
-        _target_lost,
+        target_lost,
         Then.ABANDON,
         lambda c: f"{c.move.target} cannot take {c.move.resource.name}: {'; '.join(c.target.unfit())}",
     ),
@@ -338,23 +186,23 @@ RULES: tuple[Row, ...] = (
         lambda c: c.source_holds and c.released,
         StepKind.DETACH,
         lambda c: f"{c.move.source} has proven that it released the disk",
-        _source,
+        source_name,
     ),
     Row(
         130,
         "the source is to halt itself",
-        _may_halt,
+        may_halt,
         StepKind.HALT,
         lambda c: f"{c.move.source} cannot use the disk and is to halt itself (on_error: halt)",
-        _source,
+        source_name,
     ),
     Row(
         140,
         "the source may still write and answers",
-        _may_ask_release,
+        may_ask_release,
         StepKind.RELEASE,
         lambda c: f"{c.move.source} must stop using the disk",
-        _source,
+        source_name,
     ),
     Row(
         150,
@@ -378,8 +226,8 @@ RULES: tuple[Row, ...] = (
         "the source may still write",
         lambda c: c.source_holds,
         StepKind.FENCE,
-        lambda c: f"{c.move.source} may still write: {_why_fence(c)}",
-        _source,
+        lambda c: f"{c.move.source} may still write: {why_fence(c)}",
+        source_name,
     ),
     Row(
         200,
@@ -407,7 +255,7 @@ RULES: tuple[Row, ...] = (
     Row(
         230,
         "something else is mounted there",
-        _taken_apart,
+        taken_apart,
         Then.HOLD,
         lambda c: (
             f"something else is mounted at a mount point of {c.move.resource.name} on {c.move.target}; unmount it"
@@ -428,16 +276,6 @@ RULES: tuple[Row, ...] = (
         lambda c: f"{c.move.target} could not bring it into service: {c.said(StepKind.MOUNT)}",
     ),
 )
-
-
-def _why_fence(case: Case) -> str:
-    if case.source.vm.power is Power.SUSPENDED:
-        return "its VM is suspended and would go on where it stopped"
-    if case.tried(StepKind.HALT):
-        return "it was told to halt, which is no proof"
-    if case.tried(StepKind.RELEASE):
-        return f"its release is not proven ({case.said(StepKind.RELEASE)})"
-    return "it gives no signed answer"
 
 
 def next_verdict(case: Case, rules: tuple[Row, ...] = RULES) -> Verdict:

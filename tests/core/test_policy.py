@@ -45,6 +45,7 @@ from vmdk_failover.policy import (
     Wish,
     decide,
 )
+from vmdk_failover.situation import BUSY_WAIT
 
 NOW = 1_800_000_000.0
 OFF = {"power": Power.OFF}
@@ -91,6 +92,7 @@ def example(rule: int, choice: Choice, words: str, snapshot: Snapshot, **more: A
 SWITCH, FORCE = Wish(MoveKind.SWITCHOVER), Wish(MoveKind.FAILOVER)
 HOLD, MOVE, REFUSE = Choice.HOLD, Choice.MOVE, Choice.REFUSE
 TIRED = [ended("db1"), ended("db1")]
+BUSY = [ended("db1", code="device_busy", ago=BUSY_WAIT - 1)]
 DAMPED = [ended("db1", True, damped=True, ago=600.0 * i) for i in range(3)]
 
 EXAMPLES = (
@@ -117,6 +119,7 @@ EXAMPLES = (
     example(660, MOVE, "db1 reports io_error: sda: lost page write", seen(FAILING, READY)),
     example(670, HOLD, "db1 reports io_error|db2: its minion", seen(FAILING, SILENT)),
     example(700, HOLD, "unmounted on db1|e2fsck", seen((HOLDS, says("db1", busy="e2fsck (pid 3)")), READY)),
+    example(705, HOLD, "unmounted on db1|exclusively", seen(UNMOUNTED, READY), recent=BUSY),
     example(710, HOLD, "something else|db1", seen((HOLDS, says("db1", mounted=MountState.FOREIGN)), READY)),
     example(720, MOVE, "could not be brought into service on db1", seen(UNMOUNTED, READY), recent=TIRED),
     example(730, HOLD, "not be brought into service on db1|no luck", seen(UNMOUNTED, SILENT), recent=TIRED),
@@ -209,6 +212,13 @@ def test_a_disk_that_no_node_can_mount_does_not_wander() -> None:
     assert "the last try failed: no luck" in held.reason
 
 
+def test_a_device_in_exclusive_use_is_tried_again_and_is_nobodys_fault() -> None:
+    """Somebody repairs it by hand: it is never taken away from under him."""
+    later = [{**BUSY[0], "ended": NOW - (BUSY_WAIT + 1) * i} for i in (5, 4, 3, 2, 1)]
+    assert judge(seen(UNMOUNTED, READY), recent=later).rule == 750
+    assert judge(seen(UNMOUNTED, READY), recent=[{**BUSY[0], "forgotten": True}]).rule == 750
+
+
 def test_the_order_of_nodes_is_the_order_of_preference() -> None:
     backwards = replace(THREE.resource, nodes=tuple(reversed(THREE.resource.nodes)))
     begun = judge(look(backwards, (n.vm for n in THREE.nodes), (n.facts for n in THREE.nodes))).move
@@ -257,7 +267,7 @@ def test_an_operator_may_choose_a_node_that_failed_before() -> None:
 # -- the whole space ------------------------------------------------------------------------------------------
 
 WISHES = (None, SWITCH, FORCE, Wish(MoveKind.FAILOVER, "db2"), Wish(MoveKind.SWITCHOVER, "db3"))
-HISTORIES = ((), tuple(TIRED), tuple(DAMPED), tuple(ended("db2") for _ in range(3)))
+HISTORIES = ((), tuple(BUSY), tuple(TIRED), tuple(DAMPED), tuple(ended("db2") for _ in range(3)))
 
 
 def every_situation() -> Iterator[Situation]:

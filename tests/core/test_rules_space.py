@@ -20,7 +20,7 @@ from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, Ste
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
-FOR_PROGRESS = frozenset({70, 130})
+FOR_PROGRESS = frozenset({70, 130, 240})
 
 
 @dataclass
@@ -75,6 +75,14 @@ def test_without_row_70_a_move_that_has_arrived_never_ends() -> None:
     assert next_verdict(case).then is Then.DONE
     again = next_verdict(case, without(70))
     assert again.step and again.step.kind is StepKind.MOUNT
+
+
+def test_without_row_240_nothing_is_ever_mounted() -> None:
+    of = resource()
+    case = Case(move(of), look(of, (vm("db1"), vm("db2", THERE)), (None, says("db2"))), (), EPOCH)
+    mount = next_verdict(case)
+    assert mount.step and mount.step.kind is StepKind.MOUNT
+    assert next_verdict(case, without(240)).then is Then.ABANDON
 
 
 def test_without_row_130_a_node_that_shall_halt_is_asked_to_release() -> None:

@@ -21,7 +21,7 @@ from tests.doubles.journal import MemoryJournal
 from vmdk_failover import policy, rules
 from vmdk_failover.rules import RULES
 
-HISTORIES = 4000
+HISTORIES = 2500
 #: A broken mutant is to be found within so many histories.
 ENOUGH = 3000
 

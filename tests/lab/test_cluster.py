@@ -48,6 +48,11 @@ def _vm(content: Any, lab: Lab, node: str) -> Any:
     return content.searchIndex.FindByUuid(None, lab.nodes[node].identity.instance_uuid, True, True)
 
 
+def _key(vm: Any, path: str) -> int:
+    """The device key of a VM's disk."""
+    return next(int(one.key) for one in disks(vm) if one.backing.fileName == path)
+
+
 def _move(lab: Lab, path: str, power_off: bool) -> None:
     """What a failover comes to, by hand and by SOAP: off with one node, the disk to the other, mounted there."""
     content = _login(lab)
@@ -55,7 +60,7 @@ def _move(lab: Lab, path: str, power_off: bool) -> None:
     if power_off and str(one.runtime.powerState) == "poweredOn":
         done(one.PowerOffVM_Task())
     spec = vim.vm.ConfigSpec
-    done(one.ReconfigVM_Task(spec(deviceChange=[remove(disks(one)[0].key)])))
+    done(one.ReconfigVM_Task(spec(deviceChange=[remove(_key(one, path))])))
     done(two.ReconfigVM_Task(spec(deviceChange=[add(path)])))
     lab.mount(SECOND)
 
@@ -77,8 +82,8 @@ def test_nodes_follow_the_vcenter(bare: Lab) -> None:
     assert mountpoints(bare.nodes[SECOND], disk) == []
     done(one.PowerOffVM_Task())
     assert not bare.nodes[FIRST].is_running
-    done(one.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[remove(disks(one)[0].key)])))
-    assert bare.slots(FIRST) == []
+    done(one.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[remove(_key(one, disk.path))])))
+    assert disk not in [slot.disk for slot in bare.slots(FIRST)]
     done(two.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[add(disk.path)])))
     bare.mount(SECOND)
     done(one.PowerOnVM_Task())
@@ -92,7 +97,7 @@ def test_a_reset_boots_the_node_anew(bare: Lab) -> None:
     before = bare.nodes[FIRST].cell.boot_id
     done(_vm(_login(bare), bare, FIRST).ResetVM_Task())
     assert bare.nodes[FIRST].cell.boot_id != before
-    assert [one.disk.name for one in bare.slots(FIRST)] == [DISK]
+    assert bare.disks[DISK] in [slot.disk for slot in bare.slots(FIRST)]
 
 
 def test_a_guest_that_halts_itself_is_off_in_the_vcenter(bare: Lab) -> None:
@@ -233,15 +238,16 @@ def _owner() -> Iterator[tuple[subprocess.Popen[str], Path, list[int], str]]:
 def test_what_a_killed_lab_leaves_is_given_back(stopped: bool) -> None:
     """Stopped helpers cannot see that the lab is gone, so something really stays until the next start."""
     with _owner() as (process, directory, pids, device):
+        was = loop.configuration(device)
         assert leftovers.running()[directory] == process.pid
         assert not any(str(directory) in sentence for sentence in leftovers.give_back())  # it lives
         for pid in pids if stopped else ():
             os.kill(pid, signal.SIGSTOP)
-    assert not stopped or not wait_until(lambda: not loop.is_configured(device), 0.3)
+    assert not stopped or not loop.wait_gone(device, was, 0.3)
     assert any(str(directory) in sentence for sentence in leftovers.give_back())
     assert not directory.exists()
     assert wait_until(lambda: not any(_lives(pid) for pid in pids), 5)
-    assert wait_until(lambda: not loop.is_configured(device) and not loop.has_superblock(device), 5)
+    assert loop.wait_gone(device, was, 5)
     assert not any(str(directory) in sentence for sentence in leftovers.give_back())
 
 
@@ -254,13 +260,13 @@ def _lives(pid: int) -> bool:
 
 def test_ctrl_c_ends_a_lab_without_a_trace() -> None:
     with _owner() as (process, directory, pids, device):
-        started = time.monotonic()
+        started, was = time.monotonic(), loop.configuration(device)
         process.send_signal(signal.SIGINT)
         process.wait(20)
         assert time.monotonic() - started < 10
         assert not directory.exists()
         assert not any(_lives(pid) for pid in pids)
-        assert not loop.is_configured(device)
+        assert loop.wait_gone(device, was, 0)
 
 
 def test_the_command_line_lists_the_scenarios() -> None:

@@ -207,8 +207,9 @@ def test_a_hang_ends_with_whoever_is_killed(run_dir: Path, backing: str, victim:
         name, server, service = parent.stdout.readline().split()
         reader = reads(f"/dev/{name}")
         wait_for(lambda: state_of(reader.pid) == "D")
+        was = loop.configuration(name)
         pids = {"parent": parent.pid, "service": int(service), "server": int(server)}
         os.kill(pids[victim], signal.SIGKILL)
         assert reader.wait(3) != 0
         parent.kill()  # while it lives, the service keeps the device of a dead server until the disk is dropped
-    assert linux.wait_until(lambda: not loop.is_configured(name), 3)
+    assert loop.wait_gone(name, was, 3)

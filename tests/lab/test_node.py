@@ -14,7 +14,7 @@ import pytest
 
 from lab import guard, loop
 from lab.cell import CellSpec, Command, LabError
-from lab.faultdisk import Disks
+from lab.faultdisk import Disks, FaultDisk
 from lab.namespace import NamespaceNode
 from lab.node import Locked, new_identity
 from tests.lab.conftest import PATH, Pair, make_disk, wait_for
@@ -29,8 +29,8 @@ def _text(node: NamespaceNode, *argv: str) -> str:
     return done.out.strip()
 
 
-def _dirty_and_hung(pair: Pair) -> str:
-    """Get writers stuck on the disk of node a. Returns the name of its device."""
+def _dirty_and_hung(pair: Pair) -> FaultDisk:
+    """Get writers stuck on the disk of node a. Returns the disk."""
     pair.put(pair.a)
     disk = pair.a.fault_disk(pair.disk)
     _text(
@@ -45,20 +45,20 @@ def _dirty_and_hung(pair: Pair) -> str:
         pair.a.cell.start(command)
     wait_for(lambda: int(str(disk.set("stats")["waiting"])) > 0)
     wait_for(lambda: " D " in _text(pair.a, "ps", "-eo", "pid,state,args"))
-    return disk.loop
+    return disk
 
 
 @BOTH
 def test_power_off_with_a_hung_dirty_disk(pair: Pair) -> None:
-    name = _dirty_and_hung(pair)
-    assert loop.has_superblock(name)
+    disk = _dirty_and_hung(pair)
+    assert loop.has_superblock(disk.loop)
+    assert not disk.wait_gone(0)
     cell = pair.a.cell
     started = time.monotonic()
     pair.a.power_off()
     assert time.monotonic() - started < 2
     assert not pair.a.is_running
-    assert not loop.has_superblock(name)
-    assert not loop.is_configured(name)
+    assert disk.wait_gone(0)
     assert not Path(f"/proc/{cell.pid}").exists()
 
 
@@ -190,7 +190,7 @@ def test_its_address_answers_while_it_runs(pair: Pair) -> None:
 @pytest.mark.parametrize("letter", ["o", "b"])
 def test_a_guest_that_halts_itself_is_off_at_once(pair: Pair, letter: str) -> None:
     _dirty_and_hung(pair)
-    _text(pair.a, "sh", "-c", f"echo {letter} > /run/lab/sysrq")
+    pair.a.cell.start(["sh", "-c", f"echo {letter} > /run/lab/sysrq"])
     wait_for(lambda: pair.halts == [("db1-vm", letter)], 2)
     assert not pair.a.is_running
     assert pair.b.is_running
@@ -285,7 +285,7 @@ import sys, time
 from pathlib import Path
 from lab.cell import CellSpec
 from lab.disk import make_disk
-from lab.faultdisk import Disks
+from lab.faultdisk import Disks, FaultDisk
 from lab.namespace import NamespaceNode
 from lab.node import new_identity
 place = Path(sys.argv[1])
@@ -309,9 +309,10 @@ def test_a_killed_lab_leaves_nothing(run_dir: Path) -> None:
         assert owner.stdout is not None
         pid, name = owner.stdout.readline().split()
         wait_for(lambda: loop.has_superblock(name))
+        was = loop.configuration(name)
         owner.send_signal(signal.SIGKILL)
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
-    wait_for(lambda: not loop.has_superblock(name) and not loop.is_configured(name))
+    assert loop.wait_gone(name, was, 5)
 
 
 def test_disks_are_made_with_the_identity_that_is_said(run_dir: Path) -> None:

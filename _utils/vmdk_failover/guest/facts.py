@@ -115,10 +115,12 @@ def _condition(
 
 def _busy(holding: Holding, mounted: MountState, places: Places) -> str:
     paths = frozenset(f"{places.dev}/{name}" for device in holding.found for name, _ in device.stack)
-    tools = [str(one) for one in users.openers(paths, places) if users.is_tool(one)] if paths else []
-    if tools:
-        return tools[0]
-    if mounted is MountState.UNMOUNTED and not holding.superblocks(places):
+    idle = mounted is MountState.UNMOUNTED and not holding.superblocks(places)
+    opened = users.openers(paths, places) if paths else ()
+    busy = [str(one) for one in opened if users.is_tool(one) or (idle and one.writes)]
+    if busy:
+        return busy[0]
+    if idle:
         for device in holding.found:
             above = devices.holders(device, places)
             if above:

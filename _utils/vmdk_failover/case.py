@@ -1,0 +1,200 @@
+"""
+What the step table judges, and the questions that its rows ask. Pure.
+
+A :class:`Case` is an open move, what is seen now, and what the move's own steps came to; a :class:`Verdict` is what follows.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.errors import Busy, VersionConflict
+from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Result, Step, StepKind
+
+FENCE_TRIES = 3
+ATTACH_TRIES = 3
+DETACH_TRIES = 5
+MOUNT_TRIES = 2
+#: Refusals that only mean "look again": another request was faster. They do not count as tries.
+NO_TRY = frozenset({VersionConflict.code, Busy.code})
+#: Steps to which that applies; a node that is busy releasing is fenced all the same.
+_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
+
+
+class Then(str, enum.Enum):
+    """What a row leads to besides a step."""
+
+    HOLD = "hold"  # do nothing, say why
+    WAIT = "wait"  # look again soon; it passes by itself
+    DONE = "done"
+    ABANDON = "abandon"  # end this move; the next look decides afresh
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the table judges: an open move, what is seen, and what the move's own steps came to."""
+
+    move: Move
+    seen: Snapshot
+    outcomes: tuple[Outcome, ...] = ()
+    epoch: int = 0
+    paused: bool = False
+
+    @property
+    def source(self) -> NodeSight:
+        return self.seen.node(self.move.source)
+
+    @property
+    def target(self) -> NodeSight:
+        return self.seen.node(self.move.target)
+
+    def tried(self, kind: StepKind, node: str = "") -> int:
+        """How often a step was tried in this move (on ``node``)."""
+        mine = (o for o in self.outcomes if o.step.kind is kind and node in ("", o.step.node))
+        return sum(1 for o in mine if not (kind in _BY_VCENTER and o.code in NO_TRY))
+
+    def said(self, kind: StepKind) -> str:
+        """What the last try of a step came to, as part of a sentence."""
+        for outcome in reversed(self.outcomes):
+            if outcome.step.kind is kind:
+                return outcome.evidence or outcome.result.value
+        return "it was not tried"
+
+    @property
+    def released(self) -> bool:
+        """The source proved a clean release under this very move, and the proof still holds."""
+        facts = self.source.facts
+        return facts is not None and facts.released == self.move.epoch
+
+    @property
+    def strangers(self) -> tuple[NodeSight, ...]:
+        """Holders that are not proven off, besides source and target."""
+        return tuple(n for n in self.seen.writers if n.minion not in (self.move.source, self.move.target))
+
+    @property
+    def dead_holders(self) -> tuple[NodeSight, ...]:
+        """Nodes besides the target that list a disk and are proven off."""
+        return tuple(n for n in self.seen.holders if n.minion != self.move.target and n.off and n.vm.present)
+
+    @property
+    def source_holds(self) -> bool:
+        """The source is another node than the target, lists a disk, and is not proven off."""
+        return not self.move.is_local and bool(self.source.holds) and not self.source.off
+
+    @property
+    def is_rescue(self) -> bool:
+        return self.move.kind is MoveKind.FAILOVER
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision, the row that made it, and the sentence for it."""
+
+    rule: int
+    reason: str
+    then: Then | None = None
+    step: Step | None = None
+
+
+def names_of(nodes: tuple[NodeSight, ...]) -> str:
+    return " and ".join(n.minion for n in nodes)
+
+
+def source_name(case: Case) -> str:
+    return case.move.source
+
+
+def concerned(case: Case) -> tuple[NodeSight, ...]:
+    """Nodes whose state the next step depends on: every holder and both ends of the move."""
+    ends = (case.move.source, case.move.target)
+    return tuple(n for n in case.seen.nodes if n.holds or n.minion in ends)
+
+
+def stale(case: Case) -> tuple[NodeSight, ...]:
+    return tuple(n for n in concerned(case) if n.holds and not n.known)
+
+
+def tasks(case: Case) -> tuple[NodeSight, ...]:
+    return tuple(n for n in concerned(case) if n.vm.present and n.vm.task != "")
+
+
+def blocked(case: Case) -> tuple[NodeSight, ...]:
+    others = (n for n in case.seen.holders if n.minion != case.move.target)
+    return tuple(n for n in others if n.vm.snapshot is not False and n.vm.present)
+
+
+def arrived(case: Case) -> bool:
+    target = case.target
+    running = target.facts is not None and target.facts.services is not False
+    return target.complete and target.running and target.mounted and running and not target.failed
+
+
+def target_lost(case: Case) -> bool:
+    target = case.target
+    return bool(target.unfit()) and not (target.complete and target.running and target.mounted)
+
+
+def elsewhere(case: Case) -> bool:
+    return case.move.is_local and not case.target.holds
+
+
+def unclean(case: Case) -> bool:
+    return case.source_holds and not case.is_rescue and not case.released and not may_ask_release(case)
+
+
+def may_land(case: Case) -> tuple[Outcome, ...]:
+    """Reconfigures whose answer was lost, whose work is not to be seen, and whose basis is still current."""
+    return tuple(o for o in case.outcomes if o.result is Result.UNKNOWN and is_open(case, o))
+
+
+def is_open(case: Case, outcome: Outcome) -> bool:
+    sight = case.seen.node(outcome.step.node)
+    to_do = {StepKind.ATTACH: not sight.complete, StepKind.DETACH: bool(sight.holds)}
+    current = sight.vm.change_version
+    impossible = bool(outcome.basis and current) and outcome.basis != current
+    return to_do.get(outcome.step.kind, False) and not impossible
+
+
+def lost_words(outcome: Outcome) -> str:
+    return (
+        f"it is not known whether the {outcome.step.kind.value} on {outcome.step.node} will still be carried out "
+        f"({outcome.evidence}), so nothing else may be done; any change of that VM's settings (its notes, for example) makes "
+        "the lost request impossible, or make sure in vCenter that it is not pending and 'salt-run vmdk.clear'"
+    )
+
+
+def cannot_go_on(case: Case) -> bool:
+    """One of the rows that give the move up would match (65, 80, 100, 150, 210)."""
+    spent = case.tried(StepKind.ATTACH) >= ATTACH_TRIES
+    return bool(case.strangers) or elsewhere(case) or target_lost(case) or unclean(case) or spent
+
+
+def ahead(case: Case) -> tuple[NodeSight, ...]:
+    return tuple(n for n in case.seen.nodes if n.facts is not None and n.facts.epoch > case.epoch)
+
+
+def may_halt(case: Case) -> bool:
+    wanted = case.move.resource.on_error == "halt" and case.is_rescue and case.source.failed
+    return wanted and case.source_holds and case.source.running and not case.tried(StepKind.HALT)
+
+
+def may_ask_release(case: Case) -> bool:
+    asked = case.tried(StepKind.RELEASE) or case.tried(StepKind.HALT)
+    return case.source_holds and case.source.running and case.source.facts is not None and not asked
+
+
+def taken_apart(case: Case) -> bool:
+    facts = case.target.facts
+    return facts is not None and facts.mounted in (MountState.FOREIGN, MountState.UNKNOWN)
+
+
+def why_fence(case: Case) -> str:
+    if case.source.vm.power is Power.SUSPENDED:
+        return "its VM is suspended and would go on where it stopped"
+    if case.tried(StepKind.HALT):
+        return "it was told to halt, which is no proof"
+    if case.tried(StepKind.RELEASE):
+        return f"its release is not proven ({case.said(StepKind.RELEASE)})"
+    return "it gives no signed answer"

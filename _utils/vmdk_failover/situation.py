@@ -1,0 +1,189 @@
+"""
+What the policy table judges, and the questions that its rows ask. Pure.
+
+A :class:`Situation` is what is seen, remembered and asked for while no move is open; a :class:`Decision` is what follows.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.model import Move, MoveKind, Resource
+
+HOUR = 3600.0
+#: For this long (seconds) a failed move counts against its target.
+UNLUCKY = 600.0
+#: After so many of them the node is no target until that time is over.
+TARGET_TRIES = 2
+
+
+#: A device that somebody held exclusively is tried again after this long (seconds); that is not the node's fault.
+BUSY_WAIT = 10.0
+DEVICE_BUSY = "device_busy"
+
+
+class Choice(str, enum.Enum):
+    """What the policy comes to."""
+
+    NOTHING = "nothing"
+    HOLD = "hold"
+    WAIT = "wait"
+    REFUSE = "refuse"
+    MOVE = "move"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An operator's request: ``switchover`` (clean only) or ``failover`` (fences if it must), to ``target`` if named."""
+
+    kind: MoveKind
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """
+    All that the policy judges.
+
+    :param wall: now, in seconds since 1970; only compared with ``recent``.
+    :param recent: finished moves, oldest first, as the journal has them.
+    """
+
+    seen: Snapshot
+    epoch: int
+    wall: float
+    paused: bool = False
+    recent: Sequence[Mapping[str, Any]] = ()
+    wish: Wish | None = None
+
+    @property
+    def resource(self) -> Resource:
+        return self.seen.resource
+
+    @property
+    def holder(self) -> NodeSight | None:
+        """The one node that matters: the only writer, else the first that lists the disk."""
+        nodes = self.seen.writers or self.seen.holders
+        return nodes[0] if nodes else None
+
+    def targets(self) -> tuple[NodeSight, ...]:
+        """Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all."""
+        without = self.holder.minion if self.holder else ""
+        ready = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
+        return tuple(sorted(ready, key=lambda n: self.failed(n.minion)))
+
+    def failed(self, minion: str) -> int:
+        """Moves to ``minion`` that failed lately, since the last move that ended well and since a person last cleared."""
+        count = 0
+        for move in reversed(self.recent):
+            if move.get("ok") or move.get("forgotten") or self.wall - move.get("ended", 0.0) > UNLUCKY:
+                break
+            count += move.get("target") == minion and move.get("code") != DEVICE_BUSY
+        return count
+
+    def last_failure(self) -> str:
+        """Why the last move failed, as part of a sentence."""
+        last = self.recent[-1] if self.recent else {}
+        return "" if last.get("ok", True) else f"; the last try failed: {last.get('reason', '')}"
+
+    def rescues(self) -> int:
+        """Failovers off a running holder within the last hour, since a person last said ``clear``."""
+        return sum(1 for m in self.recent if m.get("damped") and self.wall - m.get("ended", 0.0) < HOUR)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the policy came to, by which row, in one sentence, with the move if there is one."""
+
+    rule: int
+    choice: Choice
+    reason: str
+    move: Move | None = None
+
+
+@dataclass(frozen=True)
+class PolicyRow:
+    """One row; ``target`` names where a ``MOVE`` goes."""
+
+    number: int
+    when: str
+    matches: Callable[[Situation], bool]
+    choice: Choice
+    reason: Callable[[Situation], str]
+    kind: MoveKind = MoveKind.FAILOVER
+    target: Callable[[Situation], str] = lambda s: s.targets()[0].minion
+
+
+def of_holder(test: Callable[[Situation, NodeSight], bool]) -> Callable[[Situation], bool]:
+    """A condition on the holder; false if there is none."""
+    return lambda s: s.holder is not None and test(s, s.holder)
+
+
+def holder_name(s: Situation) -> str:
+    return s.holder.minion if s.holder else "nobody"
+
+
+def why_failed(s: Situation) -> str:
+    facts = s.holder.facts if s.holder else None
+    if facts is None:
+        return "it cannot use the disk"
+    return f"{facts.condition.value}: {facts.evidence}" if facts.evidence else facts.condition.value
+
+
+def no_target(s: Situation) -> str:
+    words = [f"{n.minion}: {'; '.join(n.unfit())}" for n in s.seen.nodes if n is not s.holder and n.unfit()]
+    worn = [
+        f"{n.minion}: {s.failed(n.minion)} tries failed"
+        for n in s.seen.nodes
+        if s.failed(n.minion) >= TARGET_TRIES
+    ]
+    return (
+        "no other node can take it ("
+        + ", ".join([*words, *worn] or ["there is none"])
+        + ")"
+        + s.last_failure()
+    )
+
+
+def unmounted(s: Situation, h: NodeSight) -> bool:
+    return h.facts is not None and not h.mounted
+
+
+def just_busy(s: Situation, h: NodeSight) -> bool:
+    """The last try to mount it there found the device in exclusive use, a moment ago."""
+    last = s.recent[-1] if s.recent else {}
+    mine = last.get("code") == DEVICE_BUSY and last.get("target") == h.minion and not last.get("forgotten")
+    return unmounted(s, h) and mine and s.wall - last.get("ended", 0.0) < BUSY_WAIT
+
+
+def worn_out(s: Situation, h: NodeSight) -> bool:
+    return unmounted(s, h) and s.failed(h.minion) >= max(1, s.resource.local_tries)
+
+
+def wishes(kind: MoveKind) -> Callable[[Situation], bool]:
+    return lambda s: s.wish is not None and s.wish.kind is kind
+
+
+def wish_fault(s: Situation) -> str:
+    """Why an operator's request cannot be done; empty if it can."""
+    if s.wish is None or s.holder is None:
+        return "nobody holds the disk"
+    name = s.resource.name
+    if s.wish.target == s.holder.minion:
+        return f"{name} is already on {s.holder.minion}"
+    if s.wish.target and s.wish.target not in {n.minion for n in s.resource.nodes}:
+        return f"{s.wish.target} is not a node of {name}; its nodes are {', '.join(n.minion for n in s.resource.nodes)}"
+    if s.wish.kind is MoveKind.SWITCHOVER and not s.holder.healthy:
+        return f"{name} is not in good health on {s.holder.minion}, so no clean move is possible; use vmdk.failover"
+    if s.wish.target:
+        unfit = s.seen.node(s.wish.target).unfit()
+        return f"{s.wish.target} cannot take {name}: {'; '.join(unfit)}" if unfit else ""
+    return "" if s.targets() else no_target(s)
+
+
+def wished_target(s: Situation) -> str:
+    return s.wish.target if s.wish and s.wish.target else s.targets()[0].minion

@@ -1,0 +1,60 @@
+"""
+Looking: vCenter first, then the nodes whose word matters; what was heard is kept for a moment and no longer.
+"""
+
+from __future__ import annotations
+
+from vmdk_failover import assess
+from vmdk_failover.model import HypervisorFacts, Move, NodeFacts, Outcome, Resource, StepKind
+from vmdk_failover.ports import Clock, Guest, Hypervisor
+
+#: A node's word is asked for again when it is older than this (seconds).
+FACTS_AGE = 3.0
+#: A node that gave no answer is not asked again for this long (seconds).
+SILENT_AGE = 10.0
+
+
+class Witnesses:
+    """What one run has heard of the nodes so far."""
+
+    def __init__(self, hypervisor: Hypervisor, guest: Guest, clock: Clock) -> None:
+        self.hypervisor = hypervisor
+        self.guest = guest
+        self.clock = clock
+        self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
+
+    def observe(self, resource: Resource, move: Move | None = None) -> assess.Snapshot:
+        """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
+        seen = self.hypervisor.observe(resource)
+        wanted = self.worth_asking(resource, seen, move)
+        if wanted and seen.readable:
+            answers = self.guest.ask(resource, wanted)
+            now = self.clock.monotonic()
+            for minion in wanted:
+                self.heard[minion] = (now, answers.get(minion))
+        return assess.look(resource, seen, self.answers(seen))
+
+    def worth_asking(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> list[str]:
+        """Minions to ask now: both ends of a move, else all; never one that is off, nor one just found silent."""
+        names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
+        running = [m for m in names if seen.vm(m).present and not seen.vm(m).is_off]
+        return [m for m in running if not self.is_fresh(m)]
+
+    def is_fresh(self, minion: str) -> bool:
+        if minion not in self.heard:
+            return False
+        when, facts = self.heard[minion]
+        return self.clock.monotonic() - when < (SILENT_AGE if facts is None else FACTS_AGE)
+
+    def answers(self, seen: HypervisorFacts) -> dict[str, NodeFacts]:
+        """Answers that still count: a node that is off now has no say, whatever it said before."""
+        found = {m: facts for m, (_, facts) in self.heard.items() if facts is not None and self.is_fresh(m)}
+        return {m: f for m, f in found.items() if not seen.vm(m).is_off}
+
+    def hear(self, outcome: Outcome) -> None:
+        """Keep a node's word that came with a step; forget what it said before if none came."""
+        step = outcome.step
+        if outcome.facts is not None:
+            self.heard[step.node] = (self.clock.monotonic(), outcome.facts)
+        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH):
+            self.heard.pop(step.node, None)
