@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import trial
+from lab.cell import LabError
 from lab.faultdisk import ROOT
 from lab.scenarios import SCENARIOS
 
@@ -58,7 +59,7 @@ def _once(cell: Cell) -> trial.Outcome:
     settings = trial.Settings(hang_timeout=HANG_TIMEOUT, filler=cell.filler)
     outcome = trial.run(SCENARIOS[cell.scenario], settings)
     if not outcome.ok:
-        raise trial.LabError(f"{cell.scenario} did not end well, so it was not measured: {outcome.notes}")
+        raise LabError(f"{cell.scenario} did not end well, so it was not measured: {outcome.notes}")
     return outcome
 
 

@@ -55,7 +55,10 @@ def settings(opts: Mapping[str, Any]) -> config.Settings:
     section = opts.get("vmdk")
     if not isinstance(section, Mapping):
         return config.parse(section if section is not None else {})
-    resources, faults = dict(section.get("resources") or {}), []
+    written, faults = section.get("resources") or {}, []
+    if not isinstance(written, Mapping):
+        written, faults = {}, [config.Fault("vmdk.resources", "must be a mapping")]
+    resources = dict(written)
     for path in sorted(resources_dir(opts).glob("*.yaml")):
         try:
             resources[path.stem] = _yaml(path)
@@ -69,7 +72,10 @@ def settings(opts: Mapping[str, Any]) -> config.Settings:
 def names(opts: Mapping[str, Any]) -> set[str]:
     """Names of all resources, sound or not, without reading their files: asked at every hint."""
     section = opts.get("vmdk") or {}
-    return {*map(str, section.get("resources") or {}), *(path.stem for path in resources_dir(opts).glob("*.yaml"))}
+    return {
+        *map(str, section.get("resources") or {}),
+        *(path.stem for path in resources_dir(opts).glob("*.yaml")),
+    }
 
 
 def resources_dir(opts: Mapping[str, Any]) -> Path:

@@ -44,7 +44,9 @@ class FileLock:
         """Hold the lock of a node; waits ``wait`` seconds at most."""
         with self._open(f"node-{minion}") as handle:
             if not _try_for(handle, wait):
-                raise Busy(f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s")
+                raise Busy(
+                    f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s"
+                )
             _write(handle, "write to its VM")
             yield
 

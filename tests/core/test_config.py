@@ -267,3 +267,13 @@ def test_drafts_and_other_files_are_not_read(tmp_path: Path) -> None:
     for name in (".pgdata.new", "notes.txt", "pgdata.yaml~"):
         (tmp_path / name).write_text("{[")
     assert app.settings(opts(tmp_path)).faults == ()
+
+
+@pytest.mark.parametrize("written", [["pgdata"], "pgdata", 7])
+def test_a_section_of_the_wrong_form_does_not_hide_the_files(tmp_path: Path, written: Any) -> None:
+    (tmp_path / "pgdata.yaml").write_text(yaml.safe_dump(FINE["resources"]["pgdata"]))
+    wrong = opts(tmp_path)
+    wrong["vmdk"]["resources"] = written
+    settings = app.settings(wrong)
+    assert [str(fault) for fault in settings.faults] == ["vmdk.resources: must be a mapping"]
+    assert set(settings.resources) == {"pgdata"}
