@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import linux, loop
+from lab import linux
 from lab.disk import Disk, make_disk
 from lab.faultdisk import Disks, FaultDisk
 from lab.isolation import isolated
@@ -131,7 +131,7 @@ class Rig:
             process.wait(10)
             assert process.stdout is not None
             process.stdout.close()
-        assert loop.wait_gone(self.fault.loop, 10), f"{self.fault.loop} is left over"
+        assert self.fault.wait_gone(10), f"{self.fault.loop} is left over"
 
 
 WRITER = """
