@@ -287,7 +287,14 @@ def protect(name, node, mountpoint, backups, **options):
     def work(here):
         done = protecting.protect(here, name, node, mountpoint, _listed(backups), wanted)
         minions = [n.minion for n in here.resource(name).nodes]
-        here.call.ask(minions, "saltutil.refresh_pillar", {}, 5.0)
+        # they are told now and not with the next refresh: without its key a node is silent
+        told = here.call.ask(minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0)
+        late = [minion for minion in minions if told.get(minion) is not True]
+        if late:
+            words = (
+                f"{', '.join(late)} did not fetch the pillar; run 'salt {late[0]} saltutil.refresh_pillar'"
+            )
+            done["findings"].append(words)
         return done
 
     return _with_app(work)
@@ -303,7 +310,10 @@ def rules():
 
         salt-run vmdk.rules --out=json
     """
-    return describe.table()
+    found = {"policy": {}, "steps": {}}
+    for row in describe.table():
+        found[row["table"]][row["rule"]] = f"{row['when']}: {row['then']}"
+    return found
 
 
 def _listed(value):

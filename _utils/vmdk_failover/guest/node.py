@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import signing
+from vmdk_failover import __version__, signing
 from vmdk_failover.errors import BadSignature, ConfigError, StepFailed
 from vmdk_failover.guest import facts as node_word
 from vmdk_failover.guest import halt as halting
@@ -113,7 +113,9 @@ class LocalNode:
     def facts(self, resource: Resource) -> NodeFacts:
         """What this node can say of ``resource`` without touching the disk."""
         prober = latest.latest(self.state_dir, resource.name, places.read(places.HERE.boot_id) or "")
-        return node_word.node_facts(resource, minion=self.minion, state_dir=self.state_dir, prober=prober)
+        return node_word.node_facts(
+            resource, minion=self.minion, state_dir=self.state_dir, prober=prober, version=__version__
+        )
 
     def answer(self, resource: Resource, nonce: str) -> dict[str, Any]:
         """The signed word for a question with ``nonce``."""
