@@ -36,7 +36,7 @@ if _FOUND == _WANT:
 # --- end of bootstrap
 import salt.utils.beacons
 
-from vmdk_failover.guest import node, watch
+from vmdk_failover.guest import heartbeat, node, watch
 from vmdk_failover.model import resource_from_plain
 
 __virtualname__ = "vmdk"
@@ -74,6 +74,9 @@ def beacon(config):
     if "watch" not in _WATCH:
         _WATCH["watch"] = watch.Watch(node.state_dir(__opts__))
     reports = _WATCH["watch"].poll(resources)
+    beat = heartbeat.of_beacon(node.state_dir(__opts__), __opts__, __pillar__)
+    if beat is not None:  # no engine does it
+        __salt__["event.fire_master"](beat, f"{heartbeat.TAG}{__opts__['id']}")
     return [{**report, "tag": f"{report['resource']}/{report['condition']}"} for report in reports]
 
 

@@ -46,8 +46,8 @@ import salt.client
 import salt.minion
 import salt.utils.event
 
-from vmdk_failover import app, describe, supervisor, watching
-from vmdk_failover.guest import node, watch
+from vmdk_failover import app, describe, listening, supervisor, watching
+from vmdk_failover.guest import heartbeat, node, watch
 
 __virtualname__ = "vmdk"
 
@@ -79,7 +79,7 @@ def _on_master(tick):
     supervisor.Supervisor(
         path=app.state_dir(opts) / "engine.sock",
         recover=lambda name, alive: _recover(opts, name, alive),
-        watch=lambda: _watch(opts),
+        watches=[lambda: _watch(opts), lambda: _listen(opts)],
         names=lambda: app.names(opts),
         log=log.warning,
         tick=tick,
@@ -113,28 +113,47 @@ def _watch(opts):
         )
 
 
+def _listen(opts):
+    """The nodes' heartbeats; silence becomes an event for the reactor."""
+    ear = salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True)
+    with ear, salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
+
+        def take(seconds):
+            data = ear.get_event(wait=seconds, tag=listening.TAG, match_type="startswith")
+            return data.get("data", data) if isinstance(data, dict) else data
+
+        def hint(name, silent):
+            bus.fire_event({"resource": name, "what": "silent", "node": silent}, f"vmdk/{name}/silent")
+
+        listening.listen_for_ever(app.App(opts, client=None, warn=log.warning), take, hint)
+
+
 # -- node ---------------------------------------------------------------------------------------------------------
 
 
 def _on_node():
     opts = dict(__opts__)
     listener = watch.Watch(node.state_dir(opts), starts=False)
-    channel = None
+    pulse = heartbeat.Pulse(node.state_dir(opts), opts["id"])
+    channel, told = None, True
     while True:
-        reports = listener.wait(1.0)
-        if not reports or not _enrolled(opts):
+        reports, beat = listener.wait(pulse.left()), None
+        if _enrolled(opts):
+            beat = pulse.due(opts)
+        if not (reports or beat) or not _enrolled(opts):
             continue
         try:
             channel = channel or _channel(opts)
             for report in reports:
-                _send(opts, channel, report)
+                _send(opts, channel, f"vmdk/{report['resource']}/{report['condition']}", report)
+            if beat:
+                _send(opts, channel, f"{heartbeat.TAG}{opts['id']}", beat)
+                pulse.sent()
+            told = True
         except Exception as err:  # Salt's channel raises its own, tornado's and zmq's errors
-            log.warning(
-                "vmdk: the master could not be told (%s); the report is sent again while it lasts",
-                type(err).__name__,
-            )
-            channel = None
-            listener.repeat()
+            if told or reports:
+                log.warning("vmdk: the master could not be told (%s); it is tried again", type(err).__name__)
+            channel, told = _closed(channel), False
 
 
 def _enrolled(opts):
@@ -150,13 +169,17 @@ def _channel(opts):
     return salt.channel.client.ReqChannel.factory(opts)
 
 
-def _send(opts, channel, report):
-    tag = f"vmdk/{report['resource']}/{report['condition']}"
+def _closed(channel):
+    if channel is not None:
+        channel.close()
+
+
+def _send(opts, channel, tag, data):
     load = {
         "id": opts["id"],
         "cmd": "_minion_event",
         "tag": tag,
-        "data": report,
+        "data": data,
         "tok": channel.auth.gen_token(b"salt"),
     }
     channel.send(load, timeout=3, tries=1)

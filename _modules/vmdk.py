@@ -1,7 +1,8 @@
 """
 Local view of protected disks on a node: what is mounted, what the prober says, what a failover would find here.
 
-Nothing in this module touches a watched disk: it answers also while the disk hangs. On a node the resources, the beacon's
+Nothing in this module waits for a watched disk: it answers also while the disk hangs, and with ``salt-call --local`` also
+without a master (the beacon keeps a copy of the resources in ``state_dir``). On a node the resources, the beacon's
 settings and the node's signing key come from the master by pillar (``ext_pillar: [{vmdk: {}}]``).
 
 Configuration of a node (minion configuration, all optional):
@@ -43,7 +44,9 @@ if _FOUND == _WANT:
 import salt.exceptions
 
 from vmdk_failover import errors
-from vmdk_failover.guest import node, survey
+from vmdk_failover.guest import check as checking
+from vmdk_failover.guest import doctor as doctoring
+from vmdk_failover.guest import in_use, known, node, survey
 from vmdk_failover.model import resource_from_plain, to_plain
 
 __virtualname__ = "vmdk"
@@ -84,6 +87,8 @@ def status_(name=None):
     """
     What this node sees of the resources that it may hold. Needs neither the master nor a working disk.
 
+    ``watcher`` tells whether the prober speaks, of which version it is and which of its sources are live.
+
     name
         One resource; all if left out.
 
@@ -92,17 +97,82 @@ def status_(name=None):
     .. code-block:: bash
 
         salt-call vmdk.status
-        salt-call vmdk.status pgdata --out=json
+        salt-call --local vmdk.status pgdata --out=json
     """
     resources = _resources()
-    if name is not None and name not in resources:
-        known = ", ".join(sorted(resources)) or "none; 'salt-call saltutil.refresh_pillar' fetches them"
-        raise salt.exceptions.CommandExecutionError(
-            f"this node knows no resource {name!r}; known are: {known}"
-        )
+    wanted = resources if name is None else {name: _resource(name)}
     here = _here()
-    wanted = [name] if name is not None else sorted(resources)
-    return {one: to_plain(here.facts(resource_from_plain(resources[one]))) for one in wanted}
+    watcher = here.watcher()
+    return {one: {**to_plain(here.facts(body)), "watcher": watcher} for one, body in wanted.items()}
+
+
+def check(name, timeout=2, write=False):
+    """
+    Try a resource's disk and file system now: read the disk, look into the file system. Never hangs; the exit code is 1 if
+    anything is wrong. On a backup without the disk all is well.
+
+    name
+        The resource.
+
+    timeout
+        Seconds for all of it.
+
+    write
+        Write a block to the hidden file ``.vmdk-probe`` too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local vmdk.check pgdata write=True
+    """
+    found = checking.check(
+        _resource(name), node.state_dir(__opts__), deadline_s=float(timeout), write=bool(write)
+    )
+    if not found.ok:
+        __context__["retcode"] = 1
+    return to_plain(found)
+
+
+def users(name):
+    """
+    Who keeps a resource's file system busy: processes and what they hold, foreign mount namespaces, swap and loop devices.
+
+    name
+        The resource.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local vmdk.users pgdata
+    """
+    try:
+        return in_use.in_use(_resource(name), node.state_dir(__opts__))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err
+
+
+def doctor():
+    """
+    What on this node stands in the way of a failover, each with what to do about it. The exit code is 1 if anything is
+    an ``error``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.doctor
+        salt-call --local vmdk.doctor --out=json
+    """
+    here = _here()
+    found = doctoring.findings(
+        doctoring.Node(__opts__, __pillar__, _resources(), here.state_dir, here.sysrq, _WANT)
+    )
+    bad = [one for one in found if one.severity == doctoring.ERROR]
+    if bad:
+        __context__["retcode"] = 1
+    return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher()}
 
 
 def look(mountpoint=""):
@@ -143,4 +213,14 @@ def _here():
 
 
 def _resources():
-    return (__pillar__.get("vmdk") or {}).get("resources") or {}
+    try:
+        return known.resources(__pillar__, node.state_dir(__opts__))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err
+
+
+def _resource(name):
+    try:
+        return known.one(_resources(), str(name))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err

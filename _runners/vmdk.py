@@ -101,6 +101,8 @@ def recover(name, wait=True):
     if wait:
         return _with_app(lambda here: operate.recover(here, name))
     answer = supervisor.hint(app.state_dir(__opts__) / "engine.sock", str(name))
+    if answer is None and str(name) not in app.names(__opts__):  # whoever sent the event chose the name
+        return {"accepted": False, "engine": False}
     if answer is None:
         _start_apart(str(name))
         return {"accepted": True, "engine": False}
@@ -111,7 +113,7 @@ def _start_apart(name):
     """Without an engine the look runs in a process of its own; slower to start, but nobody waits for it."""
     code = "import sys; from salt.scripts import salt_run; sys.argv[0] = 'salt-run'; salt_run()"
     conf = os.path.dirname(__opts__["conf_file"])
-    argv = [sys.executable, "-c", code, "-c", conf, "vmdk.recover", name]
+    argv = [sys.executable, "-c", code, "-c", conf, "vmdk.recover", f"name={name}"]
     subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

@@ -13,7 +13,11 @@ from lab.cell import LabError
 _MKFS = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-U"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K", "-m"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K", "-U"],
 }
+
+
+_PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,7 @@ def make_disk(directory: Path, path: str, fstype: str = "ext4", size_mb: int = 5
             [*_MKFS[fstype], word, str(backing)], capture_output=True, text=True, timeout=60, check=False
         )
     except FileNotFoundError:
-        raise LabError(
-            f"mkfs.{fstype} is not installed; install {'xfsprogs' if fstype == 'xfs' else 'e2fsprogs'}"
-        ) from None
+        raise LabError(f"mkfs.{fstype} is not installed; install {_PACKAGES[fstype]}") from None
     if made.returncode:
         raise LabError(f"mkfs.{fstype} could not make {path}: {made.stderr.strip()}")
     return Disk(path, disk.uuid, backing, size_mb, fstype, disk.fs_uuid)

@@ -14,6 +14,7 @@ def isolate() -> None:
     linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS)
     linux.make_private()
     linux.loopback_up()
+    linux.route_to_nowhere("10.77.0.0", "255.255.255.0")
 
 
 @contextmanager

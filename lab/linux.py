@@ -37,6 +37,8 @@ _MOUNT_ATTR_RDONLY = 1
 _PR_SET_PDEATHSIG = 1
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 _IFF_UP = 1
+_SIOCADDRT = 0x890B
+_RTF_UP = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -156,6 +158,18 @@ def add_address(label: int, address: str) -> None:
         for call, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.255")):
             request = struct.pack("16sHH4s16x", name, socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(sock, call, request)
+
+
+def route_to_nowhere(network: str, mask: str) -> None:
+    """Have `lo` swallow what goes to addresses of `network` that nobody has, as a switch does: no answer, no error."""
+    device = ctypes.create_string_buffer(b"lo")
+    parts = [
+        struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(one)) for one in (network, "0.0.0.0", mask)
+    ]
+    request = struct.pack("=Q48sHhxxxxQQhxxxxxxQQQHxxxxxx", 0, b"".join(parts), _RTF_UP, 0, 0, 0, 0,
+                          ctypes.addressof(device), 0, 0, 0)  # fmt: skip
+    with _inet() as sock:
+        fcntl.ioctl(sock, _SIOCADDRT, request)
 
 
 def drop_address(label: int) -> None:

@@ -144,6 +144,11 @@ class NamespaceNode(Node):
                 disk.stop()
             self.cell.signal_all(signal.SIGSTOP)
 
+    def unreachable(self) -> None:
+        """Take its address away: the network ends at its cable, and all in it goes on."""
+        with self._turn():
+            linux.drop_address(self._label)
+
     def thaw(self) -> None:
         with self._turn():
             if not self._frozen:

@@ -62,7 +62,10 @@ def master_conf(root: Path, file_root: Path) -> Conf:
 
 def minion_conf(identity: Identity) -> Conf:
     """The configuration of a node's minion."""
-    settings: Conf = {"vmdk": {"sysrq_path": f"{PLACE}/sysrq"}} if not os.path.exists(TRIGGER) else {}
+    # all of the lab reaches the master by the loopback address; that of a node is the one that goes with it
+    settings: Conf = {"vmdk": {"address": identity.address}}
+    if not os.path.exists(TRIGGER):
+        settings["vmdk"]["sysrq_path"] = f"{PLACE}/sysrq"
     return {
         "root_dir": MINION_ROOT,
         "pki_dir": f"{MINION_ROOT}/pki",

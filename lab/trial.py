@@ -24,6 +24,7 @@ from lab.wishes import DiskWish, Wishes
 SERVICE = "ledger"
 _RECORDS_BEFORE, _RECORDS_AFTER = 25, 25
 _SETTLE_LIMIT = 20.0
+_HELD_FOR = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,16 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     scenario.fault(lab)
     if settings.by_hand is not None:
         settings.by_hand(lab)
-    mounted = _wait_mounted(lab, scenario, fault)
+    mounted = (_wait_held if scenario.held else _wait_mounted)(lab, scenario, fault)
     if mounted is not None:
-        _wait_settled(lab, node.minion_id, mounted, settings)
-    notes = [] if mounted is not None else [f"not mounted on {node.minion_id} within {scenario.limit:g} s"]
+        _wait_settled(lab, node.minion_id, mounted, settings, bool(scenario.held))
+    wanted = f"held by rule {scenario.held}" if scenario.held else f"mounted on {node.minion_id}"
+    notes = [] if mounted is not None else [f"not {wanted} within {scenario.limit:g} s"]
     ledger = read_back(lab, disk, notes)
     outcome = judge(lab, scenario, fault, mounted, lab.observer.findings, ledger, notes)
     pause = round(longest_pause(ledger[0], fault) * 1000)
+    if scenario.held:
+        outcome = replace(outcome, fault_to_mounted_ms=None, ok=outcome.ok and not outcome.steps)
     return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before))
 
 
@@ -140,9 +144,9 @@ def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:
     return {name: count for name, count in more.items() if count}
 
 
-def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings) -> None:
+def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings, held: bool) -> None:
     """Wait until the ledger is written on `node` and the product has said that it is done."""
-    if settings.by_hand is None:
+    if settings.by_hand is None and not held:
         lab.master.events.wait(f"vmdk-move/{DISK}/done", _SETTLE_LIMIT, mounted)
 
     def records() -> int:
@@ -161,6 +165,21 @@ def _wait_mounted(lab: Lab, scenario: Scenario, fault: float) -> float | None:
 
     wait_until(there, scenario.limit, 0.01)
     return lab.observer.first("mounted", disk, node.name, fault)
+
+
+def _wait_held(lab: Lab, scenario: Scenario, fault: float) -> float | None:
+    """The moment when the product said that it holds, if all is still where it was some seconds later."""
+    node, disk = lab.nodes[scenario.expected], lab.disks[DISK]
+
+    def said() -> list[float]:
+        told = lab.master.events.seen(f"vmdk-move/{DISK}/decided", fault)
+        return [one.monotonic for one in told if one.data.get("rule") == scenario.held]
+
+    if not wait_until(said, scenario.limit, 0.05):
+        return None
+    moment = said()[0]
+    moved = wait_until(lambda: not mountpoints(node, disk), _HELD_FOR, 0.1)
+    return None if moved else moment
 
 
 def acknowledged(lab: Lab) -> list[Any]:

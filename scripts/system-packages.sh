@@ -8,8 +8,10 @@ packages=(
     make            # the entry to everything
     python3         # 3.10 or newer
     python3-venv    # build/venv
+    ca-certificates # the package index over TLS
     e2fsprogs       # ext4 on the lab's disks
     xfsprogs        # xfs on the lab's disks
+    btrfs-progs     # btrfs on the lab's disks
     mount           # mount, umount, losetup
     util-linux      # unshare, nsenter, findmnt, blkid, fsfreeze
     kmod            # modprobe fuse, loop, xfs

@@ -13,7 +13,7 @@ from vmdk_failover.model import Move, NodeFacts, Outcome, Result, Step, StepKind
 from vmdk_failover.ports import Guest, Hypervisor, Lock
 
 #: What vCenter does to a VM: one at a time per node, across all resources.
-WRITES = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
+WRITES = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL})
 
 
 class Hands:
@@ -52,7 +52,11 @@ class Hands:
             missing = [disk for disk in resource.disks if disk not in sight.listed]
             return hypervisor.attach(resource, resource.node(step.node), sight.vm, missing)
 
+        def seal(step: Step) -> Outcome:
+            return hypervisor.seal(resource, resource.node(step.node), seen.node(step.node).vm, move.epoch)
+
         return {
+            StepKind.SEAL: seal,
             StepKind.FENCE: fence,
             StepKind.DETACH: detach,
             StepKind.ATTACH: attach,

@@ -20,6 +20,7 @@ from vmdk_failover.engine import Engine, Report, Tell
 from vmdk_failover.errors import ConfigError
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.lock import FileLock
+from vmdk_failover.lookout import FileLookout
 from vmdk_failover.model import HypervisorFacts, Resource
 from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
@@ -143,7 +144,7 @@ class Unreachable:
     def _refuse(self, *_: Any) -> Any:
         raise ConfigError(self.reason)
 
-    power_off = detach = attach = _refuse
+    power_off = detach = attach = seal = _refuse
 
 
 class App:
@@ -216,7 +217,10 @@ class App:
 
     @cached_property
     def engine(self) -> Engine:
-        return Engine(self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.tell)
+        lookout = FileLookout(state_dir(self.opts), self.hypervisor, lambda: self.settings.resources)
+        return Engine(
+            self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.tell, lookout=lookout
+        )
 
     def _no_vcenter(self) -> str:
         faults = [str(f) for f in self.settings.faults if f.where.startswith("vcenter")]

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
+    Crowd,
     Disk,
     HypervisorFacts,
     MountState,
     NodeFacts,
     Power,
     Resource,
+    Signs,
     VmFacts,
 )
+
+UNNOTICED, NO_CROWD = Signs(), Crowd()
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class NodeSight:
     :param holds: its VM lists at least one of them; ``None`` if that cannot be known.
     :param complete: its VM lists all of them at their recorded places.
     :param misfit: why vCenter would refuse the disks on this VM, one phrase each.
+    :param signs: what the master notices of it without asking; all unknown if nobody looked.
     """
 
     minion: str
@@ -41,6 +46,7 @@ class NodeSight:
     holds: bool | None
     complete: bool
     misfit: tuple[str, ...] = ()
+    signs: Signs = UNNOTICED
 
     @property
     def off(self) -> bool:
@@ -87,12 +93,14 @@ class Snapshot:
     All nodes of a resource in one look, in the resource's order of preference.
 
     :param readable: vCenter answered; ``reason`` says why not.
+    :param crowd: nodes of other resources; looked at only when a node is silent.
     """
 
     resource: Resource
     readable: bool
     reason: str
     nodes: tuple[NodeSight, ...]
+    crowd: Crowd = NO_CROWD
 
     def node(self, minion: str) -> NodeSight:
         """The sight of ``minion``; an empty, unknown one if it is not a node of the resource."""
@@ -122,24 +130,35 @@ class Snapshot:
         return tuple(n for n in self.nodes if n.minion != without and not n.unfit())
 
 
-def look(resource: Resource, hypervisor: HypervisorFacts, answers: Mapping[str, NodeFacts]) -> Snapshot:
+def look(
+    resource: Resource,
+    hypervisor: HypervisorFacts,
+    answers: Mapping[str, NodeFacts],
+    signs: Mapping[str, Signs] | None = None,
+    crowd: Crowd = NO_CROWD,
+) -> Snapshot:
     """
     Join what was seen.
 
     :param resource: the resource as the move or the configuration has it.
     :param hypervisor: vCenter's word.
     :param answers: verified answers of nodes, by minion id; a silent node is absent.
+    :param signs: what the master notices of silent nodes, by minion id.
     """
-    sights = tuple(_sight(resource, hypervisor.vm(n.minion), answers.get(n.minion)) for n in resource.nodes)
-    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights)
+    noticed = signs or {}
+    sights = tuple(
+        _sight(resource, hypervisor.vm(n.minion), answers.get(n.minion), noticed.get(n.minion, UNNOTICED))
+        for n in resource.nodes
+    )
+    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd)
 
 
-def _sight(resource: Resource, vm: VmFacts, facts: NodeFacts | None) -> NodeSight:
+def _sight(resource: Resource, vm: VmFacts, facts: NodeFacts | None, signs: Signs) -> NodeSight:
     words = [vm.lists(disk) for disk in resource.disks]
     listed = tuple(disk for disk, word in zip(resource.disks, words, strict=True) if word)
     holds: bool | None = True if listed else None if None in words else False
     complete = len(listed) == len(resource.disks) and all(_in_place(vm, disk) for disk in listed)
-    return NodeSight(vm.minion, vm, facts, listed, holds, complete, _misfit(resource, vm, listed))
+    return NodeSight(vm.minion, vm, facts, listed, holds, complete, _misfit(resource, vm, listed), signs)
 
 
 def _in_place(vm: VmFacts, disk: Disk) -> bool:

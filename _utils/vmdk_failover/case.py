@@ -16,11 +16,12 @@ from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Resu
 FENCE_TRIES = 3
 ATTACH_TRIES = 3
 DETACH_TRIES = 5
+SEAL_TRIES = 3
 MOUNT_TRIES = 2
 #: Refusals that only mean "look again": another request was faster. They do not count as tries.
 NO_TRY = frozenset({VersionConflict.code, Busy.code})
-#: Steps to which that applies; a node that is busy releasing is fenced all the same.
-_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH})
+#: Steps to which that applies: a node that still mounts is left to it; one that is busy releasing is fenced all the same.
+_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL, StepKind.MOUNT})
 
 
 class Then(str, enum.Enum):
@@ -155,6 +156,17 @@ def is_open(case: Case, outcome: Outcome) -> bool:
     current = sight.vm.change_version
     impossible = bool(outcome.basis and current) and outcome.basis != current
     return to_do.get(outcome.step.kind, False) and not impossible
+
+
+def sealable(case: Case) -> tuple[Outcome, ...]:
+    """Requests that a change of the VM would make impossible, where that can be done and was not tried too often."""
+    return tuple(o for o in may_land(case) if o.basis and _may_seal(case, o.step.node))
+
+
+def _may_seal(case: Case, node: str) -> bool:
+    sight = case.seen.node(node)
+    there = bool(sight.vm.present and sight.known and sight.vm.change_version)
+    return there and case.tried(StepKind.SEAL, node) < SEAL_TRIES
 
 
 def lost_words(outcome: Outcome) -> str:

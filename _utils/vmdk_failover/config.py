@@ -16,6 +16,7 @@ from typing import Any
 from vmdk_failover.entries import (
     CHOICES,
     NUMBERS,
+    SWITCHES,
     Fault,
     Faults,
     check_twice,
@@ -54,6 +55,7 @@ RESOURCE_KEYS = (
     "timeouts",
     *NUMBERS,
     *CHOICES,
+    *SWITCHES,
 )
 VCENTER_KEYS = ("host", "port", "user", "password", "ca_file", "sha256")
 TOP_KEYS = ("vcenter", "defaults", "resources", "resources_dir", "node", "state_dir")
@@ -106,7 +108,7 @@ def parse(raw: Any) -> Settings:
     vcenter = _vcenter(raw.get("vcenter"), top)
     defaults = read_mapping(raw.get("defaults") or {}, "defaults", top)
     at_defaults = Faults("defaults")
-    at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, "timeouts"))
+    at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, *SWITCHES, "timeouts"))
     read_options(defaults, at_defaults)
     bodies = read_mapping(raw.get("resources") or {}, "resources", top)
     faults = [*top.found, *at_defaults.found]
@@ -223,7 +225,7 @@ def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
 def to_body(resource: Resource) -> dict[str, Any]:
     """The dict that :func:`parse_resource` reads as this resource."""
     plain = dataclasses.asdict(resource)
-    body: dict[str, Any] = {key: plain[key] for key in (*NUMBERS, *CHOICES, "timeouts")}
+    body: dict[str, Any] = {key: plain[key] for key in (*NUMBERS, *CHOICES, *SWITCHES, "timeouts")}
     body["nodes"] = [n.minion for n in resource.nodes]
     body["vm_uuids"] = {n.minion: n.vm_uuid for n in resource.nodes}
     body["disks"] = [dataclasses.asdict(d) for d in resource.disks]

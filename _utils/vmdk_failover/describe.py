@@ -18,6 +18,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     StepKind.DETACH.value: ("detaching the disk from", "detached from"),
     StepKind.ATTACH.value: ("attaching the disk to", "attached to"),
     StepKind.MOUNT.value: ("bringing into service on", "mounted on"),
+    StepKind.SEAL.value: ("making a lost request impossible on", "made a lost request impossible on"),
 }
 
 

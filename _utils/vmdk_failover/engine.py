@@ -24,9 +24,9 @@ from vmdk_failover.model import (
     to_plain,
 )
 from vmdk_failover.policy import Choice, Situation, Wish
-from vmdk_failover.ports import Clock, Guest, Hypervisor, Journal, Lock, Record
+from vmdk_failover.ports import Clock, Guest, Hypervisor, Journal, Lock, Lookout, Record
 from vmdk_failover.rules import Then
-from vmdk_failover.witnesses import Witnesses
+from vmdk_failover.witnesses import NoLookout, Witnesses
 
 #: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).
 LOOK_AGAIN = 0.1
@@ -69,6 +69,7 @@ class Engine:
 
     :param tell: called with each verdict and outcome as a plain dict, for events and progress; must not raise.
     :param budget: seconds after which a run ends as held, whatever is still to be done.
+    :param lookout: what the master notices of silent nodes; without one their silence only holds.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Engine:
         clock: Clock,
         tell: Tell = lambda entry: None,
         budget: float = 900.0,
+        lookout: Lookout | None = None,
     ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
@@ -88,6 +90,7 @@ class Engine:
         self.clock = clock
         self.tell = tell
         self.budget = budget
+        self.lookout: Lookout = lookout or NoLookout()
 
     def run(self, resource: Resource, wish: Wish | None = None) -> Report:
         """
@@ -120,7 +123,7 @@ class _Run:
         self.resource = resource
         self.wish = wish
         self.began = engine.clock.monotonic()
-        self.witnesses = Witnesses(engine.hypervisor, engine.guest, engine.clock)
+        self.witnesses = Witnesses(engine.hypervisor, engine.guest, engine.clock, engine.lookout)
         self.hands = Hands(engine.hypervisor, engine.guest, engine.lock)
         self.steps: list[Mapping[str, Any]] = []
         self.refused: tuple[int, str] | None = None
@@ -191,6 +194,9 @@ class _Run:
             self.write_hold(verdict.rule, verdict.reason)
             return self.report("held", verdict.rule, verdict.reason, move.epoch)
         self.finish(move, verdict)
+        if verdict.then is Then.DONE and self.wish is not None:  # it was asked of another world than this one
+            words = f"an earlier move was under way and has ended: {verdict.reason}; ask again"
+            return self.report("refused", verdict.rule, words, move.epoch, move.target)
         if verdict.then is Then.DONE and self.refused is None:
             return self.report("done", verdict.rule, verdict.reason, move.epoch, move.target)
         if verdict.then is Then.ABANDON and move.epoch == self.wished:

@@ -20,12 +20,20 @@ CONTROLLERS = ("pvscsi", "lsilogic", "lsisas", "buslogic")
 #: Options that stand in ``defaults`` too: name → (lowest, highest) in seconds or counts.
 NUMBERS: dict[str, tuple[float, float]] = {
     "node_timeout": (3, 3600),
+    "agent_timeout": (10, 86400),
     "hang_timeout": (0.5, 600),
     "probe_interval": (0.2, 60),
     "max_failovers_per_hour": (1, 100),
     "local_tries": (0, 20),
+    "slow_ms": (1, 600000),
+    "full_percent": (1, 100),
 }
-CHOICES: dict[str, tuple[str, ...]] = {"on_error": ("switchover", "halt")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "on_error": ("switchover", "halt"),
+    "on_agent_silent": ("hold", "fence"),
+    "on_isolated": ("fence", "hold"),
+}
+SWITCHES = ("write_probe",)
 
 
 @dataclass(frozen=True)
@@ -181,6 +189,12 @@ def read_options(raw: Mapping[str, Any], at: Faults) -> dict[str, Any]:
         if value is not None and value not in allowed:
             at.add(key, f"must be {' or '.join(allowed)}, not {value!r}")
         if value is not None:
+            found[key] = value
+    for key in SWITCHES:
+        value = raw.get(key)
+        if value is not None and not isinstance(value, bool):
+            at.add(key, f"must be true or false, not {value!r}")
+        elif value is not None:
             found[key] = value
     return found
 

@@ -126,6 +126,10 @@ class FileJournal:
             plain["recent"] = [{**m, "damped": False, "forgotten": True} for m in plain.get("recent", [])]
         self._log(resource, {"cleared": at})
 
+    def names(self) -> list[str]:
+        """Resources that this journal knows."""
+        return sorted(path.stem for path in self.directory.glob("*.json"))
+
     def history(self, resource: str) -> list[dict[str, Any]]:
         """Everything that was logged of ``resource``, oldest first; a torn last line is left out."""
         try:

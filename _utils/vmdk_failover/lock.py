@@ -50,6 +50,15 @@ class FileLock:
             _write(handle, "write to its VM")
             yield
 
+    def is_free(self, name: str) -> bool:
+        """Whether nobody holds the lock of a resource at this moment."""
+        with self._open(f"resource-{name}") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[int]:
         try:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from vmdk_failover.resource import Disk, Mount, Node, Resource, Timeouts
 from vmdk_failover.words import (
     FAILED_CONDITIONS,
+    WARNINGS,
     Condition,
     MountState,
     MoveKind,
@@ -25,7 +27,9 @@ from vmdk_failover.words import (
 
 __all__ = [
     "FAILED_CONDITIONS",
+    "WARNINGS",
     "Condition",
+    "Crowd",
     "Disk",
     "DiskFacts",
     "HypervisorFacts",
@@ -40,6 +44,7 @@ __all__ = [
     "Power",
     "Resource",
     "Result",
+    "Signs",
     "Step",
     "StepKind",
     "Timeouts",
@@ -49,92 +54,6 @@ __all__ = [
     "resource_from_plain",
     "to_plain",
 ]
-
-
-@dataclass(frozen=True)
-class Disk:
-    """
-    A VMDK as it was recorded at ``protect``.
-
-    :param path: exact backing path, ``[datastore] folder/file.vmdk``.
-    :param uuid: disk UUID, lower case, hex digits only (32).
-    :param bus: SCSI bus number of the controller.
-    :param unit: unit number on that controller.
-    :param controller: ``pvscsi``, ``lsilogic``, ``lsisas`` or ``buslogic``.
-    :param mode: ``diskMode``, kept on every attach.
-    :param sharing: ``sharing``, kept on every attach.
-    """
-
-    path: str
-    uuid: str
-    bus: int
-    unit: int
-    controller: str = "pvscsi"
-    mode: str = "persistent"
-    sharing: str = "sharingNone"
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A file system of the resource: where, which (by UUID), and with which options."""
-
-    mountpoint: str
-    fs_uuid: str
-    fstype: str
-    options: str = "defaults"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A VM that may hold the resource: its minion id and its instance UUID (lower case, with dashes)."""
-
-    minion: str
-    vm_uuid: str
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Deadlines in seconds, each for the whole of the step it is named after."""
-
-    ask: float = 2.0
-    release: float = 30.0
-    halt: float = 2.0
-    fence: float = 60.0
-    detach: float = 60.0
-    attach: float = 60.0
-    mount: float = 300.0
-    service: float = 90.0
-
-
-@dataclass(frozen=True)
-class Resource:
-    """
-    A protected set of disks and mounts that move together.
-
-    Times are in seconds. ``on_error`` is ``switchover`` or ``halt`` (docs/configuration.md).
-    """
-
-    name: str
-    nodes: tuple[Node, ...]
-    disks: tuple[Disk, ...]
-    mounts: tuple[Mount, ...]
-    services: tuple[str, ...] = ()
-    start_states: tuple[str, ...] = ()
-    stop_states: tuple[str, ...] = ()
-    on_error: str = "switchover"
-    node_timeout: float = 15.0
-    hang_timeout: float = 10.0
-    probe_interval: float = 1.0
-    max_failovers_per_hour: int = 3
-    local_tries: int = 2
-    timeouts: Timeouts = field(default_factory=Timeouts)
-
-    def node(self, minion: str) -> Node:
-        """Return the node called ``minion``; ``KeyError`` if it is none of this resource's."""
-        for node in self.nodes:
-            if node.minion == minion:
-                return node
-        raise KeyError(minion)
 
 
 @dataclass(frozen=True)
@@ -250,6 +169,29 @@ class NodeFacts:
     unready: tuple[str, ...] = ()
     services: bool | None = None
     version: str = ""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """
+    What the master itself notices of a node that gives no answer.
+
+    :param silent: seconds without a signed heartbeat, by the master's own clock, counted from the last thing that excuses
+        silence (a boot, a task on the VM, a restart of the engine); negative while such an excuse lasts. ``None``: not known,
+        nobody listens.
+    :param address: whether its last signed address answers the master. ``None``: not known, or it could not be tried.
+    """
+
+    silent: float | None = None
+    address: bool | None = None
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Nodes of *other* resources that vCenter does not show stopped, and how many of those are silent."""
+
+    running: int = 0
+    silent: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 from __future__ import annotations
 
 from vmdk_failover.model import MountState, Move, MoveKind
+from vmdk_failover.silence import SILENT
 from vmdk_failover.situation import (
     HOUR,
     TARGET_TRIES,
@@ -19,6 +20,7 @@ from vmdk_failover.situation import (
     Wish,
     holder_name,
     just_busy,
+    lost_from_sight,
     no_target,
     of_holder,
     unmounted,
@@ -153,15 +155,7 @@ POLICY: tuple[PolicyRow, ...] = (
             f"the VM of {holder_name(s)} is {s.holder.vm.power.value if s.holder else 'off'} and {no_target(s)}"
         ),
     ),
-    PolicyRow(
-        640,
-        "the holder runs and gives no answer",
-        of_holder(lambda s, h: h.facts is None),
-        Choice.HOLD,
-        lambda s: (
-            f"{holder_name(s)} holds the disk and runs, but its minion gives no signed answer; look at the minion"
-        ),
-    ),
+    *SILENT,
     PolicyRow(
         650,
         "the disk fails on the holder, too many failovers",
@@ -248,6 +242,17 @@ POLICY: tuple[PolicyRow, ...] = (
         lambda s: f"{holder_name(s)} holds the disk and has it not mounted",
         MoveKind.REPAIR,
         holder_name,
+    ),
+    PolicyRow(
+        790,
+        "nobody is seen to hold the disk, and the last active node cannot be seen",
+        lambda s: s.holder is None and bool(lost_from_sight(s)),
+        Choice.HOLD,
+        lambda s: (
+            f"no node lists the disk, but {lost_from_sight(s)}, where it was active last, is not to be seen in vCenter: a VM "
+            "that the account may not see can still run. Give the account the right to see it; if the VM was deleted, "
+            f"'salt-run vmdk.clear {s.resource.name}'"
+        ),
     ),
     PolicyRow(
         800,

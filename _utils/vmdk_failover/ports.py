@@ -12,7 +12,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from vmdk_failover.model import Disk, HypervisorFacts, Move, Node, NodeFacts, Outcome, Resource, VmFacts
+from vmdk_failover.model import (
+    Crowd,
+    Disk,
+    HypervisorFacts,
+    Move,
+    Node,
+    NodeFacts,
+    Outcome,
+    Resource,
+    Signs,
+    VmFacts,
+)
 
 
 class Hypervisor(Protocol):
@@ -33,6 +44,28 @@ class Hypervisor(Protocol):
 
     def attach(self, resource: Resource, node: Node, seen: VmFacts, disks: Sequence[Disk]) -> Outcome:
         """Add the disks at their recorded bus and unit, mode and sharing, in one reconfigure with ``seen.change_version``."""
+
+    def seal(self, resource: Resource, node: Node, seen: VmFacts, epoch: int) -> Outcome:
+        """
+        Make every earlier request to the VM impossible: write ``epoch`` into its extraConfig ``vmdk.epoch``, guarded by
+        ``seen.change_version``, so that its version changes.
+        """
+
+
+class Lookout(Protocol):
+    """What the master notices of nodes without asking them."""
+
+    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
+        """
+        Signs of life, within a second.
+
+        :param seen: vCenter's word; boots and running tasks in it excuse silence.
+        :param silent: minions that gave no answer; only their addresses are tried.
+        :return: by minion, for the silent ones; missing means that nothing is known.
+        """
+
+    def crowd(self, resource: Resource) -> Crowd:
+        """Count the nodes that are not ``resource``'s."""
 
 
 class Guest(Protocol):

@@ -98,6 +98,10 @@ def _mounted(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
     return sight.vm, up
 
 
+def _sealed(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    return replace(sight.vm, change_version=f"{sight.vm.change_version} sealed"), sight.facts
+
+
 _EFFECTS: Mapping[StepKind, _Effect] = {
     StepKind.RELEASE: _released,
     StepKind.HALT: _off,
@@ -105,4 +109,5 @@ _EFFECTS: Mapping[StepKind, _Effect] = {
     StepKind.DETACH: _detached,
     StepKind.ATTACH: _attached,
     StepKind.MOUNT: _mounted,
+    StepKind.SEAL: _sealed,
 }

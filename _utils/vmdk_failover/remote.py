@@ -124,6 +124,6 @@ class RemoteGuest:
     def _believe(self, minion: str, answer: Any, nonce: str) -> NodeFacts | None:
         try:
             return node_facts_from_plain(signing.check_answer(self.key(minion), answer, nonce, minion))
-        except (BadSignature, ValueError) as err:
+        except (BadSignature, ValueError, TypeError, RecursionError) as err:  # whoever can send an event can send anything
             self.warn(f"an answer is not believed: {err}")
             return None

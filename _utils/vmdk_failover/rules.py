@@ -7,7 +7,7 @@ line needs no recovery code. ``ABANDON`` ends a move without harm: the next look
 
 Safety in one line each: a disk is attached only when no node of the resource but a dead one lists it (rows 60, 80, 200);
 it is detached only from a node that is proven off or has proven its release (rows 110, 120); unknown holds (rows 20-50);
-a move is not given up while a request of its own may still be carried out (row 62).
+a move is not given up while a request of its own may still be carried out (rows 62, 63).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from vmdk_failover.case import (
     may_halt,
     may_land,
     names_of,
+    sealable,
     source_name,
     stale,
     taken_apart,
@@ -123,6 +124,17 @@ RULES: tuple[Row, ...] = (
     Row(
         62,
         "a request whose answer was lost may still be carried out, and the move cannot go on",
+        lambda c: bool(sealable(c)) and cannot_go_on(c),
+        StepKind.SEAL,
+        lambda c: (
+            f"the answer to the {sealable(c)[0].step.kind.value} on {sealable(c)[0].step.node} was lost; before anything "
+            "else it is made impossible"
+        ),
+        lambda c: sealable(c)[0].step.node,
+    ),
+    Row(
+        63,
+        "such a request cannot be made impossible",
         lambda c: bool(may_land(c)) and cannot_go_on(c),
         Then.HOLD,
         lambda c: lost_words(may_land(c)[0]),

@@ -15,6 +15,8 @@ from vmdk_failover.errors import OutcomeUnknown
 
 #: Seconds that publishing itself may take; the master answers in milliseconds unless it is overloaded.
 PUBLISH = 5.0
+#: A long step: seconds between two questions whether it still runs, for their answer, how many may fail, and for a last look.
+EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
 
 
 class LocalCall:
@@ -42,8 +44,8 @@ class LocalCall:
         self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float
     ) -> Mapping[str, Any] | None:
         """Run one state beside whatever else runs on the minion, even a highstate."""
-        told = {"fun": state, **kwargs, "concurrent": True}
-        returned = self._run([minion], "state.single", told, wait).get(minion)
+        told = {"fun": state, **kwargs, "concurrent": True, "test": False}
+        returned = self._while_it_runs(minion, told, wait)
         if returned is None:
             return None
         body = returned.get("return")
@@ -53,17 +55,33 @@ class LocalCall:
                 return only
         return {"result": False, "comment": _text(body), "code": "state_refused"}
 
+    def _while_it_runs(self, minion: str, told: Mapping[str, Any], wait: float) -> Mapping[str, Any] | None:
+        """A node that dies during a long step must not cost the whole wait: it is asked whether the job still runs."""
+        deadline, missed = time.monotonic() + wait, 0
+        job = self._publish([minion], "state.single", told)
+        self.client.event.subscribe(f"salt/job/{job}/ret/", "startswith")
+        while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
+            found = self._gather(job, [minion], min(left, EACH))
+            if minion in found:
+                return found[minion]
+            missed = 0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
+        return self._gather(job, [minion], LAST).get(minion)
+
     def _run(
         self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float
     ) -> dict[str, Mapping[str, Any]]:
-        deadline = time.monotonic() + wait
+        began = time.monotonic()
         job = self._publish(minions, function, kwargs)
+        return self._gather(job, minions, wait - (time.monotonic() - began))
+
+    def _gather(self, job: str, minions: Sequence[str], wait: float) -> dict[str, Mapping[str, Any]]:
+        deadline = time.monotonic() + wait
         waiting, found = set(minions), {}
         while waiting and (left := deadline - time.monotonic()) > 0:
             event = self.client.event.get_event(
                 wait=left, tag=f"salt/job/{job}/ret/", match_type="startswith"
             )
-            if event and event.get("id") in waiting:
+            if event and isinstance(event.get("id"), str) and event["id"] in waiting:
                 waiting.discard(event["id"])
                 found[event["id"]] = event
         return found

@@ -2,7 +2,7 @@
 Permits and signed answers: HMAC-SHA-256 with one key per node.
 
 The master has one secret; each node's key is derived from it and is the only secret a node has. A signature covers a
-purpose (``permit``, ``answer``), so that neither can be passed off as the other. What cannot be verified is unknown:
+purpose (``permit``, ``answer``, ``heartbeat``), so that none can be passed off as another. What cannot be verified is unknown:
 neither health nor silence.
 """
 
@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdk_failover.errors import BadSignature
@@ -103,6 +103,43 @@ def check_permit(
         )
 
 
+#: What a heartbeat says, and of which types.
+HEARTBEAT: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("minion", "boot_id", "address", "version"), str),
+    "seq": int,
+    "uptime": (int, float),
+}
+#: No word of a heartbeat is longer.
+HEARTBEAT_WORD = 256
+
+
+def sign_heartbeat(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a heartbeat with its signature, made with the node's ``key``."""
+    return {**body, "signature": _mac(key, "heartbeat", body)}
+
+
+def check_heartbeat(key: Callable[[str], str], beat: Any) -> dict[str, Any]:
+    """
+    Return a heartbeat without its signature if the node that it names has sent it.
+
+    :param key: the key of a node by minion id; ``KeyError`` if there is no such node.
+    :raises BadSignature: if it is anything else; whatever its form or size.
+    """
+    body = {k: v for k, v in beat.items() if k != "signature"} if isinstance(beat, Mapping) else {}
+    if set(body) != set(HEARTBEAT) or any(
+        isinstance(v, bool) or not isinstance(v, HEARTBEAT[k]) or len(str(v)) > HEARTBEAT_WORD
+        for k, v in body.items()
+    ):
+        raise BadSignature("a heartbeat has a form that is not understood")
+    try:
+        wanted = _mac(key(body["minion"]), "heartbeat", body)
+    except (KeyError, ValueError) as err:
+        raise BadSignature("a heartbeat names a minion that is no node") from err
+    if not hmac.compare_digest(wanted.encode(), str(beat.get("signature", "")).encode()):
+        raise BadSignature(f"a heartbeat in the name of {body['minion']} is not signed with its key")
+    return body
+
+
 def sign_answer(key: str, body: Mapping[str, Any], nonce: str) -> dict[str, Any]:
     """Return a node's answer ``body`` with the asker's ``nonce`` and a signature."""
     signed = {**body, "nonce": nonce}
@@ -118,7 +155,8 @@ def check_answer(key: str, answer: Any, nonce: str, minion: str) -> dict[str, An
     if not isinstance(answer, Mapping):
         raise BadSignature(f"{minion} gave no signed answer")
     body = {key_: value for key_, value in answer.items() if key_ != "signature"}
-    if not hmac.compare_digest(_mac(key, "answer", body), str(answer.get("signature", ""))):
+    signature = str(answer.get("signature", "")).encode(errors="replace")
+    if not hmac.compare_digest(_mac(key, "answer", body).encode(), signature):
         raise BadSignature(f"the answer of {minion} is not signed with its key")
     if body.get("nonce") != nonce or body.get("minion") != minion:
         raise BadSignature(f"the answer of {minion} belongs to another question")

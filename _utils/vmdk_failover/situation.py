@@ -164,6 +164,16 @@ def worn_out(s: Situation, h: NodeSight) -> bool:
     return unmounted(s, h) and s.failed(h.minion) >= max(1, s.resource.local_tries)
 
 
+def lost_from_sight(s: Situation) -> str:
+    """The node that the resource was last active on, if vCenter does not show its VM and nobody has acknowledged that."""
+    good = [m for m in s.recent if m.get("ok")]
+    if not good or good[-1].get("forgotten"):
+        return ""
+    last = str(good[-1].get("target", ""))
+    nodes = {n.minion for n in s.resource.nodes}
+    return last if last in nodes and s.seen.node(last).vm.present is False else ""
+
+
 def wishes(kind: MoveKind) -> Callable[[Situation], bool]:
     return lambda s: s.wish is not None and s.wish.kind is kind
 

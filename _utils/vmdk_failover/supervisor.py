@@ -17,7 +17,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from typing import Any
 #: A watch that ends is started again after this long (seconds).
 WATCH_PAUSE = 1.0
 PR_SET_PDEATHSIG = 1
+#: No name of a resource is longer.
+NAME = 64
 
 Log = Callable[[str], None]
 
@@ -36,6 +38,8 @@ def hint(path: Path, name: str, wait: float = 1.0) -> dict[str, Any] | None:
     :param wait: seconds.
     :return: ``{"accepted": bool, "under_way": bool}``, or ``None`` if no engine answers there.
     """
+    if len(name) > NAME:
+        return {"accepted": False, "under_way": False}
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
             line.settimeout(wait)
@@ -62,7 +66,7 @@ class Supervisor:
     """
     :param path: unix socket for hints; mode 0600.
     :param recover: runs one resource to its end, in a child; gets a function to call whenever it has got on.
-    :param watch: watches vCenter and sends hints, in a child, for ever.
+    :param watches: each watches something (vCenter, heartbeats) and sends hints, in a child of its own, for ever.
     :param names: the resources, read afresh at every tick.
     :param tick: seconds between two looks at every resource without any hint.
     :param patience: seconds after which a silent move is killed.
@@ -70,14 +74,14 @@ class Supervisor:
 
     path: Path
     recover: Callable[[str, Callable[[], None]], None]
-    watch: Callable[[], None]
+    watches: Sequence[Callable[[], None]]
     names: Callable[[], Iterable[str]]
     log: Log
     tick: float = 30.0
     patience: float = 600.0
     children: dict[int, _Child] = field(default_factory=dict)
-    watcher: int = 0
-    watch_from: float = 0.0
+    watchers: dict[int, int] = field(default_factory=dict)
+    watch_from: dict[int, float] = field(default_factory=dict)
 
     def serve(self) -> None:
         """Serve until the process is ended."""
@@ -158,11 +162,14 @@ class Supervisor:
         self.children[pid] = _Child(name, heard, time.monotonic())
 
     def _keep_watch(self, now: float) -> None:
-        if self.watcher or now < self.watch_from:
-            return
-        self.watcher = os.fork()
-        if self.watcher == 0:
-            self._be_child(-1, self.watch)
+        """Start each watch that does not run, by its number; ``watchers`` has that by process."""
+        for number, watch in enumerate(self.watches):
+            if number in self.watchers.values() or now < self.watch_from.get(number, 0.0):
+                continue
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(-1, watch)
+            self.watchers[pid] = number
 
     def _be_child(self, unwanted: int, work: Callable[[], None]) -> None:
         """The life of a child: end with the engine's watch or, for a move, go on to the move's end; never return."""
@@ -202,8 +209,8 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if pid == self.watcher:
-                self.watcher, self.watch_from = 0, time.monotonic() + WATCH_PAUSE
+            if pid in self.watchers:
+                self.watch_from[self.watchers.pop(pid)] = time.monotonic() + WATCH_PAUSE
             child = self.children.pop(pid, None)
             if child is not None:
                 os.close(child.pipe)

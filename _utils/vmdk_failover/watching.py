@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from vmdk_failover.app import App
+from vmdk_failover.app import App, state_dir
 from vmdk_failover.errors import FailoverError
+from vmdk_failover.lookout import stream_begins_anew
 from vmdk_failover.model import Resource
 
 #: Seconds one wait for changes lasts; also how soon a new or changed resource is watched.
@@ -20,7 +21,7 @@ WAIT = 5.0
 PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 #: Kinds of change that are worth a look; others (a new changeVersion by itself) mean nothing.
-WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone"})
+WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone", "heartbeat"})
 
 Hint = Callable[[str, str], None]
 
@@ -31,21 +32,21 @@ def watch_for_ever(app: App, hint: Hint) -> None:
 
     :param hint: called with the resource's name and what happened (``power``, ``devices``, …, or ``watching`` at the start).
     """
-    pause, told = PAUSE, ""
+    pause, told, broken = PAUSE, "", False
     while True:
         try:
-            _watch_once(app, hint)
-            pause, told = PAUSE, ""
+            _watch_once(app, hint, broken)
+            pause, told, broken = PAUSE, "", False
         except FailoverError as err:
             if err.reason != told:
                 app.warn(f"vCenter is not watched: {err.reason}")
-            told = err.reason
+            told, broken = err.reason, True
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         app.__dict__.pop("settings", None)
 
 
-def _watch_once(app: App, hint: Hint) -> None:
+def _watch_once(app: App, hint: Hint, broken: bool) -> None:
     """Watch the resources as they are configured now, until that changes or the stream breaks."""
     from vmdk_failover.vsphere.watch import Watch
 
@@ -55,6 +56,8 @@ def _watch_once(app: App, hint: Hint) -> None:
         return
     owners, refs = _whom(app, resources)
     stream = Watch(app.session, refs)
+    if broken:
+        stream_begins_anew(state_dir(app.opts))
     try:
         for name in resources:
             hint(name, "watching")

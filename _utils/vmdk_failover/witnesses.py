@@ -4,9 +4,20 @@ Looking: vCenter first, then the nodes whose word matters; what was heard is kep
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from vmdk_failover import assess
-from vmdk_failover.model import HypervisorFacts, Move, NodeFacts, Outcome, Resource, StepKind
-from vmdk_failover.ports import Clock, Guest, Hypervisor
+from vmdk_failover.model import (
+    Crowd,
+    HypervisorFacts,
+    Move,
+    NodeFacts,
+    Outcome,
+    Resource,
+    Signs,
+    StepKind,
+)
+from vmdk_failover.ports import Clock, Guest, Hypervisor, Lookout
 
 #: A node's word is asked for again when it is older than this (seconds).
 FACTS_AGE = 3.0
@@ -14,13 +25,26 @@ FACTS_AGE = 3.0
 SILENT_AGE = 10.0
 
 
+class NoLookout:
+    """The ``Lookout`` port where nobody listens: nothing is known."""
+
+    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
+        """See the port."""
+        return {}
+
+    def crowd(self, resource: Resource) -> Crowd:
+        """See the port."""
+        return Crowd()
+
+
 class Witnesses:
     """What one run has heard of the nodes so far."""
 
-    def __init__(self, hypervisor: Hypervisor, guest: Guest, clock: Clock) -> None:
+    def __init__(self, hypervisor: Hypervisor, guest: Guest, clock: Clock, lookout: Lookout) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
         self.clock = clock
+        self.lookout = lookout
         self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
 
     def observe(self, resource: Resource, move: Move | None = None) -> assess.Snapshot:
@@ -32,19 +56,30 @@ class Witnesses:
             now = self.clock.monotonic()
             for minion in wanted:
                 self.heard[minion] = (now, answers.get(minion))
-        return assess.look(resource, seen, self.answers(seen))
+        answers = self.answers(seen)
+        if move is not None or not seen.readable:
+            return assess.look(resource, seen, answers)
+        silent = [vm.minion for vm in seen.vms if vm.present and not vm.is_off and vm.minion not in answers]
+        signs = self.lookout.signs(seen, silent)
+        crowd = self.lookout.crowd(resource) if silent else Crowd()
+        return assess.look(resource, seen, answers, signs, crowd)
 
     def worth_asking(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> list[str]:
         """Minions to ask now: both ends of a move, else all; never one that is off, nor one just found silent."""
         names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
         running = [m for m in names if seen.vm(m).present and not seen.vm(m).is_off]
-        return [m for m in running if not self.is_fresh(m)]
+        if all(self.is_fresh(m) for m in running):
+            return []
+        # while one is asked in vain, the word of another must not grow old
+        return [m for m in running if not self.is_fresh(m, resource.timeouts.ask)]
 
-    def is_fresh(self, minion: str) -> bool:
+    def is_fresh(self, minion: str, ahead: float = 0.0) -> bool:
+        """Whether the last answer, or that there was none, still counts; a word also ``ahead`` seconds from now."""
         if minion not in self.heard:
             return False
         when, facts = self.heard[minion]
-        return self.clock.monotonic() - when < (SILENT_AGE if facts is None else FACTS_AGE)
+        age = self.clock.monotonic() - when
+        return age < SILENT_AGE if facts is None else age + ahead < FACTS_AGE
 
     def answers(self, seen: HypervisorFacts) -> dict[str, NodeFacts]:
         """Answers that still count: a node that is off now has no say, whatever it said before."""
@@ -56,5 +91,5 @@ class Witnesses:
         step = outcome.step
         if outcome.facts is not None:
             self.heard[step.node] = (self.clock.monotonic(), outcome.facts)
-        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH):
+        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH, StepKind.SEAL):
             self.heard.pop(step.node, None)

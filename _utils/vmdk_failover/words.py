@@ -26,6 +26,9 @@ class Condition(str, enum.Enum):
     UNMOUNTED = "unmounted"
     LAZILY_UNMOUNTED = "lazily_unmounted"
     WRONG_FILESYSTEM = "wrong_filesystem"
+    OPTIONS_CHANGED = "options_changed"
+    SLOW = "slow"
+    NEARLY_FULL = "nearly_full"
     WATCHER_SILENT = "watcher_silent"
     UNKNOWN = "unknown"
 
@@ -40,6 +43,9 @@ FAILED_CONDITIONS = frozenset(
         Condition.DEVICE_OFFLINE,
     }
 )
+
+#: Conditions that only warn: the file system is in use and stays where it is.
+WARNINGS = frozenset({Condition.OPTIONS_CHANGED, Condition.SLOW, Condition.NEARLY_FULL})
 
 
 class MountState(str, enum.Enum):
@@ -70,6 +76,7 @@ class StepKind(str, enum.Enum):
     DETACH = "detach"
     ATTACH = "attach"
     MOUNT = "mount"
+    SEAL = "seal"  # make a lost request to a VM impossible
 
 
 class Result(str, enum.Enum):

@@ -21,7 +21,7 @@ from vmdk_failover.model import (
 )
 from vmdk_failover.rules import Case, Then, Verdict
 
-MOST = {StepKind.ATTACH: 3, StepKind.DETACH: 5, StepKind.FENCE: 3, StepKind.MOUNT: 2}
+MOST = {StepKind.SEAL: 3, StepKind.ATTACH: 3, StepKind.DETACH: 5, StepKind.FENCE: 3, StepKind.MOUNT: 2}
 
 
 def listing(vm: VmFacts, of: Resource) -> bool | None:
@@ -57,6 +57,8 @@ def may_land(case: Case) -> bool:
     of = case.move.resource
     for outcome in case.outcomes:
         vm = case.seen.node(outcome.step.node).vm
+        if outcome.basis and vm.change_version and outcome.basis != vm.change_version:
+            continue  # the VM has changed since: vCenter would refuse the request
         if (
             outcome.result is Result.UNKNOWN
             and outcome.step.kind is StepKind.ATTACH
@@ -74,7 +76,8 @@ def wrong(case: Case, verdict: Verdict) -> list[str]:
     if verdict.step is None:
         return [*found, *_wrong_end(case, verdict)]
     kind, node = verdict.step.kind, verdict.step.node
-    found += [f"{kind.value} of {node}: {words}" for words in _wrong_moment(case)]
+    moment = _wrong_look if kind is StepKind.SEAL else _wrong_moment
+    found += [f"{kind.value} of {node}: {words}" for words in moment(case)]
     sight = case.seen.node(node)
     found += [f"{kind.value} of {node}: {words}" for words in _CHECKS[kind](case, sight)]
     if sum(1 for o in case.outcomes if o.step.kind is kind) >= MOST.get(kind, 1):
@@ -233,7 +236,18 @@ def _mount(case: Case, node: NodeSight) -> Iterator[str]:
         yield "somebody works there"
 
 
+def _seal(case: Case, node: NodeSight) -> Iterator[str]:
+    """It changes no device, so it may be done whatever else is wrong; but only for a request that may still land."""
+    if not may_land(case) or not any(o.step.node == node.minion and o.basis for o in case.outcomes):
+        yield "nothing is lost there"
+    if not (node.vm.present and node.vm.connected and node.vm.change_version):
+        yield "it cannot be changed now"
+    if node.vm.task != "":
+        yield "has a task"
+
+
 _CHECKS = {
+    StepKind.SEAL: _seal,
     StepKind.ATTACH: _attach,
     StepKind.DETACH: _detach,
     StepKind.FENCE: _fence,

@@ -9,6 +9,7 @@ are proved over all raw values in test_assess.py. What an early row decides alon
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 from tests.core.build import (
@@ -54,7 +55,21 @@ NOT_CURRENT = (
     {"power": Power.OFF, "connected": None},
     {"power": Power.ON, "connected": False},
 )
+
+
+def based(outcomes: tuple[Outcome, ...], basis: str = "1") -> tuple[Outcome, ...]:
+    """The same, with the version of the VM that the requests carried; it is "1" everywhere in this space."""
+    return tuple(replace(one, basis=basis) for one in outcomes)
+
+
+LOST_ATTACH = came_to(StepKind.ATTACH, "db2", Result.UNKNOWN)
+LOST_DETACH = came_to(StepKind.DETACH, "db1", Result.UNKNOWN)
 TRIED: tuple[tuple[Outcome, ...], ...] = (
+    based(LOST_ATTACH),
+    based(LOST_ATTACH, "0"),
+    based(LOST_ATTACH) + came_to(StepKind.SEAL, "db2", times=3),
+    based(LOST_DETACH),
+    based(LOST_DETACH) + came_to(StepKind.SEAL, "db1", times=3),
     (),
     came_to(StepKind.RELEASE, "db1"),
     came_to(StepKind.HALT, "db1", Result.DONE),
@@ -186,6 +201,7 @@ def dirty_cases() -> Iterator[Case]:
                 continue
             seen = look(of, (first, second), (word, other))
             yield Case(move(of, kind, source), seen, (), EPOCH)
+            yield Case(move(of, kind, source), seen, based(LOST_ATTACH), EPOCH)
 
 
 def three_node_cases() -> Iterator[Case]:
@@ -195,7 +211,7 @@ def three_node_cases() -> Iterator[Case]:
     for third, (first, word), (second, other) in product(third_nodes(), clean_sources(), chosen):
         seen = look(three, (first, second, third[0]), (word, other, third[1]))
         for kind, source in ((MoveKind.FAILOVER, "db1"), (MoveKind.REPAIR, "db2")):
-            for tried in ((), lost):
+            for tried in ((), lost, based(lost)):
                 yield Case(move(three, kind, source), seen, tried, EPOCH)
 
 
@@ -230,6 +246,7 @@ def closed_cases() -> Iterator[Case]:
                 seen, blind = look(of, vms, (word, other)), look(of, vms, (word, other), readable=False)
                 yield Case(move(of), seen, (), EPOCH, paused=True)
                 yield Case(move(of), blind, (), EPOCH)
+                yield Case(move(of), seen, based(LOST_ATTACH), EPOCH, paused=True)
                 yield Case(move(of), seen, (), EPOCH + 1)
                 yield Case(move(of), seen, (), EPOCH - 1)
 

@@ -13,7 +13,8 @@ from vmdk_failover.model import Condition, Power
 from vmdk_failover.policy import Wish
 
 PORTS = {
-    "hypervisor": ("observe", "power_off", "detach", "attach"),
+    "hypervisor": ("observe", "power_off", "detach", "attach", "seal"),
+    "lookout": ("signs",),
     "guest": ("ask", "release", "halt", "mount"),
     "journal": ("write", "_log"),
     "lock": ("node",),
@@ -54,6 +55,12 @@ def dead(site: Site) -> None:
     site.db1.vm.turn(Power.OFF)
 
 
+def frozen(site: Site) -> None:
+    """It has been silent for long, and the hint has come."""
+    site.db1.frozen = True
+    site.lookout.since["db1"] = -100.0
+
+
 def fine(site: Site) -> None:
     pass
 
@@ -67,7 +74,7 @@ def calls_of(what: Callable[[Site], None], wish: Wish | None) -> int:
     return deadly.count
 
 
-@pytest.mark.parametrize(("what", "wish"), [(hung, None), (dead, None), (fine, SWITCH)])
+@pytest.mark.parametrize(("what", "wish"), [(hung, None), (dead, None), (frozen, None), (fine, SWITCH)])
 def test_crash_at_every_call(what: Callable[[Site], None], wish: Wish | None) -> None:
     moments = calls_of(what, wish)
     assert moments > 30

@@ -12,7 +12,8 @@ from tests.doubles.clock import FakeClock
 from tests.doubles.guest import FakeGuest
 from tests.doubles.hypervisor import FakeHypervisor, FakeVm
 from tests.doubles.journal import MemoryJournal, MemoryLock
-from vmdk_failover.engine import Engine
+from tests.doubles.lookout import FakeLookout
+from vmdk_failover.engine import LOOK_AGAIN_AT_LAST, Engine
 from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed, VersionConflict
 from vmdk_failover.model import Condition, Move, MoveKind, NodeFacts, Power, Resource, StepKind
 from vmdk_failover.policy import Wish
@@ -28,6 +29,7 @@ class Site:
         self.clock = FakeClock()
         self.hypervisor = FakeHypervisor([FakeVm(n.vm_uuid, n.minion) for n in self.resource.nodes])
         self.guest = FakeGuest.of(self.resource, self.hypervisor, self.clock)
+        self.lookout = FakeLookout(self.guest, self.clock)
         self.journal, self.lock = MemoryJournal(), MemoryLock()
         self.told: list[Mapping[str, Any]] = []
         self.db1, self.db2 = self.guest.nodes["db1"], self.guest.nodes["db2"]
@@ -36,7 +38,14 @@ class Site:
 
     def engine(self) -> Engine:
         return Engine(
-            self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.told.append, budget=60.0
+            self.hypervisor,
+            self.guest,
+            self.journal,
+            self.lock,
+            self.clock,
+            self.told.append,
+            budget=60.0,
+            lookout=self.lookout,
         )
 
     def run(self, wish: Wish | None = None) -> tuple[str, int]:
@@ -263,3 +272,135 @@ def test_pause_holds_an_open_move_and_resume_lets_it_go_on(site: Site) -> None:
     site.journal.pause("pgdata", None)
     site.hypervisor.before = lambda step: None
     assert site.run() == ("done", 70)
+
+
+# -- silent nodes ---------------------------------------------------------------------------------------------
+
+
+def until_decided(site: Site) -> tuple[str, int]:
+    """Look again and again, as the engine's hints make it, while the node is only given its time."""
+    for _ in range(20):
+        result = site.run()
+        if result[1] != 643:
+            return result
+        site.clock.now += 4.0
+    raise AssertionError("it is given time for ever")
+
+
+@pytest.mark.parametrize(
+    ("what", "heartbeat"), [("frozen", "gray"), ("frozen", "green"), ("cut", "green"), ("cut", "")]
+)
+def test_a_frozen_or_isolated_node_is_fenced_after_its_time(site: Site, what: str, heartbeat: str) -> None:
+    setattr(site.db1, what, True)
+    site.db1.vm.heartbeat = heartbeat
+    assert until_decided(site) == ("done", 70)
+    assert site.acts() == ["fence db1", "detach db1", "attach db2", "mount db2"]
+    assert site.clock.now >= site.resource.node_timeout
+
+
+def test_a_dead_agent_moves_nothing(site: Site) -> None:
+    site.db1.silent = True
+    assert until_decided(site) == ("held", 644)
+    site.clock.now += 1000.0
+    assert (site.run(), site.acts()) == (("held", 644), [])
+
+
+def test_a_dead_agent_is_fenced_after_its_own_time_if_somebody_wants_that() -> None:
+    site = Site(on_agent_silent="fence", agent_timeout=100.0)
+    site.db1.silent = True
+    assert until_decided(site) == ("held", 644)
+    site.clock.now += 100.0
+    assert (site.run(), site.acts()[0]) == (("done", 70), "fence db1")
+
+
+def test_an_isolated_node_is_left_alone_if_somebody_wants_that() -> None:
+    site = Site(on_isolated="hold")
+    site.db1.cut = True
+    assert (until_decided(site), site.acts()) == (("held", 646), [])
+    site.db1.vm.heartbeat = "red"
+    assert site.run() == ("done", 70)
+
+
+def test_a_frozen_node_is_not_fenced_without_a_target(site: Site) -> None:
+    site.db1.frozen = site.db2.silent = True
+    assert (until_decided(site), site.acts()) == (("held", 648), [])
+
+
+def test_a_task_gives_a_silent_node_its_time_anew(site: Site) -> None:
+    site.db1.frozen = True
+    assert site.run() == ("held", 643)
+    site.clock.now += 100.0
+    site.db1.vm.task = "relocate"
+    assert site.run() == ("held", 610)
+    assert site.acts() == []
+    site.db1.vm.task, ended = "", site.clock.now
+    assert until_decided(site) == ("done", 70)
+    assert site.clock.now - ended >= site.resource.node_timeout - LOOK_AGAIN_AT_LAST
+
+
+def test_a_node_that_boots_is_given_time(site: Site) -> None:
+    site.run()
+    site.db1.vm.turn(Power.OFF)
+    site.db1.vm.turn(Power.ON)
+    site.db1.silent = site.db1.cut = True
+    for _ in range(10):
+        assert site.run() == ("held", 643)
+        site.clock.now += 15.0
+    assert site.acts() == []
+
+
+def test_a_master_that_hears_nobody_moves_nothing() -> None:
+    site = Site(nodes=3)
+    site.db1.cut = site.db2.cut = True
+    site.clock.now += 100.0
+    assert (site.run(), site.acts()) == (("held", 641), [])
+    site.db2.cut = False
+    assert until_decided(site) == ("done", 70)
+
+
+def test_where_nobody_listens_silence_holds(site: Site) -> None:
+    site.lookout.deaf = site.db1.frozen = True
+    assert site.run() == ("held", 640)
+
+
+# -- lost requests --------------------------------------------------------------------------------------------
+
+
+#: What is done before it is noticed that the target has gone: its last word is fresh for a while.
+LOST = ("detach db1", *["attach db2"] * 3)
+
+
+def lose_an_attach(site: Site) -> None:
+    """The attach to db2 is sent, its answer is lost, and db2 falls silent."""
+    site.db1.vm.turn(Power.OFF)
+
+    def lost(step: Any) -> None:
+        if step.kind is StepKind.ATTACH and step.node == "db2":
+            site.db2.silent = True
+            raise OutcomeUnknown("no answer")
+
+    site.hypervisor.before = lost
+
+
+def test_a_lost_request_is_made_impossible_before_another_node_is_taken() -> None:
+    site = Site(nodes=3)
+    lose_an_attach(site)
+    version = site.db2.vm.version
+    assert site.run() == ("done", 70)
+    assert site.acts() == [*LOST, "seal db2", "attach db3", "mount db3"]
+    assert site.db2.vm.version == version + 1
+
+
+def test_a_vm_that_cannot_be_sealed_holds_after_three_tries() -> None:
+    site = Site(nodes=3)
+    lose_an_attach(site)
+    lost = site.hypervisor.before
+
+    def refuse(step: Any) -> None:
+        lost(step)
+        if step.kind is StepKind.SEAL:
+            raise StepFailed("vCenter refuses", "no_permission")
+
+    site.hypervisor.before = refuse
+    assert site.run() == ("held", 63)
+    assert site.acts() == [*LOST, *["seal db2"] * 3]

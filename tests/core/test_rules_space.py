@@ -20,7 +20,7 @@ from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, Ste
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
-FOR_PROGRESS = frozenset({70, 130, 240})
+FOR_PROGRESS = frozenset({62, 70, 130, 240})
 
 
 @dataclass
@@ -96,6 +96,16 @@ def test_without_row_130_a_node_that_shall_halt_is_asked_to_release() -> None:
     assert kinds == [StepKind.HALT, StepKind.RELEASE]
 
 
+def test_without_row_62_a_lost_request_holds_for_ever() -> None:
+    of = resource()
+    lost = space.based(came_to(StepKind.ATTACH, "db2", Result.UNKNOWN))
+    case = Case(move(of), look(of, (vm("db1", power=Power.OFF), vm("db2")), ()), lost, EPOCH)
+    seal = next_verdict(case)
+    assert seal.step and (seal.step.kind, seal.step.node) == (StepKind.SEAL, "db2")
+    held = next_verdict(case, without(62))
+    assert (held.rule, held.then) == (63, Then.HOLD)
+
+
 def test_the_table_is_in_order_and_ends_with_a_row_that_always_matches() -> None:
     numbers = [row.number for row in RULES]
     assert numbers == sorted(set(numbers))
@@ -150,7 +160,7 @@ def verdict_after(*tried: Outcome, basis: str = "") -> Verdict:
 
 def test_a_lost_attach_keeps_the_move_open_until_it_has_become_impossible() -> None:
     lost = came_to(StepKind.ATTACH, "db2", Result.UNKNOWN)
-    assert verdict_after(*lost).rule == 62
+    assert verdict_after(*lost).rule == 63
     assert verdict_after(*lost, basis="5").rule == 62
     assert verdict_after(*lost, basis="4").then is Then.ABANDON
     assert "db2" in verdict_after(*lost).reason and "vmdk.clear" in verdict_after(*lost).reason
@@ -159,7 +169,7 @@ def test_a_lost_attach_keeps_the_move_open_until_it_has_become_impossible() -> N
 def test_a_lost_detach_keeps_the_move_open_while_the_disk_is_listed() -> None:
     of = resource()
     lost = came_to(StepKind.DETACH, "db1", Result.UNKNOWN)
-    for where, rule in ((THERE, 62), ("nowhere", 100)):
+    for where, rule in ((THERE, 63), ("nowhere", 100)):
         seen = look(of, (vm("db1", where), vm("db2")), (says("db1", released=EPOCH),))
         assert next_verdict(Case(move(of), seen, lost, EPOCH)).rule == rule
 

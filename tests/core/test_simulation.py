@@ -19,6 +19,7 @@ import pytest
 from tests.core.histories import History, campaign, history
 from tests.doubles.journal import MemoryJournal
 from vmdk_failover import policy, rules
+from vmdk_failover.assess import NodeSight
 from vmdk_failover.rules import RULES
 
 HISTORIES = 2500
@@ -57,10 +58,36 @@ def test_the_histories_are_eventful(monkeypatch: pytest.MonkeyPatch) -> None:
         "halt to",
     }
     assert wanted <= set(kinds)
-    assert {10, 20, 40, 45, 50, 62, 70, 90, 100, 110, 120, 130, 140, 150, 170, 200, 240, 250} <= set(decided)
-    assert {510, 520, 530, 545, 550, 555, 560, 600, 610, 620, 630, 640, 660, 670, 720, 750, 800, 810} <= set(
+    assert {10, 20, 40, 45, 50, 62, 63, 70, 90, 100, 110, 120, 130, 140, 150, 170, 200, 240, 250} <= set(
         decided
     )
+    assert {
+        510,
+        520,
+        530,
+        545,
+        550,
+        555,
+        560,
+        600,
+        610,
+        620,
+        630,
+        640,
+        641,
+        642,
+        643,
+        644,
+        645,
+        647,
+        648,
+        660,
+        670,
+        720,
+        750,
+        800,
+        810,
+    } <= set(decided)
 
 
 def counting(patch: pytest.MonkeyPatch, module: Any, name: str, into: Counter[int]) -> None:
@@ -74,16 +101,24 @@ def counting(patch: pytest.MonkeyPatch, module: Any, name: str, into: Counter[in
     patch.setattr(module, name, counted)
 
 
-def mutant(patch: pytest.MonkeyPatch, number: int) -> None:
-    table = tuple(row for row in RULES if row.number != number)
+def mutant(patch: pytest.MonkeyPatch, *numbers: int) -> None:
+    table = tuple(row for row in RULES if row.number not in numbers)
     patch.setattr(rules, "next_verdict", functools.partial(rules.next_verdict, rules=table))
 
 
-@pytest.mark.parametrize("number", [62, 110, 170, 240])
-def test_without_a_row_some_history_goes_wrong(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+@pytest.mark.parametrize("numbers", [(62, 63), (110,), (170,), (240,)])
+def test_without_a_row_some_history_goes_wrong(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...]
+) -> None:
     """The simulation can see: a table without one of these rows does not pass."""
-    mutant(monkeypatch, number)
-    assert first(campaign(range(ENOUGH))), f"row {number} is not missed"
+    mutant(monkeypatch, *numbers)
+    assert first(campaign(range(ENOUGH))), f"row {numbers} is not missed"
+
+
+def test_a_silent_node_that_is_not_fenced_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen nodes wake up: if their disk were only taken away, some history would show it."""
+    monkeypatch.setattr(NodeSight, "off", property(lambda n: n.facts is None))
+    assert first(campaign(range(ENOUGH)))
 
 
 def test_a_step_is_written_down_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

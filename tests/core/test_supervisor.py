@@ -52,6 +52,12 @@ def watch():
     os.unlink(here / "watch-ends")
 
 
+def listen():
+    note("listening", os.getpid())
+    while True:
+        time.sleep(0.02)
+
+
 def names():
     if (here / "names-break").exists():
         raise RuntimeError("the configuration is broken")
@@ -59,7 +65,7 @@ def names():
 
 
 note("pid", os.getpid())
-Supervisor(here / "engine.sock", recover, watch, names, lambda words: note("log", words), tick, patience).serve()
+Supervisor(here / "engine.sock", recover, [watch, listen], names, lambda words: note("log", words), tick, patience).serve()
 """
 
 
@@ -238,6 +244,14 @@ def test_the_watch_is_begun_again_when_it_ends_or_is_killed(serve: Serve) -> Non
     (served.here / "watch-ends").touch()
     third = served.wait("watching", 3)[2]
     assert len({first, second, third}) == 3
+
+
+def test_each_watch_is_begun_again_on_its_own(serve: Serve) -> None:
+    served = serve()
+    (watcher,), (listener,) = served.wait("watching", 1), served.wait("listening", 1)
+    os.kill(int(listener), signal.SIGKILL)
+    assert served.wait("listening", 2)[1] != listener
+    assert is_alive(int(watcher)) and len(served.wait("watching", 1)) == 1
 
 
 def test_the_watch_ends_with_the_supervisor_and_a_move_does_not(serve: Serve) -> None:

@@ -18,6 +18,7 @@ from tests.doubles.clock import FakeClock
 from tests.doubles.guest import FakeGuest, FakeNode
 from tests.doubles.hypervisor import FakeHypervisor, FakeVm
 from tests.doubles.journal import MemoryJournal, MemoryLock
+from tests.doubles.lookout import FakeLookout
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import FailoverError, OutcomeUnknown
 from vmdk_failover.model import (
@@ -32,6 +33,7 @@ from vmdk_failover.model import (
     Power,
     Resource,
     Result,
+    Signs,
     Step,
     StepKind,
     VmFacts,
@@ -57,6 +59,7 @@ class World:
         self.clock = FakeClock(asleep=self.pass_by)
         self.hypervisor = _Hypervisor(self)
         self.guest = _Guest(self)
+        self.lookout = _Lookout(self)
         self.journal = _Journal(self)
         self.lock = MemoryLock()
         self.late: list[Callable[[], None]] = []
@@ -81,7 +84,14 @@ class World:
     def run(self, wish: Wish | None = None) -> Report | None:
         """One run of a fresh engine with the same journal; ``None`` if it crashed."""
         engine = Engine(
-            self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.hear, budget=60.0
+            self.hypervisor,
+            self.guest,
+            self.journal,
+            self.lock,
+            self.clock,
+            self.hear,
+            budget=60.0,
+            lookout=self.lookout,
         )
         try:
             report = engine.run(self.resource, wish)
@@ -137,6 +147,7 @@ class World:
                 node.vm.turn(Power.ON)
             node.wake()
             node.vm.connected, node.vm.task, node.vm.snapshot = True, "", False
+            node.frozen = node.cut = False
             node.silent, node.stuck, node.unready, node.cannot_mount, node.trouble = (
                 False,
                 False,
@@ -195,6 +206,8 @@ class _Hypervisor(FakeHypervisor):
             raise OutcomeUnknown("the request was lost")
         if world.chance(world.rate * 3):
             self._later(step, node, work)
+            if world.chance(0.2):
+                raise Crash  # whoever waited for the answer is not there any more
             raise OutcomeUnknown("no answer; it is carried out later")
         work()
         world.pass_by()
@@ -267,10 +280,31 @@ class _Guest(FakeGuest):
         return outcome
 
     def _late(self, step: Step, move: Move, facts: NodeFacts, work: Callable[[FakeNode, Move], str]) -> None:
-        if self.nodes[step.node].vm.power is Power.ON:
+        node = self.nodes[step.node]
+        if node.frozen:  # it sleeps with the node, and may wake with it
+            self.world.late.append(lambda: self._late(step, move, facts, work))
+        elif node.vm.power is Power.ON:
             trouble = self.obey(step, move, facts, work)
             self.world.say(f"-- late order {step.kind.value} to {step.node}: {trouble or 'done'}")
             self.world.check(f"a late {step.kind.value}")
+
+
+class _Lookout(FakeLookout):
+    """The double; now and then nobody has listened, or an address could not be tried."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.guest, world.clock)
+        self.world = world
+
+    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
+        self.world.pass_by()
+        self.deaf = self.world.chance(self.world.rate)
+        found = super().signs(seen, silent)
+        self.world.pass_by()
+        return found
+
+    def address(self, minion: str) -> bool | None:
+        return None if self.world.chance(self.world.rate) else super().address(minion)
 
 
 class _Journal(MemoryJournal):
@@ -334,6 +368,15 @@ def _silent(world: World, node: FakeNode) -> None:
     node.silent = not node.silent
 
 
+def _freeze(world: World, node: FakeNode) -> None:
+    """All of it stands still, or goes on where it stood."""
+    node.frozen = node.vm.power is Power.ON and not node.frozen
+
+
+def _cut(world: World, node: FakeNode) -> None:
+    node.cut = not node.cut
+
+
 def _fail(world: World, node: FakeNode) -> None:
     if node.mounted:
         node.trouble = world.dice.choice((Condition.IO_ERROR, Condition.HUNG, Condition.FS_ERROR))
@@ -366,6 +409,9 @@ _EVENTS: tuple[Callable[[World, FakeNode], None], ...] = (
     _snapshot,
     _blind,
     _silent,
+    _freeze,
+    _freeze,
+    _cut,
     _fail,
     _fail,
     _stuck,

@@ -35,7 +35,8 @@ class FakeNode:
     The inside of a VM; change its attributes to let things happen to it.
 
     :ivar trouble: what its prober says of the mounted file system, ``None`` if it is well.
-    :ivar silent: it answers nothing. :ivar stuck: it cannot release. :ivar cannot_mount: why it cannot mount.
+    :ivar silent: its agent answers nothing. :ivar frozen: nothing in it moves. :ivar cut: its network is gone.
+    :ivar stuck: it cannot release. :ivar cannot_mount: why it cannot mount.
     """
 
     vm: FakeVm
@@ -45,6 +46,8 @@ class FakeNode:
     released: int | None = None
     trouble: Condition | None = None
     silent: bool = False
+    frozen: bool = False
+    cut: bool = False
     stuck: bool = False
     cannot_mount: str = ""
     busy: str = ""
@@ -61,6 +64,7 @@ class FakeNode:
                 None,
                 None,
             )
+            self.frozen = False
 
     @property
     def boot_id(self) -> str:
@@ -70,7 +74,7 @@ class FakeNode:
     def can_hear(self) -> bool:
         """It runs and its minion answers."""
         self.wake()
-        return self.vm.power is Power.ON and not self.silent
+        return self.vm.power is Power.ON and not (self.silent or self.frozen or self.cut)
 
     def can_write(self, resource: Resource) -> bool:
         """It has the file system alive on a disk that its VM lists; a suspended one goes on where it stopped."""

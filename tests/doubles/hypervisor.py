@@ -157,6 +157,15 @@ class FakeHypervisor:
 
         return self._write(StepKind.ATTACH, node, seen, change)
 
+    def seal(self, resource: Resource, node: Node, seen: VmFacts, epoch: int) -> Outcome:
+        """See the port."""
+
+        def change(vm: FakeVm) -> None:
+            _check_basis(vm, replace(seen, disks=seen.disks or ()))
+            vm.version += 1
+
+        return self._write(StepKind.SEAL, node, seen, change)
+
     # how it does that
 
     def _facts(self, node: Node, resource: Resource) -> VmFacts:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ from lab.disk import Disk, make_disk
 from lab.faultdisk import Disks, FaultDisk
 from lab.isolation import isolated
 from vmdk_failover import model
-from vmdk_failover.guest import holder, memory
+from vmdk_failover.guest import holder, memory, watch
 from vmdk_failover.guest.places import Places
+from vmdk_failover.guest.watch import Watch
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 
@@ -182,3 +184,65 @@ def rig(run_dir: Path, disks: Disks, fstype: str) -> Iterator[Rig]:
             yield made
         finally:
             made.close()
+
+
+class Reader:
+    """A watch of one resource, and all that it has told."""
+
+    def __init__(self, rig: Rig, **more: Any) -> None:
+        self.rig, self.watch = rig, Watch(rig.state, places=rig.places, **more)
+        self.told: list[dict[str, Any]] = []
+
+    def poll(self) -> None:
+        """Read what is told now."""
+        self.told += self.watch.poll({self.rig.resource.name: self.rig.resource})
+
+    def word(self) -> str:
+        """The prober's present word, as the file has it."""
+        self.poll()
+        return str(
+            (watch.latest(self.rig.state, "pgdata", self.rig.places) or {"condition": ""})["condition"]
+        )
+
+    def until(self, condition: str, seconds: float = 5.0) -> float:
+        """Wait until a condition is told. Returns the seconds that it took."""
+        began, before = time.monotonic(), len(self.told)
+        while not any(report["condition"] == condition for report in self.told[before:]):
+            assert time.monotonic() - began < seconds, (
+                f"{condition} not told, but {self.told[before:]}; {self.word()}; {(self.rig.state / 'prober.log').read_text()}"
+            )
+            self.watch._epoll.poll(0.002)
+            self.poll()
+        return time.monotonic() - began
+
+    def pid(self) -> int:
+        """Process id of the prober."""
+        return next((process.pid for process in self.watch._processes if process.poll() is None), 0)
+
+
+@pytest.fixture
+def reader(rig: Rig) -> Iterator[Reader]:
+    made = Reader(rig)
+    try:
+        yield made
+    finally:
+        for process in made.watch._processes:
+            process.kill()
+        rig.fault.set("ok") if _answers(rig) else None
+        made.watch.close()
+        for process in made.watch._processes:
+            process.wait(10)
+
+
+def _answers(rig: Rig) -> bool:
+    try:
+        rig.fault.set("stats")
+    except Exception:
+        return False
+    return True
+
+
+def ready(reader: Reader, word: str = "ok") -> None:
+    """Wait until the prober has said so, and a moment longer: past its first look."""
+    wait_for(lambda: reader.word() == word, 5)
+    time.sleep(0.3)

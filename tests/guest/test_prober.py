@@ -7,79 +7,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from lab.linux import wait_until
-from vmdk_failover.guest import channel, watch
+from vmdk_failover.guest import channel
 from vmdk_failover.guest.watch import Watch
 
-from .conftest import BOOT, WRITER, Rig, wait_for
+from .conftest import BOOT, WRITER, Reader, Rig, ready, wait_for
 
 HANG_S = 1.0
-
-
-class Reader:
-    """A watch of one resource, and all that it has told."""
-
-    def __init__(self, rig: Rig, **more: Any) -> None:
-        self.rig, self.watch = rig, Watch(rig.state, places=rig.places, **more)
-        self.told: list[dict[str, Any]] = []
-
-    def poll(self) -> None:
-        """Read what is told now."""
-        self.told += self.watch.poll({self.rig.resource.name: self.rig.resource})
-
-    def word(self) -> str:
-        """The prober's present word, as the file has it."""
-        self.poll()
-        return str(
-            (watch.latest(self.rig.state, "pgdata", self.rig.places) or {"condition": ""})["condition"]
-        )
-
-    def until(self, condition: str, seconds: float = 5.0) -> float:
-        """Wait until a condition is told. Returns the seconds that it took."""
-        began, before = time.monotonic(), len(self.told)
-        while not any(report["condition"] == condition for report in self.told[before:]):
-            assert time.monotonic() - began < seconds, (
-                f"{condition} not told, but {self.told[before:]}; {self.word()}; {(self.rig.state / 'prober.log').read_text()}"
-            )
-            self.watch._epoll.poll(0.002)
-            self.poll()
-        return time.monotonic() - began
-
-    def pid(self) -> int:
-        """Process id of the prober."""
-        return next((process.pid for process in self.watch._processes if process.poll() is None), 0)
-
-
-@pytest.fixture
-def reader(rig: Rig) -> Iterator[Reader]:
-    made = Reader(rig)
-    try:
-        yield made
-    finally:
-        for process in made.watch._processes:
-            process.kill()
-        rig.fault.set("ok") if _answers(rig) else None
-        made.watch.close()
-        for process in made.watch._processes:
-            process.wait(10)
-
-
-def _answers(rig: Rig) -> bool:
-    try:
-        rig.fault.set("stats")
-    except Exception:
-        return False
-    return True
-
-
-def _ready(reader: Reader, word: str = "ok") -> None:
-    wait_for(lambda: reader.word() == word, 5)
-    time.sleep(0.3)  # past the first look
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
@@ -96,7 +33,7 @@ def _ready(reader: Reader, word: str = "ok") -> None:
 def test_with_a_writer(reader: Reader, rig: Rig, fault: str, condition: str, limit: float) -> None:
     rig.mount()
     rig.run(WRITER, str(rig.mountpoint / "file"))
-    _ready(reader)
+    ready(reader)
     rig.fault.set(fault)
     assert reader.until(condition) < limit
     report = reader.told[-1]
@@ -110,7 +47,7 @@ def test_with_a_writer(reader: Reader, rig: Rig, fault: str, condition: str, lim
 )
 def test_idle(reader: Reader, rig: Rig, fault: str, condition: str, limit: float) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     rig.fault.set(fault)
     assert reader.until(condition) < limit
 
@@ -118,7 +55,7 @@ def test_idle(reader: Reader, rig: Rig, fault: str, condition: str, limit: float
 def test_good_reads_do_not_hide_that_writes_fail(reader: Reader, rig: Rig) -> None:
     rig.mount()
     rig.run(WRITER, str(rig.mountpoint / "file"))
-    _ready(reader)
+    ready(reader)
     rig.fault.set("write=eio flush=eio")
     reader.until("io_error")
     for _ in range(40):  # four probe intervals
@@ -129,7 +66,7 @@ def test_good_reads_do_not_hide_that_writes_fail(reader: Reader, rig: Rig) -> No
 
 def test_a_hang_that_ends_is_told(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     rig.fault.set("read=hang")
     reader.until("hung")
     rig.fault.set("ok")
@@ -139,7 +76,7 @@ def test_a_hang_that_ends_is_told(reader: Reader, rig: Rig) -> None:
 @pytest.mark.parametrize("fstype", ["ext4", "xfs"])
 def test_unmounted_by_hand(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     began = time.monotonic()
     rig.umount()
     reader.until("unmounted")
@@ -150,7 +87,7 @@ def test_unmounted_by_hand(reader: Reader, rig: Rig) -> None:
 
 def test_lazily_unmounted_while_in_use(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     with open(rig.mountpoint / "file", "w"):
         rig.umount("-l")
         assert reader.until("lazily_unmounted") < 0.5
@@ -159,7 +96,7 @@ def test_lazily_unmounted_while_in_use(reader: Reader, rig: Rig) -> None:
 
 def test_mounted_over(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     subprocess.run(["mount", "-t", "tmpfs", "other", str(rig.mountpoint)], check=True)
     assert reader.until("wrong_filesystem") < 0.1
     assert "other" in reader.told[-1]["evidence"]
@@ -177,7 +114,7 @@ def test_another_file_system_on_the_right_disk(reader: Reader, rig: Rig) -> None
 
 def test_the_device_leaves_while_in_use(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     rig.unplug()
     rig.fault.drop()
     assert reader.until("device_gone") < 0.5
@@ -185,7 +122,7 @@ def test_the_device_leaves_while_in_use(reader: Reader, rig: Rig) -> None:
 
 def test_an_ext4_error_is_told(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     with open(f"/sys/fs/ext4/{rig.fault.loop}/trigger_fs_error", "w") as file:
         file.write("test")
     assert reader.until("fs_error") < 0.4
@@ -224,7 +161,7 @@ def test_a_failure_repeats_and_health_does_not(reader: Reader, rig: Rig) -> None
 
 def test_a_changed_resource_reaches_a_running_prober(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     pid = reader.pid()
     mount = dataclasses.replace(rig.resource.mounts[0], mountpoint=str(rig.mountpoint / "elsewhere"))
     rig.resource = dataclasses.replace(rig.resource, mounts=(mount,))
@@ -235,7 +172,7 @@ def test_a_changed_resource_reaches_a_running_prober(reader: Reader, rig: Rig) -
 
 def test_two_readers_share_one_prober_that_ends_after_the_last(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     second = Watch(rig.state, starts=False, places=rig.places)
     try:
         rig.umount()
@@ -256,7 +193,7 @@ def test_two_readers_share_one_prober_that_ends_after_the_last(reader: Reader, r
 
 def test_a_prober_that_is_stuck_is_told_and_replaced_once(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     first = reader.pid()
     os.kill(first, signal.SIGSTOP)
     reader.until("watcher_silent", 6)
@@ -269,7 +206,7 @@ def test_a_prober_that_is_stuck_is_told_and_replaced_once(reader: Reader, rig: R
 
 def test_a_prober_that_was_killed_is_started_again(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     process = reader.watch._processes[0]
     process.kill()
     wait_for(lambda: bool(reader.poll()) or process not in reader.watch._processes, 2)
@@ -281,7 +218,7 @@ def test_it_has_nothing_of_its_starter(reader: Reader, rig: Rig) -> None:
     secret = os.open(rig.mountpoint, os.O_RDONLY)
     os.set_inheritable(secret, True)
     try:
-        _ready(reader)
+        ready(reader)
         pid = reader.pid()
         links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     finally:
@@ -293,7 +230,7 @@ def test_it_has_nothing_of_its_starter(reader: Reader, rig: Rig) -> None:
 
 def test_idle_it_costs_next_to_nothing(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     before = _cpu(reader.pid())
     time.sleep(4)
     assert (_cpu(reader.pid()) - before) / 4 < 0.01  # of a core, with room for a loaded machine
@@ -306,7 +243,7 @@ def _cpu(pid: int) -> float:
 
 def test_polling_never_waits(reader: Reader, rig: Rig) -> None:
     rig.mount()
-    _ready(reader)
+    ready(reader)
     rig.fault.set("all=hang")
     slowest = 0.0
     end = time.monotonic() + 3
@@ -316,3 +253,40 @@ def test_polling_never_waits(reader: Reader, rig: Rig) -> None:
         slowest = max(slowest, time.monotonic() - began)
         wait_until(lambda: False, 0.02)
     assert slowest < 0.1
+
+
+def test_a_replacement_that_is_stuck_too_is_told_and_not_replaced(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    first = reader.pid()
+    os.kill(first, signal.SIGSTOP)
+    reader.until("watcher_silent", 6)
+    reader.until("ok", 6)
+    second = next(p.pid for p in reader.watch._processes if p.pid != first)
+    os.kill(second, signal.SIGSTOP)
+    reader.until("watcher_silent", 6)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        reader.poll()
+        assert len(reader.watch._processes) == 2
+        time.sleep(0.1)
+    assert "has said nothing" in reader.told[-1]["evidence"]
+    os.kill(second, signal.SIGCONT)
+    reader.until("ok", 6)
+    os.kill(first, signal.SIGCONT)
+    # nobody reads from the first any more
+    wait_for(lambda: (reader.poll(), len(reader.watch._processes) == 1)[1], 10)  # type: ignore[func-returns-value]
+
+
+def test_killed_again_and_again_it_comes_back(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    for _ in range(3):
+        pid = reader.pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: reader.word() == "ok" and reader.pid() not in (0, pid), 8)  # type: ignore[misc]
+        wait_for(lambda: (reader.poll(), reader.watch._socket is not None)[1], 3)  # type: ignore[func-returns-value]
+        assert reader.watch._slot == 0
+    assert {report["condition"] for report in reader.told} <= {"ok", "watcher_silent"}
+    rig.umount()
+    reader.until("unmounted")

@@ -23,6 +23,7 @@ STEPS = {
 }
 FENCED = [("fence", "labdb1"), ("detach", "labdb1"), ("attach", "labdb2"), ("mount", "labdb2")]
 STEPS |= {name: [("release", "labdb1"), *FENCED] for name in ("hang-switchover", "busy-highstate")}
+STEPS |= dict.fromkeys(("guest-freezes", "isolated"), FENCED) | {"agent-dies": []}
 STEPS |= {"hang-halt": [("halt", "labdb1"), *FENCED]}
 
 

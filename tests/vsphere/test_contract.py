@@ -145,6 +145,43 @@ def test_a_change_since_the_look_stops_an_attach(stage: Stage, pgdata: Resource)
     assert look(stage, pgdata)[1].lists(DISK) is False
 
 
+def seal(stage: Stage, resource: Resource, seen: VmFacts, epoch: int = 7) -> Outcome:
+    return stage.hypervisor.seal(resource, A, seen, epoch)
+
+
+def test_a_seal_makes_every_earlier_request_impossible(stage: Stage, pgdata: Resource) -> None:
+    first = look(stage, pgdata)[0]
+    sealed = seal(stage, pgdata, first)
+    assert ended(sealed) == (Result.DONE, "")
+    assert (sealed.step.kind, sealed.step.node) == (StepKind.SEAL, "db1")
+    assert ended(stage.hypervisor.detach(pgdata, A, first, [DISK])) == (Result.FAILED, "version_conflict")
+    after = look(stage, pgdata)[0]
+    assert after.change_version != first.change_version and after.lists(DISK) is True
+
+
+def test_a_second_seal_of_the_same_epoch_changes_the_version_again(stage: Stage, pgdata: Resource) -> None:
+    versions = []
+    for _ in range(3):
+        first = look(stage, pgdata)[0]
+        versions.append(first.change_version)
+        assert ended(seal(stage, pgdata, first)) == (Result.DONE, "")
+    assert len(set(versions)) == 3
+
+
+def test_a_seal_is_guarded_itself(stage: Stage, pgdata: Resource) -> None:
+    first = look(stage, pgdata)[0]
+    assert seal(stage, pgdata, replace(first, change_version="")).result is Result.FAILED
+    stage.touch(A)
+    assert ended(seal(stage, pgdata, first)) == (Result.FAILED, "version_conflict")
+
+
+def test_a_seal_whose_answer_is_lost_is_unknown_and_seen(stage: Stage, pgdata: Resource) -> None:
+    first = look(stage, pgdata)[0]
+    stage.lose_answer()
+    assert seal(stage, pgdata, first).result is Result.UNKNOWN
+    assert look(stage, pgdata)[0].change_version != first.change_version
+
+
 def test_each_change_changes_the_version(stage: Stage, pgdata: Resource) -> None:
     versions = [look(stage, pgdata)[0].change_version]
     stage.touch(A)

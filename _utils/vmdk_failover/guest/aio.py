@@ -57,6 +57,7 @@ class Reader:
         self._context = ctypes.c_uint64(0)
         self._events = ctypes.create_string_buffer(_EVENT.size * size)
         self._under_way: dict[int, tuple[_Iocb, mmap.mmap]] = {}
+        self._free: list[tuple[_Iocb, mmap.mmap]] = []
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._call(self._setup, size, ctypes.byref(self._context))
 
@@ -74,25 +75,27 @@ class Reader:
         :param tag: number of the read, returned by :meth:`ended`; not one that is under way.
         :raises OSError: if the kernel refuses it at once.
         """
-        buffer = mmap.mmap(-1, self._block)
-        block = _Iocb(
-            data=tag,
-            rw_flags=_NOWAIT,
-            opcode=_PREAD,
-            fd=fd,
-            buffer=ctypes.addressof(ctypes.c_char.from_buffer(buffer)),
-            length=self._block,
-            offset=offset,
-            flags=_RESFD,
-            resfd=self.eventfd,
-        )
+        block, buffer = self._free.pop() if self._free else self._block_of_ours()
+        block.data, block.fd, block.offset = tag, fd, offset
         self._under_way[tag] = (block, buffer)  # the kernel writes to it until the read has ended
         try:
             pointers = (ctypes.POINTER(_Iocb) * 1)(ctypes.pointer(block))
             self._call(self._submit, self._context, ctypes.c_long(1), pointers)
         except OSError:
-            del self._under_way[tag]
+            self._free.append(self._under_way.pop(tag))
             raise
+
+    def _block_of_ours(self) -> tuple[_Iocb, mmap.mmap]:
+        buffer = mmap.mmap(-1, self._block)
+        block = _Iocb(
+            rw_flags=_NOWAIT,
+            opcode=_PREAD,
+            buffer=ctypes.addressof(ctypes.c_char.from_buffer(buffer)),
+            length=self._block,
+            flags=_RESFD,
+            resfd=self.eventfd,
+        )
+        return block, buffer
 
     def ended(self) -> list[tuple[int, int, bytes]]:
         """Reads that have ended: (tag, bytes read or -errno, data). Does not wait."""
@@ -113,5 +116,6 @@ class Reader:
 
     def _one(self, index: int) -> tuple[int, int, bytes]:
         tag, _, result, _ = _EVENT.unpack_from(self._events, _EVENT.size * index)
-        buffer = self._under_way.pop(tag)[1]
+        block, buffer = self._under_way.pop(tag)
+        self._free.append((block, buffer))
         return tag, result, bytes(buffer[: max(0, result)])

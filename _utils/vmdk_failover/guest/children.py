@@ -123,7 +123,7 @@ def _live(body: Callable[[int], None], pipe: int) -> None:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
-        _forget_descriptors(pipe)
+        forget_descriptors(pipe)
         body(pipe)
         status = 0
     except BaseException as err:
@@ -132,7 +132,7 @@ def _live(body: Callable[[int], None], pipe: int) -> None:
         os._exit(status)
 
 
-def _forget_descriptors(keep: int) -> None:
+def forget_descriptors(keep: int) -> None:
     """Point every inherited descriptor at /dev/null: closing them would give a log file's number to something else."""
     null = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/proc/self/fd"):
@@ -183,6 +183,10 @@ def call(
     if given_up:
         stuck = child.abandon()
         return Ended(error=given_up, stuck=stuck, took=time.monotonic() - child.began)
+    return _read_answer(child)
+
+
+def _read_answer(child: Child) -> Ended:
     status, said = child.finish()
     took = time.monotonic() - child.began
     try:
@@ -190,6 +194,26 @@ def call(
     except ValueError:
         return Ended(error=f"the child ended with status {status} and no answer", took=took)
     return Ended(value=answer.get("value"), error=answer.get("error", ""), took=took)
+
+
+def together(functions: Sequence[Callable[[], Any]], deadline_s: float) -> list[Ended]:
+    """
+    Run functions at once, each in a child of its own, with one deadline for all. Returns how they ended, in order.
+
+    A child that is stuck is left behind; its process id is ``Ended.value``.
+    """
+    running = [Child(lambda pipe, one=one: _answer(pipe, one)) for one in functions]  # type: ignore[misc]
+    end = time.monotonic() + deadline_s
+    return [_end_of(child, end, deadline_s) for child in running]
+
+
+def _end_of(child: Child, end: float, deadline_s: float) -> Ended:
+    while not child.wait(end - time.monotonic()):
+        if time.monotonic() >= end:
+            stuck, took = child.abandon(), time.monotonic() - child.began
+            words = f"did not end within {deadline_s:.1f} s"
+            return Ended(value=child.pid if stuck else None, error=words, stuck=stuck, took=took)
+    return _read_answer(child)
 
 
 def _answer(pipe: int, function: Callable[[], Any]) -> None:

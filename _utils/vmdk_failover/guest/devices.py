@@ -83,7 +83,8 @@ def _stack(name: str, number: str, places: Places) -> tuple[tuple[str, str], ...
 
 
 def _partitions(directory: Path) -> list[str]:
-    return [name for name in names(directory) if (directory / name / "partition").exists()]
+    own = [name for name in names(directory) if name.startswith(directory.name)]
+    return [name for name in own if (directory / name / "partition").exists()]
 
 
 def holders(device: Device, places: Places = HERE) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ _FSCONFIG_CREATE, _CLOEXEC = 6, 1
 _TRACEPOINT, _RAW_SAMPLE, _PERF_CLOEXEC = 2, 1 << 10, 8
 _RECORD_SAMPLE, _SET_FILTER = 9, 0x40082406
 _HEAD, _TAIL, _PAGES = 1024, 1032, 8
+_FILTER_LIMIT = 4000
 _FIELD = re.compile(r"field:(?:[\w ]+?) (dev|error|rwbs)(?:\[\d+\])?;\s+offset:(\d+);\s+size:(\d+);")
 
 
@@ -85,6 +86,8 @@ def fields(description: str) -> dict[str, tuple[int, int]]:
 
 def failure(raw: bytes, where: dict[str, tuple[int, int]]) -> Failure | None:
     """Read one record; ``None`` for what harms nobody (a failed discard)."""
+    if len(raw) < max(at + size for at, size in where.values()):
+        return None
     device, code = (struct.unpack_from("=i", raw, where[name][0])[0] for name in ("dev", "error"))
     at, size = where["rwbs"]
     kind = raw[at : at + size].split(b"\0")[0].decode(errors="replace")
@@ -178,10 +181,13 @@ class ErrorTrace:
         return [one for one in found if one is not None]
 
 
-def _filter(numbers: frozenset[str]) -> bytes:
-    pairs = (number.partition(":") for number in sorted(numbers))
-    wanted = [f"dev == {int(major) << 20 | int(minor)}" for major, _, minor in pairs]
-    return " || ".join(wanted or ["dev == 0"]).encode() + b"\0"
+def _filter(numbers: frozenset[str]) -> bytearray:
+    pairs = (number.partition(":") for number in numbers)
+    wanted = sorted(int(major) << 20 | int(minor) for major, _, minor in pairs) or [0]
+    words = " || ".join(f"dev == {one}" for one in wanted)
+    if len(words) >= _FILTER_LIMIT:  # the reader sorts out what is not meant
+        words = f"dev >= {wanted[0]} && dev <= {wanted[-1]}"
+    return bytearray(words.encode() + b"\0")  # Python passes no more than 1024 immutable bytes
 
 
 def _cpus() -> list[int]:

@@ -44,6 +44,7 @@ def node_facts(
     mounted = mount_state(holding, lines, remembered, places)
     alive = bool(holding.superblocks(places)) or mounted in (MountState.MOUNTED, MountState.PARTLY)
     condition, evidence = _condition(prober, mounted, holding)
+    kept = not holding.found or _is_kept(remembered)
     return NodeFacts(
         minion=minion,
         boot_id=boot_id,
@@ -55,7 +56,7 @@ def node_facts(
         busy=_busy(holding, mounted, places),
         condition=condition,
         evidence=evidence,
-        released=remembered.released if mounted is MountState.UNMOUNTED and not alive else None,
+        released=remembered.released if mounted is MountState.UNMOUNTED and not alive and kept else None,
         unready=(*trouble, *_unready(holding, lines, mounted, places)),
         services=services,
         version=version,
@@ -111,6 +112,11 @@ def _condition(
         where = "the disk is here" if holding.complete else "the disk is not in this node"
         return Condition.UNMOUNTED, f"nothing is mounted, {where}; the prober says nothing"
     return Condition.UNKNOWN, "the prober says nothing"
+
+
+def _is_kept(remembered: Memory) -> bool:
+    """A disk that is still, or again, to be seen here is released only while our own processes have it exclusively."""
+    return bool(remembered.holders) and all(users.started(pid) == since for pid, since in remembered.holders)
 
 
 def _busy(holding: Holding, mounted: MountState, places: Places) -> str:

@@ -24,14 +24,30 @@ def latest(
     """
     The prober's report on a resource; ``None`` if there is none, or none of this boot and the last ``fresh_s`` seconds.
     """
+    said = whole(state_dir, boot_id, clock=clock, fresh_s=fresh_s)
+    report = said["reports"].get(resource) if said else None
+    return report if isinstance(report, dict) else None
+
+
+def whole(
+    state_dir: Path,
+    boot_id: str,
+    *,
+    clock: Callable[[], float] = boot_clock,
+    fresh_s: float = FRESH_S,
+) -> dict[str, Any] | None:
+    """
+    All that the prober says, of itself too (``pid``, ``version``, ``sources``), under the same terms as :func:`latest`.
+
+    ``sources`` tells what it listens to: ``live``, or why not.
+    """
     try:
         said = json.loads((state_dir / FILE).read_text())
         if said["boot_id"] != boot_id or not 0 <= clock() - float(said["at"]) <= fresh_s:
             return None
-        report = said["reports"].get(resource)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return report if isinstance(report, dict) else None
+    return said if isinstance(said, dict) and isinstance(said.get("reports"), dict) else None
 
 
 def is_hung(state_dir: Path, resource: str, boot_id: str) -> bool:

@@ -15,7 +15,12 @@ GIVEN_UP = frozenset({"emergency_ro", "shutdown"})
 
 @dataclass(frozen=True)
 class Line:
-    """One mount as mountinfo shows it. ``number`` is ``major:minor``; ``options`` are the mount's and the superblock's."""
+    """
+    One mount as mountinfo shows it.
+
+    :param number: ``major:minor``.
+    :param options: the mount's own, ``of_mount``, and the superblock's, ``of_fs``, together.
+    """
 
     mount_id: int
     parent: int
@@ -24,7 +29,12 @@ class Line:
     mountpoint: str
     fstype: str
     source: str
-    options: frozenset[str]
+    of_mount: frozenset[str]
+    of_fs: frozenset[str]
+
+    @property
+    def options(self) -> frozenset[str]:
+        return self.of_mount | self.of_fs
 
 
 def unescape(text: str) -> str:
@@ -34,13 +44,14 @@ def unescape(text: str) -> str:
 
 def parse(text: str) -> tuple[Line, ...]:
     """Read a mountinfo; lines that are not of its form are left out."""
-    return tuple(line for line in map(_line, text.splitlines()) if line is not None)
+    return tuple(line for line in map(_line, text.split("\n")) if line is not None)
 
 
 def _line(text: str) -> Line | None:
     left, separator, right = text.partition(" - ")
     fields, tail = left.split(" "), right.split(" ")
-    if not separator or len(fields) < 6 or len(tail) < 3:
+    whole = separator and len(fields) >= 6 and len(tail) >= 3
+    if not whole or not (fields[0] + fields[1]).isdecimal() or not fields[0] or not fields[1]:
         return None
     return Line(
         mount_id=int(fields[0]),
@@ -50,7 +61,8 @@ def _line(text: str) -> Line | None:
         mountpoint=unescape(fields[4]),
         fstype=tail[0],
         source=unescape(tail[1]),
-        options=frozenset(fields[5].split(",")) | frozenset(tail[2].split(",")),
+        of_mount=frozenset(fields[5].split(",")),
+        of_fs=frozenset(tail[2].split(",")),
     )
 
 

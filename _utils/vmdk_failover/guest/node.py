@@ -117,6 +117,13 @@ class LocalNode:
             resource, minion=self.minion, state_dir=self.state_dir, prober=prober, version=__version__
         )
 
+    def watcher(self) -> dict[str, Any]:
+        """Whether the prober speaks, its version and process, and what it listens to (``live``, or why not)."""
+        said = latest.whole(self.state_dir, places.read(places.HERE.boot_id) or "")
+        if said is None:
+            return {"speaks": False}
+        return {"speaks": True, **{key: said.get(key) for key in ("pid", "version", "sources")}}
+
     def answer(self, resource: Resource, nonce: str) -> dict[str, Any]:
         """The signed word for a question with ``nonce``."""
         if not self.key:

@@ -32,7 +32,7 @@ class Places:
 HERE = Places()
 
 
-def read(path: Path) -> str | None:
+def read(path: Path | str) -> str | None:
     """Text of a small file of the kernel without white space around it; ``None`` if it is not there or not readable."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -18,6 +18,8 @@ def identify(offset: int, block: bytes) -> tuple[str, str] | None:
 
     :param offset: where on the device the block was read, one of :data:`BLOCKS`.
     """
+    if len(block) < BLOCK:
+        return None
     if offset == 0 and block[:4] == b"XFSB":
         return "xfs", str(uuid.UUID(bytes=block[32:48]))
     if offset == 0 and block[1024 + 0x38 : 1024 + 0x3A] == b"\x53\xef":

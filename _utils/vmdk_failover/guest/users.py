@@ -141,6 +141,15 @@ def _has_open(base: Path, mount_ids: set[int]) -> bool:
     return any(_mount_id(base / "fdinfo" / fd) in mount_ids for fd in names(base / "fdinfo"))
 
 
+def held(is_ours: Callable[[Line], bool], pid: int, limit: int = 8, places: Places = HERE) -> tuple[str, ...]:
+    """What a process has open on a file system, ``fd 5: /srv/x/file`` each, ``limit`` at most. Touches no disk."""
+    ids = {line.mount_id for line in of_process(pid, places) if is_ours(line)}
+    base = places.proc / str(pid)
+    ours = [fd for fd in names(base / "fdinfo") if ids and _mount_id(base / "fdinfo" / fd) in ids]
+    found = [f"fd {fd}: {_link(base / 'fd' / fd)}" for fd in sorted(ours, key=int)[:limit]]
+    return (*found, f"and {len(ours) - limit} more") if len(ours) > limit else tuple(found)
+
+
 def _mount_id(fdinfo: Path) -> int:
     for row in (read(fdinfo) or "").splitlines():
         if row.startswith("mnt_id:"):

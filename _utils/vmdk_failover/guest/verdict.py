@@ -22,6 +22,9 @@ ORDER = (
     Condition.WRONG_FILESYSTEM,
     Condition.LAZILY_UNMOUNTED,
     Condition.UNMOUNTED,
+    Condition.OPTIONS_CHANGED,
+    Condition.NEARLY_FULL,
+    Condition.SLOW,
 )
 
 
@@ -63,7 +66,7 @@ class Verdict:
 
     def current(self, now: float) -> Sign:
         """What it comes to now."""
-        for condition in ORDER:
+        for condition in ORDER if self.signs else ():
             same = [sign for sign in self.signs.values() if sign.condition == condition.value]
             if same:
                 self.fine = Sign("", "", 0.0)

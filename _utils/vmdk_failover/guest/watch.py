@@ -22,12 +22,13 @@ from vmdk_failover.guest import channel
 from vmdk_failover.guest import latest as latest_word
 from vmdk_failover.guest.places import HERE, Places, boot_clock, read
 from vmdk_failover.guest.verdict import STANDBY
-from vmdk_failover.model import Condition, Resource
+from vmdk_failover.model import WARNINGS, Condition, Resource
 
 SILENT_S = 3.0
 _START_S, _START_GRACE_S = 2.0, 5.0
 _EACH_S, _EACH_TIMES, _LATER_S = 0.9, 10, 60.0
 _QUIET = frozenset({Condition.OK.value, STANDBY})
+_RARE = frozenset(one.value for one in WARNINGS)
 _LOG = "prober.log"
 _LOG_LIMIT = 1 << 20
 
@@ -49,7 +50,7 @@ class _Told:
 class Throttle:
     """
     Which reports are to be told now: a change at once; while something is wrong each second ten times, then once a
-    minute. That all is well is only told after it was not.
+    minute, and a warning once a minute from the start. That all is well is only told after it was not.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,8 @@ class Throttle:
             due = condition not in _QUIET or recovered
             self._told[str(report["resource"])] = _Told(condition, 1, now)
             return due
-        pause = _EACH_S if told.times < _EACH_TIMES else _LATER_S
+        often = told.times < _EACH_TIMES and condition not in _RARE
+        pause = _EACH_S if often else _LATER_S
         if condition in _QUIET or now - told.at < pause:
             return False
         told.times, told.at = told.times + 1, now

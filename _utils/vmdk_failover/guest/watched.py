@@ -7,14 +7,16 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from vmdk_failover.guest import devices, mounts
-from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Stall, sample
+from vmdk_failover.guest import devices, mounts, options
+from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Board, Stall
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.error_trace import Failure
 from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
 from vmdk_failover.guest.mounts import Line
+from vmdk_failover.guest.pace import Pace
 from vmdk_failover.guest.places import Places, read
 from vmdk_failover.guest.probe import Probe
+from vmdk_failover.guest.trials import Trials
 from vmdk_failover.guest.verdict import Verdict
 from vmdk_failover.model import Condition, Mount, Resource
 
@@ -25,6 +27,7 @@ GOOD_READS, QUIET_S = 3, 10.0
 _ERROR = {READ: "read error", WRITE: "write error"}
 _HUNG = {READ: "reads hang", WRITE: "writes hang"}
 _DEVICE, _FS, _MOUNT, _UUID, _PROBE = "device", "fs", "mount", "uuid", "probe hangs"
+_OPTIONS, _SLOW = "options", "slow"
 _OFFLINE = frozenset({"offline", "transport-offline"})
 
 
@@ -39,12 +42,17 @@ class Watched:
         self.resource, self.places, self._log = resource, places, log
         self.verdict = Verdict()
         self.probes: dict[str, Probe] = {}
+        self.trials = Trials(resource, self.verdict, self._error)
         self.settling = 0.0
         self._holding = Holding(resource, ())
         self._remembered: dict[str, str] = {}
         self._stalls: dict[str, Stall] = {}
+        self._rows: dict[str, str] = {}
+        self._paces: dict[str, Pace] = {}
+        self._first_options: dict[int, frozenset[str]] = {}
         self._baseline: dict[str, int] = {}
         self._mount_ids: tuple[int, ...] = ()
+        self.lines: tuple[Line, ...] = ()
         self._last_error = {READ: 0.0, WRITE: 0.0}
         self._written_at_error = 0
         self._seen_complete = False
@@ -71,10 +79,14 @@ class Watched:
     def _note_mounts(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
         """A new mount starts with a clean record: what was said of the one before is over."""
         ids = tuple(line.mount_id for _, line in ours)
+        self.lines = tuple(line for _, line in ours)
         if ids == self._mount_ids:
             return
         self._mount_ids = ids
         self._open_probes(now, ours)
+        self.trials.look(ours)
+        self._first_options = {line.mount_id: line.of_fs for _, line in ours}
+        self._paces.clear()
         if ids:
             self._remembered = self._holding.blocks
             self._baseline = {name: self._errors_count(name) for name in self._remembered}
@@ -121,9 +133,7 @@ class Watched:
                 return self._judge_missing(now, mount, alive and not self._mount_ids)
         self.settling = 0.0
         self.verdict.clear(_MOUNT)
-        self._judge_options(
-            now, [line for _, line in shown if line is not None and self._holding.is_ours(line)]
-        )
+        self._judge_options(now, [(mount, line) for mount, line in shown if line is not None])
 
     def _judge_missing(self, now: float, mount: Mount, alive: bool) -> None:
         """Gone from mountinfo is not yet unmounted: the kernel may still be writing, or users keep it alive."""
@@ -150,39 +160,77 @@ class Watched:
         return frozenset(self._holding.blocks)
 
     @property
+    def is_complete(self) -> bool:
+        """All its disks are here."""
+        return self._holding.complete
+
+    @property
     def is_settling(self) -> bool:
         """A mount has just gone and its file system is still alive: worth another look soon."""
         return bool(self.settling) and not self.verdict.has(_MOUNT)
 
-    def _judge_options(self, now: float, lines: Sequence[Line]) -> None:
-        for line in lines:
-            bad = mounts.GIVEN_UP & line.options
-            if bad:
-                words = f"the kernel shows {', '.join(sorted(bad))} on {line.mountpoint} (mountinfo)"
+    def _judge_options(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
+        changes = []
+        for mount, line in ours:
+            if bad := options.given_up(line):
+                words = f"the kernel shows {bad} on {line.mountpoint} (mountinfo)"
                 self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+            if new := options.changed(mount, line, self._first_options.get(line.mount_id, line.of_fs)):
+                changes.append(f"on {line.mountpoint} {new} (mountinfo)")
+        if changes:
+            self.verdict.put(_OPTIONS, Condition.OPTIONS_CHANGED, "; ".join(changes), now)
+        else:
+            self.verdict.clear(_OPTIONS)
 
     def _forget(self, held: Holding) -> None:
         """No file system of it is alive: nothing that was said of the old one matters to the next."""
         self._remembered, self._baseline = {}, {}
-        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE)
+        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE, _OPTIONS, _SLOW)
         if not held.complete:
             self.verdict.clear(*_HUNG.values())
             self._stalls.clear()
 
     # -- what the disks do
 
-    def sample(self, now: float) -> None:
-        """Read the counters of the disks."""
-        for name in [device.name for device in self._holding.found] or list(self._remembered):
-            counts = sample(name, self.places)
+    def sample(self, now: float, board: Board) -> None:
+        """Judge the counters of the disks; nothing has to be judged of one that is well and has done nothing."""
+        rows = {name: board.row(name) for name in self._disks()}
+        if rows == self._rows and not self.verdict.signs and not self.is_suspect:
+            return
+        self._rows = rows
+        for name in rows:
+            counts = board.sample(name)
             if counts is not None:
                 stall = self._stalls.setdefault(name, Stall())
                 stall.feed(now, counts)
+                self._paces.setdefault(name, Pace(self.resource.slow_ms)).feed(now, counts)
                 self._judge_write_error(now, counts[WRITE].done)
         for direction in DIRECTIONS:
             self._judge_stall(now, direction)
+        self._judge_pace(now)
+
+    def _disks(self) -> list[str]:
+        return [device.name for device in self._holding.found] or list(self._remembered)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Something is in flight that has not moved: worth another look soon."""
+        return any(stall.since or any(stall.flying.values()) for stall in self._stalls.values())
+
+    def check(self, now: float) -> bool:
+        """What tells nobody when it changes: ext4's count of errors, a disk's state. Returns whether to look anew."""
         for name in self._remembered:
             self._judge_errors_count(now, name)
+        block = f"{self.places.sys}/class/block"
+        states = (read(f"{block}/{device.name}/device/state") for device in self._holding.found)
+        return bool(self.verdict.signs) or any(state in _OFFLINE for state in states)
+
+    def _judge_pace(self, now: float) -> None:
+        slow = [f"{name}: {words} (sysfs)" for name, pace in self._paces.items() if (words := pace.words())]
+        if slow and self.verdict.holds:
+            self.verdict.put(_SLOW, Condition.SLOW, slow[0], now)
+        else:
+            self.verdict.clear(_SLOW)
 
     def _judge_stall(self, now: float, direction: str) -> None:
         for name, stall in self._stalls.items():
@@ -198,7 +246,7 @@ class Watched:
             self.verdict.clear(_ERROR[WRITE])
 
     def _errors_count(self, name: str) -> int:
-        return int(read(self.places.sys / "fs/ext4" / name / "errors_count") or 0)
+        return int(read(f"{self.places.sys}/fs/ext4/{name}/errors_count") or 0)
 
     def _judge_errors_count(self, now: float, name: str) -> None:
         count, before = self._errors_count(name), self._baseline.get(name, 0)
@@ -210,6 +258,7 @@ class Watched:
         """When the disk counts as hung if nothing completes until then; infinite if all is well or it is hung already."""
         starts = [at for stall in self._stalls.values() for at in stall.since.values()]
         starts += [probe.pending for probe in self.probes.values() if probe.pending]
+        starts += self.trials.pending()
         hung = self.verdict.current(0.0).condition == Condition.HUNG.value
         return min(starts) + self.resource.hang_timeout if starts and not hung else math.inf
 
@@ -224,6 +273,12 @@ class Watched:
             self.verdict.put(_FS, Condition.FS_ERROR, words, now)
         else:
             self._error(now, complaint.about, words)
+
+    def reported(self, now: float, mountpoint: str, error: str) -> None:
+        """A file system has reported an error of its own."""
+        if any(line.mountpoint == mountpoint for line in self.lines):
+            words = f"the file system on {mountpoint} reports {error} (fanotify)"
+            self.verdict.put(_FS, Condition.FS_ERROR, words, now)
 
     def failed(self, now: float, failure: Failure) -> None:
         """A request has failed."""
@@ -240,8 +295,16 @@ class Watched:
 
     # -- what our own reads say
 
+    @property
+    def is_waiting(self) -> bool:
+        """A read or write of our own is under way."""
+        return any(probe.pending for probe in self.probes.values()) or bool(self.trials.pending())
+
     def overdue(self, now: float) -> None:
-        """Judge the reads that are under way."""
+        """Judge the reads and writes that are under way."""
+        if not self.is_waiting and not self.verdict.signs:
+            return
+        self.trials.overdue(now)
         late = [
             p for p in self.probes.values() if p.pending and now - p.pending >= self.resource.hang_timeout
         ]

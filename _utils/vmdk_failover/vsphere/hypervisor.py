@@ -31,6 +31,9 @@ from vmdk_failover.vsphere import devices, sight, tasks
 from vmdk_failover.vsphere.properties import Read, retrieve
 from vmdk_failover.vsphere.session import Login, Session
 
+#: Where the epoch is written in a VM's extraConfig.
+SEAL_KEY = "vmdk.epoch"
+
 
 class VCenter:
     """
@@ -97,6 +100,23 @@ class VCenter:
             self._reconfigure(seen, doing, spec, resource.timeouts.attach)
 
         return self._outcome(Step(StepKind.ATTACH, node.minion), doing, act)
+
+    def seal(self, resource: Resource, node: Node, seen: VmFacts, epoch: int) -> Outcome:
+        """Change the VM's version by writing the epoch into its extraConfig; no device is touched."""
+        doing = f"sealing {_called(node, seen)}"
+
+        def act() -> None:
+            _require(node, seen)
+            if not seen.change_version:
+                raise Refused(f"the version of {_called(node, seen)} could not be read; look again")
+            # the basis makes each value a new one: to write the same again would change nothing
+            mark = vim.option.OptionValue(
+                key=SEAL_KEY, value=f"{epoch} {resource.name} {seen.change_version}"
+            )
+            spec = vim.vm.ConfigSpec(changeVersion=seen.change_version, extraConfig=[mark])
+            self._reconfigure(seen, doing, spec, resource.timeouts.seal)
+
+        return self._outcome(Step(StepKind.SEAL, node.minion), doing, act)
 
     def _reconfigure(self, seen: VmFacts, doing: str, spec: Any, within: float) -> None:
         tasks.run(self._session, seen.ref, doing, lambda vm: vm.ReconfigVM_Task(spec), within)

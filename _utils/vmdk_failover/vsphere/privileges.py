@@ -17,6 +17,7 @@ NEEDED: Mapping[str, str] = {
     "VirtualMachine.Interact.PowerOff": "fencing it",
     "VirtualMachine.Config.RemoveDisk": "detaching its disk",
     "VirtualMachine.Config.AddExistingDisk": "attaching the disk to it",
+    "VirtualMachine.Config.AdvancedConfig": "making a lost request impossible",
 }
 
 

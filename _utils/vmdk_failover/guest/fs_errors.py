@@ -1,0 +1,106 @@
+"""
+What a file system itself reports as broken: fanotify's ``FAN_FS_ERROR`` (Linux 5.16; ext4 alone sends it so far).
+
+The mark does not keep the file system mounted and vanishes with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: File systems that send it. Others take the mark and stay silent.
+SENDERS = frozenset({"ext2", "ext3", "ext4"})
+_CLOEXEC, _NONBLOCK, _REPORT_FID = 0x1, 0x2, 0x200
+_ADD, _FILESYSTEM, _FS_ERROR, _AT_FDCWD = 0x1, 0x100, 0x8000, -100
+_HEAD, _RECORD = struct.Struct("=IBBHQii"), struct.Struct("=BBH")
+_FID, _ERROR = 1, 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """``fsid`` as ``statvfs`` gives it, the error's name, and how many there have been since the last report."""
+
+    fsid: int
+    error: str
+    count: int
+
+
+def parse(events: bytes) -> tuple[Report, ...]:
+    """Read what the kernel has sent; what is not understood is left out."""
+    found, at = [], 0
+    while at + _HEAD.size <= len(events):
+        length, _, _, head, mask, _, _ = _HEAD.unpack_from(events, at)
+        if length < _HEAD.size or at + length > len(events):
+            break
+        report = _report(events[at + head : at + length]) if mask & _FS_ERROR else None
+        if report:
+            found.append(report)
+        at += length
+    return tuple(found)
+
+
+def _report(records: bytes) -> Report | None:
+    parts = dict(_records(records))
+    if len(parts.get(_FID, b"")) < 8 or len(parts.get(_ERROR, b"")) < 8:
+        return None
+    code, count = struct.unpack_from("=iI", parts[_ERROR])
+    fsid = int(struct.unpack_from("=Q", parts[_FID])[0])
+    return Report(fsid, errno.errorcode.get(abs(code), str(code)), count)
+
+
+def _records(records: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _RECORD.size <= len(records):
+        kind, _, length = _RECORD.unpack_from(records, at)
+        if length < _RECORD.size:
+            return
+        yield kind, records[at + _RECORD.size : at + length]
+        at += length
+
+
+class FsErrors:
+    """
+    A listener.
+
+    :raises OSError: if this kernel does not offer it.
+    """
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self._checked(self._libc.fanotify_init(_CLOEXEC | _NONBLOCK | _REPORT_FID, os.O_RDONLY))
+        self._where: dict[int, str] = {}
+
+    @staticmethod
+    def _checked(result: int) -> int:
+        if result < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return result
+
+    def add(self, mountpoint: str) -> None:
+        """
+        Listen to the file system that is mounted there.
+
+        :raises OSError: if that cannot be done.
+        """
+        fsid = os.statvfs(mountpoint).f_fsid
+        mask, path = ctypes.c_uint64(_FS_ERROR), os.fsencode(mountpoint)
+        self._checked(self._libc.fanotify_mark(self.fd, _ADD | _FILESYSTEM, mask, _AT_FDCWD, path))
+        self._where[fsid] = mountpoint
+
+    def read(self) -> list[tuple[str, str]]:
+        """Mount point and error of what has come in. Does not wait."""
+        try:
+            reports = parse(os.read(self.fd, 1 << 16))
+        except BlockingIOError:
+            return []
+        return [(self._where[one.fsid], one.error) for one in reports if one.fsid in self._where]
+
+    def close(self) -> None:
+        """Stop listening."""
+        os.close(self.fd)

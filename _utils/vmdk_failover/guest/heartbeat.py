@@ -1,0 +1,111 @@
+"""
+A node's heartbeats: signed, with a number that rises through the whole boot, one a second.
+
+The engine sends them over a channel of its own; the beacon does so only while no engine has sent one for some seconds. The
+beacon knows the node's key from the pillar and leaves it, for root alone, where the engine finds it. Touches no disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import vmdk_failover
+from vmdk_failover import signing
+from vmdk_failover.guest.places import HERE, boot_clock, read
+
+TAG = "vmdk-heartbeat/"
+EVERY = 1.0
+#: Without a heartbeat of the engine for so long (seconds) the beacon sends them.
+ENGINE_QUIET = 2.5
+_KEY, _SENT = "heartbeat.key", "heartbeat.sent"
+
+
+def heartbeat(minion: str, key: str, address: str) -> dict[str, Any]:
+    """One heartbeat, signed. ``address`` is where this node can be asked whether it lives."""
+    uptime = boot_clock()
+    body = {
+        "minion": minion,
+        "boot_id": read(HERE.boot_id) or "",
+        "seq": int(uptime * 1000),
+        "uptime": round(uptime, 3),
+        "address": address,
+        "version": vmdk_failover.__version__,
+    }
+    return signing.sign_heartbeat(key, body)
+
+
+def own_address(opts: Mapping[str, Any]) -> str:
+    """The address by which this node reaches its master, unless ``vmdk: {address: …}`` says another; sends nothing."""
+    configured = (opts.get("vmdk") or {}).get("address")
+    if configured:
+        return str(configured)
+    master = str(opts.get("master_ip") or "")
+    if not master:
+        return ""
+    with contextlib.suppress(OSError):
+        kind = socket.AF_INET6 if ":" in master else socket.AF_INET
+        with socket.socket(kind, socket.SOCK_DGRAM) as line:
+            line.connect((master, 4506))
+            return str(line.getsockname()[0])
+    return ""
+
+
+class Pulse:
+    """The engine's side: what is to be sent, and when."""
+
+    def __init__(self, state_dir: Path, minion: str, clock: Callable[[], float] = boot_clock) -> None:
+        self._dir, self._minion, self._clock = state_dir, minion, clock
+        self._next = float("-inf")
+
+    def left(self) -> float:
+        """Seconds until the next heartbeat."""
+        return min(EVERY, max(0.0, self._next - self._clock()))
+
+    def due(self, opts: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The heartbeat to be sent now, if its time has come and the key is known."""
+        now = self._clock()
+        if now < self._next:
+            return None
+        self._next = now + EVERY
+        key = read(self._dir / _KEY)
+        return heartbeat(self._minion, key, own_address(opts)) if key else None
+
+    def sent(self) -> None:
+        """It has reached the master."""
+        with contextlib.suppress(OSError):  # then the beacon sends too
+            _replace(self._dir / _SENT, json.dumps(self._clock()))
+
+
+def of_beacon(
+    state_dir: Path,
+    opts: Mapping[str, Any],
+    pillar: Mapping[str, Any],
+    clock: Callable[[], float] = boot_clock,
+) -> dict[str, Any] | None:
+    """The heartbeat that the beacon is to send: none while an engine does."""
+    key = str((pillar.get("vmdk") or {}).get("key") or "")
+    if not key:
+        return None
+    if read(state_dir / _KEY) != key:
+        with contextlib.suppress(OSError):  # then the engine sends none
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(state_dir / _KEY, key)
+    try:
+        sent = float(read(state_dir / _SENT) or "-inf")
+    except ValueError:
+        sent = float("-inf")
+    return None if 0 <= clock() - sent < ENGINE_QUIET else heartbeat(str(opts["id"]), key, own_address(opts))
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(fresh, path)

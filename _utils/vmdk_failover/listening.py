@@ -1,0 +1,165 @@
+"""
+The master's ear: signed heartbeats come in, silence becomes hints.
+
+Whatever cannot be verified is ignored: it is neither silence nor health, and one warning a minute tells of it. A gap in the
+listener's own ticks begins all windows anew, because who was not listening has heard no silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover import heard, signing
+from vmdk_failover.app import App, state_dir
+from vmdk_failover.errors import BadSignature
+from vmdk_failover.model import Resource
+
+TAG = "vmdk-heartbeat/"
+#: Seconds between two looks at the clock, and between two writes of the file.
+TICK, WRITE = 0.25, 0.75
+#: A pause of the listener itself that is longer (seconds) begins all windows anew.
+GAP = 3.0
+#: After a start a node that was not heard yet is given this long on top (seconds).
+RESTART_GRACE = 30.0
+#: The configuration is read again this often (seconds).
+SETTINGS = 10.0
+#: A silent node's hints: this many seconds apart, for this long; after that the engine's own tick looks.
+EACH, FOR = 4.0, 60.0
+WARN = 60.0
+#: So many earlier boots of a node are remembered against replays.
+PAST = 8
+
+Hint = Callable[[str, str], None]
+Take = Callable[[float], Any]
+
+
+def listen_for_ever(app: App, take: Take, hint: Hint) -> None:
+    """
+    Listen until the process is ended.
+
+    :param take: waits so many seconds for a heartbeat and returns what was sent, or ``None``.
+    :param hint: called with a resource's name and the node that is silent.
+    """
+    ear = Ear(state_dir(app.opts), lambda minion: signing.node_key(app.secret, minion), hint, app.warn)
+    read_at = float("-inf")
+    while True:
+        if time.monotonic() - read_at > SETTINGS:
+            read_at = time.monotonic()
+            app.__dict__.pop("settings", None)
+            ear.watch(app.settings.resources)
+        beat = take(TICK)
+        if beat is not None:
+            ear.hear(beat)
+        ear.tick()
+
+
+@dataclass
+class Ear:
+    """
+    What is known of the nodes' heartbeats, and what is to be told of it.
+
+    :param directory: the master's state directory.
+    :param key: the key of a node.
+    """
+
+    directory: Path
+    key: Callable[[str], str]
+    hint: Hint
+    warn: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    timeouts: dict[str, dict[str, float]] = field(default_factory=dict)
+    ignored: int = 0
+    warned: float = float("-inf")
+    told: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        before, now = heard.read(self.directory), self.clock()
+        # addresses and sequences outlive a restart, moments do not
+        nodes = {m: replace(b, at=None) for m, b in before.nodes.items()}
+        self.known = heard.Heard(heard.master_boot(), now, now, RESTART_GRACE, nodes)
+        self.ticked, self.written = now, float("-inf")
+
+    def watch(self, resources: Mapping[str, Resource]) -> None:
+        """Listen for the nodes of these resources from now on."""
+        self.timeouts = {}
+        for resource in resources.values():
+            for node in resource.nodes:
+                self.timeouts.setdefault(node.minion, {})[resource.name] = resource.node_timeout
+
+    def hear(self, beat: Any) -> None:
+        """Take one event; anything but a fresh heartbeat of a node is ignored."""
+        try:
+            body = signing.check_heartbeat(self._key, beat)
+        except BadSignature as err:
+            self.ignored += 1
+            return self._warn(err.reason)
+        minion, before = body["minion"], self.known.nodes.get(body["minion"])
+        if before is not None and _is_old(body, before):
+            return
+        past = before.past if before else ()
+        if before is not None and before.boot_id != body["boot_id"]:
+            past = (*past, before.boot_id)[-PAST:]
+        address = body["address"] or (before.address if before else "")
+        fresh = heard.Beat(
+            body["boot_id"], body["seq"], address, body["version"], body["uptime"], self.clock(), past
+        )
+        self.known = replace(self.known, nodes={**self.known.nodes, minion: fresh})
+
+    def tick(self) -> None:
+        """Look at the clock; cheap, and to be called several times a second whatever comes in."""
+        now = self.clock()
+        if now - self.ticked > GAP:
+            nodes = {m: replace(b, at=None) for m, b in self.known.nodes.items()}
+            grace = max(0.0, self.known.since + self.known.grace - now)
+            self.known = replace(self.known, since=now, grace=grace, nodes=nodes)
+        if now - self.written >= WRITE:
+            self._write(now)
+        if now - self.ticked >= TICK:
+            self.ticked = now
+            self._tell_silence(now)
+
+    def _key(self, minion: str) -> str:
+        if minion not in self.timeouts:
+            raise KeyError(minion)
+        return self.key(minion)
+
+    def _warn(self, reason: str) -> None:
+        now = self.clock()
+        if now - self.warned < WARN:
+            return
+        self.warn(f"{self.ignored} heartbeats were ignored, the last one because: {reason}")
+        self.warned, self.ignored = now, 0
+
+    def _write(self, now: float) -> None:
+        nodes = {m: b for m, b in self.known.nodes.items() if m in self.timeouts}
+        self.known = replace(self.known, written=now, nodes=nodes if self.timeouts else self.known.nodes)
+        self.written = now
+        with contextlib.suppress(OSError):  # a file that grows old says that nobody listens
+            heard.write(self.directory, self.known)
+
+    def _tell_silence(self, now: float) -> None:
+        for minion, resources in self.timeouts.items():
+            age = self.known.silent(minion, now, self.known.boot)
+            for name, timeout in resources.items():
+                self._tell(minion, name, timeout, now, age or 0.0)
+
+    def _tell(self, minion: str, name: str, timeout: float, now: float, age: float) -> None:
+        """At half the time, so that the look is ready when it is over; then again and again for a minute."""
+        which = f"{minion} {name}"
+        if age < timeout / 2:
+            self.told.pop(which, None)
+        elif which not in self.told or (age < timeout + FOR and now - self.told[which] >= EACH):
+            self.told[which] = now
+            self.hint(name, minion)
+
+
+def _is_old(body: Mapping[str, Any], before: heard.Beat) -> bool:
+    """It was heard before, or is of a boot that is over."""
+    if body["boot_id"] == before.boot_id:
+        return bool(body["seq"] <= before.seq)
+    return body["boot_id"] in before.past

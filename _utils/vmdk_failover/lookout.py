@@ -1,0 +1,129 @@
+"""
+The ``Lookout`` port: heartbeats as the listener heard them, excuses for silence, and whether addresses answer.
+
+What excuses a node's silence is remembered in a file per node, because every look is a process of its own: the boot that
+vCenter shows, and the last moment at which a task was seen on its VM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover import echo, heard
+from vmdk_failover.model import Crowd, HypervisorFacts, Node, Power, Resource, Signs, VmFacts
+from vmdk_failover.ports import Hypervisor
+
+#: A node that has booted and was not heard since is given this long on top (seconds).
+BOOT_GRACE = 180.0
+#: Nodes of other resources count as silent after this long (seconds): early, so that a cut is noticed before a holder counts.
+QUIET = 3.0
+#: Boot times that differ by no more (seconds) are those of one boot, told by a clock that was set.
+SAME_BOOT = 5.0
+STREAM = "stream.json"
+NEVER = float("-inf")
+
+
+def stream_begins_anew(state_dir: Path) -> None:
+    """vCenter's stream came back after a break: all windows begin anew."""
+    with contextlib.suppress(OSError):  # no more than a hint is lost: the look itself reads vCenter
+        heard.write_plain(state_dir / STREAM, {"boot": heard.master_boot(), "at": time.monotonic()})
+
+
+class FileLookout:
+    """
+    See the module.
+
+    :param state_dir: the master's.
+    :param hypervisor: to see which silent nodes of other resources run.
+    :param resources: all that are configured, by name.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        hypervisor: Hypervisor,
+        resources: Callable[[], Mapping[str, Resource]],
+        clock: Callable[[], float] = time.monotonic,
+        ask: Callable[[Mapping[str, str]], Mapping[str, bool | None]] = echo.answers,
+    ) -> None:
+        self._dir = state_dir
+        self._hypervisor = hypervisor
+        self._resources = resources
+        self._clock = clock
+        self._ask = ask
+        self._boot = heard.master_boot()
+
+    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
+        """See the port."""
+        known = heard.read(self._dir)
+        excused = {vm.minion: self._excused(vm, known) for vm in seen.vms if vm.present}
+        answers = self._ask({m: known.address(m) for m in silent}) if silent else {}
+        now = self._clock()
+        known = heard.read(self._dir)  # it may have been heard meanwhile
+        return {m: Signs(self._silence(m, known, excused.get(m, now), now), answers.get(m)) for m in silent}
+
+    def crowd(self, resource: Resource) -> Crowd:
+        """See the port."""
+        mine = {n.minion for n in resource.nodes}
+        others = {n.minion: n for r in self._resources().values() for n in r.nodes if n.minion not in mine}
+        now, known = self._clock(), heard.read(self._dir)
+        ages = {m: known.silent(m, now, self._boot) for m in others}
+        quiet = [others[m] for m, age in ages.items() if age is None or age > QUIET]
+        stopped = self._stopped(resource, quiet) if quiet else 0
+        return Crowd(len(others) - stopped, len(quiet) - stopped)
+
+    def _stopped(self, resource: Resource, nodes: Sequence[Node]) -> int:
+        """How many of the nodes vCenter shows stopped, or does not show at all."""
+        seen = self._hypervisor.observe(replace(resource, nodes=tuple(nodes), disks=()))
+        return sum(_is_stopped(seen.vm(n.minion)) for n in nodes) if seen.readable else 0
+
+    def _silence(self, minion: str, known: heard.Heard, excused: float, now: float) -> float | None:
+        age = known.silent(minion, now, self._boot)
+        stream = heard.read_plain(self._dir / STREAM)
+        anew = _moment(stream, "at") if stream.get("boot") == self._boot else NEVER
+        return None if age is None else min(age, now - excused, now - anew)
+
+    def _excused(self, vm: VmFacts, known: heard.Heard) -> float:
+        """Until when a node's silence is excused by what vCenter shows; kept for later looks."""
+        path, now = self._dir / "clocks" / f"{vm.minion}.json", self._clock()
+        was = heard.read_plain(path)
+        here = was.get("boot") == self._boot
+        busy = now if vm.task != "" else _moment(was, "busy") if here else NEVER
+        booted = _moment(was, "booted") if here else NEVER
+        shown = vm.boot_time or str(was.get("boot_time", ""))
+        if vm.boot_time and not _same_boot(vm.boot_time, str(was.get("boot_time", ""))):
+            booted = now
+        fresh = {"boot": self._boot, "boot_time": shown, "busy": str(busy), "booted": str(booted)}
+        if fresh != was:
+            with contextlib.suppress(OSError):  # the present look has it all the same
+                heard.write_plain(path, fresh)
+        at = known.at(vm.minion)
+        up = at is not None and at > booted
+        return max(busy, booted if up else booted + BOOT_GRACE)
+
+
+def _moment(plain: Mapping[str, Any], key: str) -> float:
+    """A moment of a note; a damaged one is no moment."""
+    try:
+        return float(plain.get(key, NEVER))
+    except (TypeError, ValueError):
+        return NEVER
+
+
+def _is_stopped(vm: VmFacts) -> bool:
+    suspended = vm.power is Power.SUSPENDED and vm.connected is True
+    return vm.present is False or vm.is_off or suspended
+
+
+def _same_boot(one: str, other: str) -> bool:
+    try:
+        apart = datetime.datetime.fromisoformat(one) - datetime.datetime.fromisoformat(other)
+    except (ValueError, TypeError):
+        return one == other
+    return abs(apart.total_seconds()) <= SAME_BOOT

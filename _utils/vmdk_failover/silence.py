@@ -1,0 +1,180 @@
+"""
+The policy of a holder that runs and gives no answer: its rows, and the questions that they ask. Pure.
+
+Four witnesses: the direct question (it gave no signed answer), the age of its last signed heartbeat, its address, and vCenter's
+guest heartbeat. What one of them does not know counts for the more careful reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vmdk_failover.assess import NodeSight
+from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target
+
+#: Silence that ends within so many seconds is waited for; a longer one is held, and looked at again and again.
+WAIT_AT_MOST = 10.0
+#: So many running nodes must be known before their silence says something of the master.
+CROWD = 3
+#: Guest heartbeats that say that nothing runs in there. Any other word, and none, may mean that the guest lives.
+DEAD = frozenset({"red", "gray"})
+
+Test = Callable[[Situation, NodeSight], bool]
+
+
+def unanswered(test: Test) -> Callable[[Situation], bool]:
+    """A condition on a holder that runs and gave no answer; false if there is no such holder."""
+    return lambda s: s.holder is not None and s.holder.facts is None and test(s, s.holder)
+
+
+def unheard(s: Situation, h: NodeSight) -> bool:
+    """Nobody knows how long it has been silent."""
+    return h.signs.silent is None
+
+
+def cut_off(s: Situation, h: NodeSight) -> bool:
+    """More than half of at least three running nodes are silent: it is the master that hears nobody."""
+    running, silent = count(s)
+    return running >= CROWD and silent * 2 > running
+
+
+def count(s: Situation) -> tuple[int, int]:
+    """Nodes that vCenter does not show stopped, of all resources, and how many of them are silent."""
+    mine = [n for n in s.seen.nodes if not n.off]
+    return len(mine) + s.seen.crowd.running, sum(n.facts is None for n in mine) + s.seen.crowd.silent
+
+
+def left(s: Situation, h: NodeSight) -> float:
+    """Seconds until the node counts as silent."""
+    return s.resource.node_timeout - (h.signs.silent or 0.0)
+
+
+def soon(s: Situation, h: NodeSight) -> bool:
+    return 0 < left(s, h) <= WAIT_AT_MOST
+
+
+def not_yet(s: Situation, h: NodeSight) -> bool:
+    return left(s, h) > 0
+
+
+def agent_trouble(s: Situation, h: NodeSight) -> bool:
+    """Its address answers: the machine lives, and nothing says that it may be stopped already."""
+    patient = (h.signs.silent or 0.0) < max(s.resource.agent_timeout, s.resource.node_timeout)
+    return h.signs.address is True and (s.resource.on_agent_silent != "fence" or patient)
+
+
+def no_address(s: Situation, h: NodeSight) -> bool:
+    return h.signs.address is None
+
+
+def isolated(s: Situation, h: NodeSight) -> bool:
+    """Its address is silent, and vCenter does not say that the guest is dead."""
+    return h.signs.address is False and h.vm.heartbeat not in DEAD
+
+
+def kept_isolated(s: Situation, h: NodeSight) -> bool:
+    return isolated(s, h) and s.resource.on_isolated != "fence"
+
+
+def has_target(s: Situation, h: NodeSight) -> bool:
+    return bool(s.targets())
+
+
+def any_(s: Situation, h: NodeSight) -> bool:
+    return True
+
+
+def witnesses(s: Situation) -> str:
+    """What the witnesses say of a silent holder, as part of a sentence."""
+    h = s.holder
+    if h is None:
+        return "nobody holds the disk"
+    if h.signs.address is True:
+        return f"the agent on {h.minion} has been silent for more than {s.resource.agent_timeout:g} s (its address answers)"
+    kind = "isolated" if isolated(s, h) else "dead or frozen"
+    return (
+        f"{h.minion} is {kind}: no answer, no heartbeat for more than {s.resource.node_timeout:g} s, its address is silent, "
+        f"its guest heartbeat is {h.vm.heartbeat or 'not known'}"
+    )
+
+
+SILENT: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        640,
+        "the holder gives no answer, and nobody knows for how long",
+        unanswered(unheard),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} holds the disk and runs, but gives no signed answer, and no engine on the master listens for "
+            "heartbeats; see that 'engines: [{vmdk: {}}]' stands in its configuration, and look at the node"
+        ),
+    ),
+    PolicyRow(
+        641,
+        "most nodes are silent: the master is cut off",
+        unanswered(cut_off),
+        Choice.HOLD,
+        lambda s: (
+            f"{count(s)[1]} of {count(s)[0]} running nodes are silent, {holder_name(s)} among them: the master is the one "
+            "that is cut off; look at its network"
+        ),
+    ),
+    PolicyRow(
+        642,
+        "the holder has fallen silent just now",
+        unanswered(soon),
+        Choice.WAIT,
+        lambda s: f"{holder_name(s)} has fallen silent; it is given {s.resource.node_timeout:g} s",
+    ),
+    PolicyRow(
+        643,
+        "the holder is silent, and that is excused or not long enough",
+        unanswered(not_yet),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} gives no answer yet; it is given {s.resource.node_timeout:g} s of silence, more after a boot, "
+            "a task on its VM, or a restart of the engine"
+        ),
+    ),
+    PolicyRow(
+        644,
+        "only the holder's agent is silent: its address answers",
+        unanswered(agent_trouble),
+        Choice.HOLD,
+        lambda s: (
+            f"the agent on {holder_name(s)} is silent, but its address answers, so the machine lives: look at salt-minion "
+            f"there (on_agent_silent: {s.resource.on_agent_silent})"
+        ),
+    ),
+    PolicyRow(
+        645,
+        "the holder is silent, and whether its address answers is not known",
+        unanswered(no_address),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} is silent, and whether its address answers could not be found out, so it is not known "
+            "whether it lives; look at it, and power its VM off if it is dead"
+        ),
+    ),
+    PolicyRow(
+        646,
+        "the holder is isolated and may not be fenced for that",
+        unanswered(kept_isolated),
+        Choice.HOLD,
+        lambda s: f"{witnesses(s)}; it is left alone (on_isolated: hold)",
+    ),
+    PolicyRow(
+        647,
+        "the holder is dead, frozen or isolated, and another node is ready",
+        unanswered(has_target),
+        Choice.MOVE,
+        witnesses,
+    ),
+    PolicyRow(
+        648,
+        "the holder is dead, frozen or isolated, and no node is ready",
+        unanswered(any_),
+        Choice.HOLD,
+        lambda s: f"{witnesses(s)}, and {no_target(s)}",
+    ),
+)

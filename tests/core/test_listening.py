@@ -1,0 +1,228 @@
+"""The master's ear: what counts as heard, what counts as silence, and what it says of it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core.build import resource
+from vmdk_failover import heard, signing
+from vmdk_failover.errors import BadSignature
+from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear
+
+SECRET = b"s" * 32
+BOOT = heard.master_boot()
+TIMEOUT = 15.0
+
+
+def key(minion: str) -> str:
+    return signing.node_key(SECRET, minion)
+
+
+def beat(minion: str = "db1", seq: int = 1, signer: str = "", **more: Any) -> dict[str, Any]:
+    """A heartbeat of ``minion``, signed with the key of ``signer``."""
+    body = {
+        "minion": minion,
+        "boot_id": "boot-1",
+        "seq": seq,
+        "uptime": float(seq),
+        "address": "10.0.0.1",
+        "version": "1",
+    }
+    return signing.sign_heartbeat(key(signer or minion), {**body, **more})
+
+
+class Site:
+    """An ear with a clock that stands still, and all that it says."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now, self.directory = 1000.0, directory
+        self.hints: list[tuple[float, str, str]] = []
+        self.warnings: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        """The listener's process begins (anew)."""
+        self.ear = Ear(self.directory, key, self.hint, self.warnings.append, lambda: self.now)
+        self.ear.watch({"pgdata": resource(2, node_timeout=TIMEOUT)})
+
+    def hint(self, name: str, minion: str) -> None:
+        self.hints.append((self.now, name, minion))
+
+    def listen(self, seconds: float, *minions: str, step: float = TICK) -> None:
+        """Let time pass; these nodes send a heartbeat at each step."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += step
+            for minion in minions:
+                self.ear.hear(beat(minion, int(self.now * 1000)))
+            self.ear.tick()
+
+    def silent(self, minion: str = "db1") -> float | None:
+        """As a look in another process reads it."""
+        return heard.read(self.directory).silent(minion, self.now, BOOT)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "state")
+
+
+def test_silence_is_the_time_since_the_last_signed_heartbeat(site: Site) -> None:
+    site.listen(10, "db1", "db2")
+    assert site.silent() == pytest.approx(0, abs=1)
+    site.listen(20, "db2")
+    assert site.silent("db1") == pytest.approx(20, abs=1)
+    assert site.silent("db2") == pytest.approx(0, abs=1)
+    assert heard.read(site.directory).address("db1") == "10.0.0.1"
+
+
+def test_a_node_that_was_never_heard_gets_grace_after_a_start(site: Site) -> None:
+    site.listen(20)
+    assert site.silent() == pytest.approx(20 - RESTART_GRACE, abs=1)
+
+
+def test_a_restart_begins_anew_and_keeps_addresses(site: Site) -> None:
+    site.listen(10, "db1")
+    site.listen(20)
+    site.start()
+    site.listen(1)
+    assert site.silent() == pytest.approx(1 - RESTART_GRACE, abs=1)
+    assert heard.read(site.directory).address("db1") == "10.0.0.1"
+
+
+def test_a_gap_in_its_own_ticks_begins_all_windows_anew(site: Site) -> None:
+    site.listen(60, "db1")
+    site.listen(10)
+    site.now += GAP + 20
+    site.ear.tick()
+    site.listen(1)
+    assert site.silent() == pytest.approx(1, abs=0.5)
+
+
+def test_a_gap_does_not_shorten_the_grace_of_a_start(site: Site) -> None:
+    site.now += GAP + 1
+    site.ear.tick()
+    site.listen(1)
+    assert site.silent() == pytest.approx(GAP + 2 - RESTART_GRACE, abs=0.5)
+
+
+def test_a_file_that_nobody_writes_says_nothing(site: Site) -> None:
+    site.listen(10, "db1")
+    site.now += heard.STALE + 1
+    assert site.silent() is None
+    assert heard.read(site.directory).silent("db1", site.now, "another boot") is None
+    (site.directory / heard.NAME).write_text('{"nodes": {"db1": 7}')
+    assert heard.read(site.directory) == heard.NOTHING
+
+
+FORGED = {
+    "another node's key": beat(signer="db2"),
+    "no signature": {k: v for k, v in beat().items() if k != "signature"},
+    "changed": {**beat(), "address": "10.0.0.66"},
+    "no node": beat("stranger"),
+    "more in it": signing.sign_heartbeat(key("db1"), {**beat(), "more": 1}),
+    "huge": beat(address="x" * 100000),
+    "wrong types": beat(seq="1"),  # type: ignore[arg-type]
+    "a truth value": beat(seq=True),
+    "signature of a wrong type": {**beat(), "signature": "ü"},
+    "a list": [1],
+    "nothing": None,
+    "a word": "vmdk",
+    "an empty mapping": {},
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_cannot_be_verified_is_neither_health_nor_silence(site: Site, what: str) -> None:
+    site.listen(10, "db1")
+    before = site.ear.known.nodes["db1"]
+    site.now += 1
+    site.ear.hear(FORGED[what])
+    assert site.ear.known.nodes["db1"] == before
+    assert len(site.warnings) == 1 and "1 heartbeats were ignored" in site.warnings[0]
+
+
+def test_an_answer_is_no_heartbeat(site: Site) -> None:
+    body = {k: v for k, v in beat().items() if k != "signature"}
+    with pytest.raises(BadSignature):
+        signing.check_heartbeat(
+            key, {**body, "signature": signing.sign_answer(key("db1"), body, "")["signature"]}
+        )
+
+
+def test_a_heartbeat_that_is_played_again_is_old(site: Site) -> None:
+    first = beat(seq=100)
+    second = beat(seq=1, boot_id="boot-2")
+    for one in (first, second):
+        site.ear.hear(one)
+    at = site.ear.known.at("db1")
+    site.now += 5
+    for again in (first, second, beat(seq=200)):
+        site.ear.hear(again)
+        assert site.ear.known.at("db1") == at
+    site.listen(1)
+    site.start()
+    site.ear.hear(second)
+    assert site.ear.known.at("db1") is None, "not after a restart either"
+    site.ear.hear(beat(seq=2, boot_id="boot-2"))
+    assert site.ear.known.at("db1") == site.now
+
+
+def test_a_flood_of_forged_heartbeats_is_one_warning_a_minute(site: Site) -> None:
+    for _ in range(round(WARN * 10)):
+        for _ in range(3):
+            site.ear.hear(FORGED["another node's key"])
+        site.ear.hear(beat("db1", int(site.now * 1000)))
+        site.now += 0.1
+        site.ear.tick()
+    assert len(site.warnings) <= 2
+    assert site.silent("db1") == pytest.approx(0, abs=1)
+
+
+def test_a_forged_heartbeat_costs_little(site: Site) -> None:
+    began = time.monotonic()
+    for _ in range(2000):
+        site.ear.hear(FORGED["another node's key"])
+    assert time.monotonic() - began < 2.0
+
+
+def test_the_file_is_written_twice_a_second_at_most(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[float] = []
+    monkeypatch.setattr(heard, "write", lambda directory, known: writes.append(site.now))
+    site.listen(60, "db1", "db2", step=0.01)
+    assert 50 <= len(writes) <= 120
+
+
+def test_a_directory_that_cannot_be_written_ends_nothing(site: Site) -> None:
+    site.ear.directory = Path("/proc/nowhere")
+    site.listen(3, "db1")
+    assert site.ear.known.at("db1") is not None
+
+
+def test_silence_is_told_ahead_and_again_and_again_for_a_while(site: Site) -> None:
+    site.listen(10, "db1", "db2")
+    assert site.hints == []
+    fell_silent = site.now
+    site.listen(200, "db2")
+    assert {(name, minion) for _, name, minion in site.hints} == {("pgdata", "db1")}
+    times = [at - fell_silent for at, _, _ in site.hints]
+    assert times[0] == pytest.approx(TIMEOUT / 2, abs=1)
+    assert all(EACH <= later - sooner <= EACH + 1 for sooner, later in itertools.pairwise(times))
+    assert times[-1] <= TIMEOUT + FOR
+    site.hints.clear()
+    site.listen(1, "db1", "db2")
+    site.listen(10, "db2")
+    assert site.hints, "it is told again when it falls silent again"
+
+
+def test_it_listens_to_nodes_of_the_configuration_only(site: Site) -> None:
+    site.ear.hear(beat("db3"))
+    assert "db3" not in site.ear.known.nodes
+    site.ear.watch({"pgdata": resource(3)})
+    site.ear.hear(beat("db3"))
+    assert "db3" in site.ear.known.nodes

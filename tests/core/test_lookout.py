@@ -1,0 +1,179 @@
+"""What a look makes of heartbeats, boots, tasks and addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core.build import THERE, gone, resource, vm
+from vmdk_failover import heard
+from vmdk_failover.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
+from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
+
+BOOT = heard.master_boot()
+BOOTED = "2026-01-01T00:00:00+00:00"
+
+
+class Site:
+    """A lookout on a state directory, with a clock that stands still."""
+
+    def __init__(self, directory: Path) -> None:
+        self.now, self.directory = 5000.0, directory
+        self.resources: dict[str, Resource] = {"pgdata": resource(2)}
+        self.vms: tuple[VmFacts, ...] = ()
+        self.readable = True
+        self.asked: list[Mapping[str, str]] = []
+        self.answer: bool | None = False
+
+    def heard(self, *, since: float = -1000.0, **ages: float) -> None:
+        """The listener has just written: nodes and when they were heard, seconds ago."""
+        nodes = {
+            m: heard.Beat("b", 1, f"10.0.0.{m[-1]}", "1", 1.0, self.now - age) for m, age in ages.items()
+        }
+        heard.write(self.directory, heard.Heard(BOOT, self.now, self.now + since, nodes=nodes))
+
+    def observe(self, of: Resource) -> HypervisorFacts:
+        """The ``Hypervisor`` port, as far as it is used."""
+        names = {n.minion for n in of.nodes}
+        return HypervisorFacts(self.readable, "", tuple(v for v in self.vms if v.minion in names))
+
+    def ask(self, addresses: Mapping[str, str]) -> Mapping[str, bool | None]:
+        self.asked.append(addresses)
+        return dict.fromkeys(addresses, self.answer)
+
+    def lookout(self) -> FileLookout:
+        """A fresh one, as each look has it."""
+        hypervisor: Any = self
+        return FileLookout(self.directory, hypervisor, lambda: self.resources, lambda: self.now, self.ask)
+
+    def signs(self, *silent: str, **facts: Any) -> Mapping[str, Signs]:
+        facts = {"boot_time": BOOTED, **facts}
+        return self.lookout().signs(HypervisorFacts(True, "", (vm("db1", THERE, **facts), vm("db2"))), silent)
+
+    def silence(self, **facts: Any) -> float | None:
+        return self.signs("db1", **facts)["db1"].silent
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path)
+    made.heard(db1=0.0, db2=0.0)
+    made.signs()  # the boot is known; it was heard since
+    made.now += 1
+    return made
+
+
+def test_the_age_of_the_last_heartbeat(site: Site) -> None:
+    site.now += 100
+    site.heard(db1=17.0, db2=0.2)
+    assert site.signs("db1") == {"db1": Signs(17.0, False)}
+    assert site.asked[-1] == {"db1": "10.0.0.1"}
+
+
+def test_nobody_is_asked_while_nobody_is_silent(site: Site) -> None:
+    assert (site.signs(), site.asked) == ({}, [])
+
+
+def test_where_nobody_listens_nothing_is_known(site: Site) -> None:
+    site.now += heard.STALE + 1
+    assert site.silence() is None
+    (site.directory / heard.NAME).unlink()
+    assert site.signs("db1")["db1"].silent is None
+
+
+def test_a_task_restarts_the_clock_also_for_later_looks(site: Site) -> None:
+    site.now += 100
+    site.heard(db1=60.0)
+    assert site.silence(task="relocate") == 0
+    site.now += 10
+    site.heard(db1=70.0)
+    assert site.silence() == 10
+    assert site.silence(task=None) == 0, "tasks that cannot be read may be there"
+
+
+def test_a_boot_gives_time_until_it_is_heard(site: Site) -> None:
+    site.now += 100
+    site.heard(db1=60.0)
+    again = "2026-01-01T01:00:00+00:00"
+    assert site.silence(boot_time=again) == -BOOT_GRACE
+    site.now += 20
+    site.heard(db1=80.0)
+    assert site.silence(boot_time=again) == 20 - BOOT_GRACE
+    site.now += 20
+    site.heard(db1=15.0)
+    assert site.silence(boot_time=again) == 15
+
+
+def test_a_clock_that_was_set_is_no_boot(site: Site) -> None:
+    site.now += 100
+    site.heard(db1=60.0)
+    assert site.silence(boot_time="2026-01-01T00:00:03+00:00") == 60
+    assert site.silence(boot_time="") == 60, "what cannot be read has not changed"
+
+
+def test_what_was_noted_before_the_master_booted_does_not_count(site: Site) -> None:
+    path = site.directory / "clocks" / "db1.json"
+    heard.write_plain(path, {"boot": "before", "boot_time": BOOTED, "busy": "4999", "booted": "4999"})
+    site.now += 100
+    site.heard(db1=60.0)
+    assert site.silence() == 60
+
+
+def test_a_stream_that_comes_back_begins_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.now += 100
+    site.heard(db1=60.0)
+    monkeypatch.setattr("vmdk_failover.lookout.time.monotonic", lambda: site.now - 4)
+    stream_begins_anew(site.directory)
+    assert site.silence() == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "[]", "{", '{"boot": 1}', f'{{"boot": "{BOOT}", "busy": "soon", "booted": [], "at": {{}}}}'],
+)
+def test_damaged_notes_are_no_notes(site: Site, damage: str) -> None:
+    for name in ("clocks/db1.json", "stream.json"):
+        (site.directory / name).write_text(damage)
+    site.heard(db1=60.0)
+    assert site.silence() is not None
+
+
+def test_an_address_that_could_not_be_tried_is_not_known(site: Site) -> None:
+    site.answer = None
+    assert site.signs("db1")["db1"].address is None
+
+
+# -- nodes of other resources ---------------------------------------------------------------------------------
+
+
+def with_others(site: Site, count: int = 4) -> None:
+    """Nodes db3 … of another resource."""
+    nodes = tuple(n for n in resource(2 + count).nodes if n.minion not in ("db1", "db2"))
+    site.resources["wal"] = replace(resource(), name="wal", nodes=(resource().nodes[0], *nodes))
+    site.vms = tuple(vm(n.minion) for n in nodes)
+
+
+def test_the_crowd_is_of_other_nodes_only(site: Site) -> None:
+    assert site.lookout().crowd(resource()) == Crowd()
+    with_others(site)
+    site.heard(db3=0.0, db4=1.0, db5=2.0, db6=10.0)
+    assert site.lookout().crowd(resource()) == Crowd(4, 1)
+
+
+def test_what_is_stopped_is_no_part_of_the_crowd(site: Site) -> None:
+    with_others(site)
+    stopped = (
+        vm("db3", power=Power.OFF),
+        gone("db4"),
+        vm("db5", power=Power.SUSPENDED),
+        vm("db6", power=Power.UNKNOWN),
+    )
+    site.vms = stopped
+    site.heard(db3=90.0, db4=90.0, db5=90.0, db6=90.0)
+    assert site.lookout().crowd(resource()) == Crowd(1, 1)
+    site.readable = False
+    assert site.lookout().crowd(resource()) == Crowd(4, 4), "what cannot be read may be running"

@@ -1,0 +1,50 @@
+"""Moves that a crash left open are found, and only those."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.core import build
+from vmdk_failover.journal import FileJournal
+from vmdk_failover.lock import FileLock
+from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.unfinished import unfinished
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from vmdk_failover.lock import FileLock
+with FileLock(Path(sys.argv[1])).resource(sys.argv[2], "look"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def _move() -> Move:
+    return Move(build.resource(), MoveKind.FAILOVER, "a", "b", 1, "for a test")
+
+
+def test_an_open_move_without_a_mover_is_found_and_one_with_a_mover_is_not(tmp_path: Path) -> None:
+    journal, lock, move = FileJournal(tmp_path / "journal"), FileLock(tmp_path / "locks"), _move()
+    name = move.resource.name
+    assert unfinished(journal, lock) == []
+    journal.begin(move)
+    assert unfinished(journal, lock) == [name]
+    argv = [sys.executable, "-c", HOLD, str(tmp_path / "locks"), name]
+    root = str(Path(__file__).resolve().parents[2] / "_utils")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": root}) as mover:
+        assert mover.stdout is not None and mover.stdout.readline() == "held\n"
+        assert unfinished(journal, lock) == []
+        mover.kill()
+    assert unfinished(journal, lock) == [name]
+
+
+def test_a_held_move_and_a_damaged_journal_are_left_to_the_tick(tmp_path: Path) -> None:
+    journal, lock, move = FileJournal(tmp_path / "journal"), FileLock(tmp_path / "locks"), _move()
+    journal.begin(move)
+    (tmp_path / "journal" / "other.json").write_text("{torn")
+    assert unfinished(journal, lock) == [move.resource.name]
+    journal.hold(move.resource.name, {"rule": 20, "reason": "vCenter cannot be read", "since": 0.0})
+    assert unfinished(journal, lock) == []

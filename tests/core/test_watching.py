@@ -1,0 +1,85 @@
+"""The master's eye on vCenter: what a stream that breaks and comes back means for the heartbeats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.core.build import resource, vm
+from vmdk_failover import heard, lookout, watching
+from vmdk_failover.errors import CannotObserve
+from vmdk_failover.model import HypervisorFacts, Resource
+from vmdk_failover.vsphere import watch
+from vmdk_failover.vsphere.watch import VmChange
+
+
+class End(BaseException):
+    """The test has seen enough."""
+
+
+class Streams:
+    """Each new stream tells what comes next: changes, or an error."""
+
+    def __init__(self, *told: Any) -> None:
+        self.told = list(told)
+
+    def __call__(self, session: Any, refs: Any) -> Streams:
+        return self
+
+    def wait(self, seconds: float) -> Any:
+        if not self.told:
+            raise End
+        word = self.told.pop(0)
+        if isinstance(word, Exception):
+            raise word
+        return word
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Site:
+    """What the watch needs of the product on a master; its settings are the same at each reading."""
+
+    settings = SimpleNamespace(resources={"pgdata": resource()}, vcenter=object())
+    session = None
+
+    def __init__(self, directory: Path) -> None:
+        self.opts = {"vmdk": {"state_dir": str(directory)}}
+        self.hypervisor = self
+
+    def observe(self, of: Resource) -> HypervisorFacts:
+        return HypervisorFacts(True, "", (vm("db1"), vm("db2")))
+
+    def warn(self, sentence: str) -> None:
+        """Nobody reads it here."""
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, directory: Path, *told: Any) -> list[tuple[str, str]]:
+    """What is hinted at until the streams have told all."""
+    monkeypatch.setattr(watch, "Watch", Streams(*told))
+    monkeypatch.setattr(watching, "PAUSE", 0.0)
+    hints: list[tuple[str, str]] = []
+    site: Any = Site(directory)
+    with pytest.raises(End):
+        watching.watch_for_ever(site, lambda name, what: hints.append((name, what)))
+    return hints
+
+
+def test_a_stream_that_lasts_leaves_the_windows_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes = [("db1", VmChange("heartbeat", "red")), ("db1", VmChange("version", "2"))]
+    assert watched(monkeypatch, tmp_path, [], changes) == [("pgdata", "watching"), ("pgdata", "heartbeat")]
+    assert heard.read_plain(tmp_path / lookout.STREAM) == {}
+
+
+def test_a_stream_that_comes_back_begins_all_windows_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hints = watched(monkeypatch, tmp_path, [], CannotObserve("it broke"), [])
+    assert hints == [("pgdata", "watching")] * 2
+    assert heard.read_plain(tmp_path / lookout.STREAM)["boot"] == heard.master_boot()
