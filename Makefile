@@ -9,11 +9,11 @@ BIN := build/venv/bin
 VENV := build/venv/.made-from
 PACKAGE := _utils/vmdk_failover
 
-.PHONY: help demo scenario bench test lint format unit setup system preflight vcenter named lock clean
+.PHONY: help demo scenario bench bench-detect test lint format unit setup system preflight vcenter named lock clean
 
 help: ## this list
 	@echo 'usage: make TARGET'
-	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: preflight setup vcenter ## a failover before your eyes: lab vCenter, Salt master, nodes (root, Linux)
 	@$(PY) -m lab demo $(ARGS)
@@ -26,6 +26,9 @@ named:
 
 bench: preflight setup vcenter ## the lab's measurements
 	@$(PY) -m lab bench $(ARGS)
+
+bench-detect: preflight setup ## how soon a node sees a failing disk, and what watching costs: ARGS='--runs 20'
+	@$(PY) -m lab.bench_detect $(ARGS)
 
 test: preflight lint vcenter unit ## all checks and tests (root, Linux)
 

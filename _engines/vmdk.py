@@ -46,7 +46,7 @@ import salt.client
 import salt.minion
 import salt.utils.event
 
-from vmdk_failover import app, describe, listening, supervisor, watching
+from vmdk_failover import app, describe, listening, supervisor, unfinished, watching
 from vmdk_failover.guest import heartbeat, node, watch
 
 __virtualname__ = "vmdk"
@@ -79,7 +79,7 @@ def _on_master(tick):
     supervisor.Supervisor(
         path=app.state_dir(opts) / "engine.sock",
         recover=lambda name, alive: _recover(opts, name, alive),
-        watches=[lambda: _watch(opts), lambda: _listen(opts)],
+        watches=[lambda: _watch(opts), lambda: _listen(opts), lambda: _find_unfinished(opts)],
         names=lambda: app.names(opts),
         log=log.warning,
         tick=tick,
@@ -92,7 +92,7 @@ def _recover(opts, name, alive):
     with salt.client.get_local_client(mopts=opts) as client, bus:
 
         def tell(entry):
-            alive()
+            alive(float(entry.get("within", 0.0)))
             log.info("%s", describe.sentence(entry))
             tag = f"vmdk-move/{entry['resource']}/{entry['what']}"
             bus.fire_event({**entry, "sentence": describe.sentence(entry)}, tag)
@@ -126,6 +126,17 @@ def _listen(opts):
             bus.fire_event({"resource": name, "what": "silent", "node": silent}, f"vmdk/{name}/silent")
 
         listening.listen_for_ever(app.App(opts, client=None, warn=log.warning), take, hint)
+
+
+def _find_unfinished(opts):
+    """Moves that a crash left open; each becomes an event for the reactor."""
+    with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
+        here = app.App(opts, client=None)
+        unfinished.watch_for_ever(
+            here.journal,
+            here.lock,
+            lambda name, what: bus.fire_event({"resource": name, "what": what}, f"vmdk/{name}/{what}"),
+        )
 
 
 # -- node ---------------------------------------------------------------------------------------------------------

@@ -290,7 +290,9 @@ def protect(name, node, mountpoint, backups, **options):
         done = protecting.protect(here, name, node, mountpoint, _listed(backups), wanted)
         minions = [n.minion for n in here.resource(name).nodes]
         # they are told now and not with the next refresh: without its key a node is silent
-        told = here.call.ask(minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0)
+        told = here.call.ask(
+            minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0, lambda *_: True
+        )
         late = [minion for minion in minions if told.get(minion) is not True]
         if late:
             words = (

@@ -102,7 +102,10 @@ def _act(name, act, resource, permit):
             }
         done = getattr(here, act)(*order)
     except errors.FailoverError as err:
-        return {**ret, "result": False, "comment": err.reason, "code": err.code}
+        answer = here.answer_to(
+            resource, permit
+        )  # signed, so that nobody else can say no in this node's name
+        return {**ret, "result": False, "comment": err.reason, "code": err.code, "answer": answer}
     if done.changed:
         ret["changes"] = {name: {"done": act, "steps": to_plain(done.steps)}}
     return {**ret, "result": done.ok, "comment": done.reason, "code": done.code, "answer": done.answer}

@@ -31,7 +31,7 @@ _SHUTDOWN, _NO_FLUSH = 0x8004587D, 2
 _LOAD = """
 import mmap, os, sys, time
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o600)
-os.posix_fallocate(fd, 0, 65536)
+os.pwrite(fd, os.urandom(65536), 0)
 os.fsync(fd)
 direct = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 block = mmap.mmap(-1, 4096)

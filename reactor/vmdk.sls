@@ -2,5 +2,5 @@
 vmdk_recover:
   runner.vmdk.recover:
     - args:
-      - name: {{ (data.get('data') or data).get('resource', '') | string | json }}
+      - name: {{ (data['data'] if data.get('data') is mapping else data).get('resource', '') | string | json }}
       - wait: false

@@ -248,7 +248,8 @@ class _Run:
                 "at": clock.wall(),
             },
         )
-        self.say("step", verdict.rule, verdict.reason, step=step.kind.value, node=step.node, epoch=move.epoch)
+        told = {"step": step.kind.value, "node": step.node, "epoch": move.epoch}
+        self.say("step", verdict.rule, verdict.reason, **told, within=_within(move.resource, step.kind))
         began = clock.monotonic()
         outcome = self.hands.perform(move, seen, step)
         outcome = replace(outcome, took=clock.monotonic() - began, basis=basis(seen, step))
@@ -298,3 +299,10 @@ class _Run:
     def report(self, result: str, rule: int, reason: str, epoch: int = 0, active: str = "") -> Report:
         took = self.engine.clock.monotonic() - self.began
         return Report(self.resource.name, result, rule, reason, epoch, active, tuple(self.steps), took)
+
+
+def _within(resource: Resource, kind: StepKind) -> float:
+    """Seconds that a step may take; whoever supervises the move need not worry before."""
+    limits = resource.timeouts
+    more = limits.service if kind is StepKind.MOUNT else 0.0
+    return more + float(getattr(limits, kind.value, limits.detach))

@@ -30,18 +30,29 @@ from vmdk_failover.model import (
 PERMIT_SLACK = 5.0
 
 
+Sure = Callable[[str, Any], bool]
+
+
 class SaltCall(Protocol):
     """How nodes are reached. Missing minions gave no answer in time."""
 
     def ask(
-        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float
+        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Sure
     ) -> Mapping[str, Any]:
-        """Call an execution function on several minions, within ``wait`` seconds."""
+        """
+        Call an execution function on several minions, within ``wait`` seconds.
+
+        :param sure: whether a return is believed; returns can be forged, so one that is not must not end the wait.
+        """
 
     def state(
-        self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float
+        self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float, sure: Sure
     ) -> Mapping[str, Any] | None:
-        """Run one state on a minion beside whatever else runs there; its return, or ``None`` if none came in time."""
+        """
+        Run one state on a minion beside whatever else runs there; its return, or ``None`` if none came in time.
+
+        :param sure: whether the ``answer`` in a return is believed.
+        """
 
 
 Warn = Callable[[str], None]
@@ -64,7 +75,7 @@ class RemoteGuest:
         """Ask nodes about ``resource``; only verified answers are returned."""
         nonce = signing.new_nonce()
         kwargs = {"resource": to_plain(resource), "nonce": nonce}
-        answers = self.call.ask(minions, "vmdk.facts", kwargs, resource.timeouts.ask)
+        answers = self.call.ask(minions, "vmdk.facts", kwargs, resource.timeouts.ask, self._sure(nonce))
         found = {}
         for minion in minions:
             if minion in answers:
@@ -107,7 +118,7 @@ class RemoteGuest:
         )
         signed = signing.sign_permit(self.key(minion), permit)
         kwargs = {"name": move.resource.name, "resource": to_plain(move.resource), "permit": to_plain(signed)}
-        said = self.call.state(minion, state, kwargs, wait)
+        said = self.call.state(minion, state, kwargs, wait + PERMIT_SLACK, self._sure(nonce))
         if said is None:
             return Outcome(step, Result.UNKNOWN, f"{minion} did not answer within {wait:.0f} s", "silent")
         return self._outcome(step, said, nonce)
@@ -121,9 +132,19 @@ class RemoteGuest:
         code = "" if done else str(said.get("code") or "step_failed")
         return Outcome(step, Result.DONE if done else Result.FAILED, comment, code, facts=facts)
 
-    def _believe(self, minion: str, answer: Any, nonce: str) -> NodeFacts | None:
+    def _sure(self, nonce: str) -> Sure:
+        return lambda minion, answer: isinstance(self._facts(minion, answer, nonce), NodeFacts)
+
+    def _facts(self, minion: str, answer: Any, nonce: str) -> NodeFacts | str:
+        """A node's verified word, or why it is not believed. Whoever can send an event can send anything."""
         try:
             return node_facts_from_plain(signing.check_answer(self.key(minion), answer, nonce, minion))
-        except (BadSignature, ValueError, TypeError, RecursionError) as err:  # whoever can send an event can send anything
-            self.warn(f"an answer is not believed: {err}")
-            return None
+        except (BadSignature, ValueError, TypeError, RecursionError) as err:
+            return str(err)
+
+    def _believe(self, minion: str, answer: Any, nonce: str) -> NodeFacts | None:
+        found = self._facts(minion, answer, nonce)
+        if isinstance(found, NodeFacts):
+            return found
+        self.warn(f"an answer is not believed: {found}")
+        return None

@@ -8,7 +8,7 @@ as long as ``saltutil.find_job`` says that a job runs, which for a job stuck on 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover.errors import OutcomeUnknown
@@ -17,6 +17,10 @@ from vmdk_failover.errors import OutcomeUnknown
 PUBLISH = 5.0
 #: A long step: seconds between two questions whether it still runs, for their answer, how many may fail, and for a last look.
 EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
+
+
+#: Whether a minion's return is believed: its id and what it returned.
+Sure = Callable[[str, Any], bool]
 
 
 class LocalCall:
@@ -30,60 +34,60 @@ class LocalCall:
         self.client = client
 
     def ask(
-        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float
+        self,
+        minions: Sequence[str],
+        function: str,
+        kwargs: Mapping[str, Any],
+        wait: float,
+        sure: Sure | None = None,
     ) -> Mapping[str, Any]:
         """Call an execution function on several minions at once; those that gave no good return in time are missing."""
-        returns = self._run(minions, function, kwargs, wait)
-        return {
-            m: r["return"]
-            for m, r in returns.items()
-            if r.get("retcode", 0) == 0 and r.get("out") != "no_return"
-        }
+        began = time.monotonic()
+        job = self._publish(minions, function, kwargs)
+        returns = self._gather(job, minions, wait - (time.monotonic() - began), sure)
+        return {m: r["return"] for m, r in returns.items() if _is_good(r)}
 
     def state(
-        self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float
+        self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float, sure: Sure | None = None
     ) -> Mapping[str, Any] | None:
         """Run one state beside whatever else runs on the minion, even a highstate."""
         told = {"fun": state, **kwargs, "concurrent": True, "test": False}
-        returned = self._while_it_runs(minion, told, wait)
-        if returned is None:
-            return None
-        body = returned.get("return")
-        if isinstance(body, Mapping) and len(body) == 1:
-            only = next(iter(body.values()))
-            if isinstance(only, Mapping):
-                return only
-        return {"result": False, "comment": _text(body), "code": "state_refused"}
+        returned = self._while_it_runs(minion, told, wait, sure)
+        return None if returned is None else _only_state(returned.get("return"))
 
-    def _while_it_runs(self, minion: str, told: Mapping[str, Any], wait: float) -> Mapping[str, Any] | None:
+    def _while_it_runs(
+        self, minion: str, told: Mapping[str, Any], wait: float, sure: Sure | None
+    ) -> Mapping[str, Any] | None:
         """A node that dies during a long step must not cost the whole wait: it is asked whether the job still runs."""
         deadline, missed = time.monotonic() + wait, 0
         job = self._publish([minion], "state.single", told)
         self.client.event.subscribe(f"salt/job/{job}/ret/", "startswith")
+        certain = None if sure is None else lambda who, body: sure(who, _only_state(body).get("answer"))
+        doubtful: Mapping[str, Any] | None = None
         while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
-            found = self._gather(job, [minion], min(left, EACH))
-            if minion in found:
-                return found[minion]
-            missed = 0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
-        return self._gather(job, [minion], LAST).get(minion)
+            found = self._gather(job, [minion], min(left, EACH), certain).get(minion)
+            if found is not None and (certain is None or certain(minion, found.get("return"))):
+                return found
+            doubtful = found or doubtful
+            missed = (
+                0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
+            )
+        return self._gather(job, [minion], LAST, certain).get(minion) or doubtful
 
-    def _run(
-        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float
+    def _gather(
+        self, job: str, minions: Sequence[str], wait: float, sure: Sure | None = None
     ) -> dict[str, Mapping[str, Any]]:
-        began = time.monotonic()
-        job = self._publish(minions, function, kwargs)
-        return self._gather(job, minions, wait - (time.monotonic() - began))
-
-    def _gather(self, job: str, minions: Sequence[str], wait: float) -> dict[str, Mapping[str, Any]]:
+        """Returns of a job by minion. One that is not believed is kept, but the genuine one is waited for all the same."""
         deadline = time.monotonic() + wait
         waiting, found = set(minions), {}
         while waiting and (left := deadline - time.monotonic()) > 0:
-            event = self.client.event.get_event(
-                wait=left, tag=f"salt/job/{job}/ret/", match_type="startswith"
-            )
-            if event and isinstance(event.get("id"), str) and event["id"] in waiting:
-                waiting.discard(event["id"])
-                found[event["id"]] = event
+            tag = f"salt/job/{job}/ret/"
+            event = self.client.event.get_event(wait=left, tag=tag, match_type="startswith")
+            who = event.get("id") if event else None
+            if event and isinstance(who, str) and who in waiting:
+                found[who] = event
+                if sure is None or sure(who, event.get("return")):
+                    waiting.discard(who)
         return found
 
     def _publish(self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any]) -> str:
@@ -102,6 +106,19 @@ class LocalCall:
                 f"{function} was not accepted by the salt-master for {', '.join(minions)}; are their keys accepted?"
             )
         return str(job)
+
+
+def _is_good(returned: Mapping[str, Any]) -> bool:
+    return returned.get("retcode", 0) == 0 and returned.get("out") != "no_return"
+
+
+def _only_state(body: Any) -> Mapping[str, Any]:
+    """What the one state of a ``state.single`` came to; a refusal of Salt's own is a failure in its words."""
+    if isinstance(body, Mapping) and len(body) == 1:
+        only = next(iter(body.values()))
+        if isinstance(only, Mapping):
+            return only
+    return {"result": False, "comment": _text(body), "code": "state_refused"}
 
 
 def _text(body: Any) -> str:

@@ -25,6 +25,8 @@ from typing import Any
 #: A watch that ends is started again after this long (seconds).
 WATCH_PAUSE = 1.0
 PR_SET_PDEATHSIG = 1
+#: A child that is killed within this time (seconds) is not begun again at once.
+SHORT_LIFE = 1.0
 #: No name of a resource is longer.
 NAME = 64
 
@@ -58,14 +60,17 @@ class _Child:
     name: str
     pipe: int
     heard: float
+    within: float = 0.0
     again: bool = False
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class Supervisor:
     """
     :param path: unix socket for hints; mode 0600.
-    :param recover: runs one resource to its end, in a child; gets a function to call whenever it has got on.
+    :param recover: runs one resource to its end, in a child; gets a function to call whenever it has got on, with the
+        seconds for which nothing more may come.
     :param watches: each watches something (vCenter, heartbeats) and sends hints, in a child of its own, for ever.
     :param names: the resources, read afresh at every tick.
     :param tick: seconds between two looks at every resource without any hint.
@@ -73,7 +78,7 @@ class Supervisor:
     """
 
     path: Path
-    recover: Callable[[str, Callable[[], None]], None]
+    recover: Callable[[str, Callable[[float], None]], None]
     watches: Sequence[Callable[[], None]]
     names: Callable[[], Iterable[str]]
     log: Log
@@ -124,7 +129,7 @@ class Supervisor:
 
     def _take(self, listener: socket.socket) -> None:
         """One hint. A caller that says nothing sensible is dropped."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             line, _ = listener.accept()
             with line:
                 line.settimeout(0.2)
@@ -156,7 +161,7 @@ class Supervisor:
         heard, tells = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._be_child(heard, lambda: self.recover(name, lambda: _tick(tells)))
+            self._be_child(heard, lambda: self.recover(name, lambda within: _tick(tells, within)))
         os.close(tells)
         os.set_blocking(heard, False)
         self.children[pid] = _Child(name, heard, time.monotonic())
@@ -192,11 +197,11 @@ class Supervisor:
         now = time.monotonic()
         for pid, child in self.children.items():
             if child.pipe in ready:
-                _drain(child.pipe)
-                child.heard = now
-            if now - child.heard > self.patience:
+                child.heard, child.within = now, _last_number(_drain(child.pipe))
+            silent = now - child.heard
+            if silent > self.patience + child.within:
                 self.log(
-                    f"the move of {child.name} has made no progress for {self.patience:.0f} s; its process {pid} is ended"
+                    f"the move of {child.name} has made no progress for {silent:.0f} s; its process {pid} is ended"
                 )
                 child.heard = now
                 os.kill(pid, signal.SIGKILL)
@@ -204,7 +209,7 @@ class Supervisor:
     def _reap(self) -> None:
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -214,16 +219,25 @@ class Supervisor:
             child = self.children.pop(pid, None)
             if child is not None:
                 os.close(child.pipe)
-                if child.again:
+                # a move that was killed is gone on with at once, one that cannot even begin with the next tick
+                killed = os.WIFSIGNALED(status) and time.monotonic() - child.began > SHORT_LIFE
+                if child.again or killed:
                     self.look_at(child.name)
 
 
-def _tick(handle: int) -> None:
+def _tick(handle: int, within: float) -> None:
     with contextlib.suppress(OSError):  # the engine may have ended; the move goes on
-        os.write(handle, b".")
+        os.write(handle, f"{within:.0f}\n".encode())
 
 
-def _drain(handle: int) -> None:
+def _last_number(said: bytes) -> float:
+    lines = said.split()
+    return float(lines[-1]) if lines else 0.0
+
+
+def _drain(handle: int) -> bytes:
+    said = b""
     with contextlib.suppress(BlockingIOError):
-        while os.read(handle, 4096):
-            pass
+        while more := os.read(handle, 4096):
+            said += more
+    return said

@@ -66,7 +66,10 @@ def test_a_release_is_remembered_while_it_holds(rig: Rig, run_dir: Path) -> None
 
 def test_a_mount_by_hand_ends_a_release(rig: Rig) -> None:
     memory.update(rig.state, rig.resource.name, BOOT, epoch=4, released=4)
+    assert _facts(rig).released is None  # the disk is here, and nobody keeps it for us
+    rig.unplug()
     assert _facts(rig).released == 4
+    rig.plug()
     rig.mount()
     assert _facts(rig).released is None
 

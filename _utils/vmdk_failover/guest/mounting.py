@@ -96,7 +96,9 @@ class _Mounting:
     def begin(self, epoch: int) -> None:
         self.remembered = memory.update(self.state_dir, self.resource.name, self.boot_id, epoch=epoch)
         if epoch and self.remembered.epoch > epoch:
-            words = f"the order is of epoch {epoch}, this node has acted under {self.remembered.epoch} meanwhile"
+            words = (
+                f"the order is of epoch {epoch}, this node has acted under {self.remembered.epoch} meanwhile"
+            )
             raise GiveUp(f"{words}; nothing was done", "overtaken")
 
     def look(self) -> Holding:

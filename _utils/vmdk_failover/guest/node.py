@@ -9,19 +9,21 @@ disposable children with a deadline (``children.py``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vmdk_failover import __version__, signing
-from vmdk_failover.errors import BadSignature, ConfigError, StepFailed
+from vmdk_failover.errors import BadSignature, ConfigError, FailoverError, StepFailed
+from vmdk_failover.guest import children, latest, memory, mounting, places, release
 from vmdk_failover.guest import facts as node_word
 from vmdk_failover.guest import halt as halting
-from vmdk_failover.guest import latest, memory, mounting, places, release
-from vmdk_failover.model import NodeFacts, Permit, Resource, resource_from_plain, to_plain
+from vmdk_failover.model import MountState, NodeFacts, Permit, Resource, resource_from_plain, to_plain
 
 STATE_DIR = "/run/vmdk"
 SYSRQ = "/proc/sysrq-trigger"
+#: Seconds for asking whether services run; what does not answer in time is not known.
+SERVICES_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,18 @@ class LocalNode:
             raise ConfigError(
                 f"{self.minion} has no key; 'salt {self.minion} saltutil.refresh_pillar' fetches it from the master"
             )
-        return signing.sign_answer(self.key, to_plain(self.facts(resource)), nonce)
+        said = self.facts(resource)
+        if said.mounted is MountState.MOUNTED and resource.services:
+            asked = children.call(lambda: self.services.running(resource), SERVICES_S)
+            said = replace(said, services=None if asked.error else bool(asked.value))
+        return signing.sign_answer(self.key, to_plain(said), nonce)
+
+    def answer_to(self, resource_plain: Any, permit_plain: Any) -> dict[str, Any] | None:
+        """The signed word that goes with a refusal; ``None`` if the order cannot be read or there is no key."""
+        try:
+            return self.answer(resource_from_plain(resource_plain), str(permit_plain["nonce"]))
+        except (KeyError, TypeError, AttributeError, FailoverError):
+            return None
 
     def permitted(self, resource_plain: Any, permit_plain: Any, act: str) -> tuple[Resource, Permit]:
         """

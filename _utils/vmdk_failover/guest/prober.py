@@ -277,7 +277,7 @@ class Prober:
 
     def _next_tick(self, now: float) -> float:
         """Soon while something does not move, and exactly when it would count as hung."""
-        suspects = [one for one in self._watched.values() if one.is_suspect or one.is_waiting]
+        suspects = [one for one in self._watched.values() if one.motion.is_suspect or one.is_waiting]
         soonest = min((one.hung_at() for one in suspects), default=math.inf)
         return max(now + SOON_S, min(now + (CLOSE_S if suspects else TICK_S), soonest))
 

@@ -72,7 +72,8 @@ def release(
         with memory.acting(state_dir, resource.name):
             work.remembered = memory.update(state_dir, resource.name, boot_id, epoch=epoch)
             if work.remembered.epoch > epoch:
-                raise GiveUp(f"the order is of epoch {epoch}, this node has acted under a newer one; nothing was done", "overtaken")
+                words = f"the order is of epoch {epoch}, this node has acted under a newer one"
+                raise GiveUp(f"{words}; nothing was done", "overtaken")
             work.run(stop_services, says_hung, grace_s)
             changes = {"released": epoch, "blocks": (), "uuids": (), "holders": tuple(work.holders)}
             memory.update(state_dir, resource.name, boot_id, **changes)

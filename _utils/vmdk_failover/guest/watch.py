@@ -94,7 +94,7 @@ class Watch:
         self._socket: socket.socket | None = None
         self._slot = 0
         self._heard = clock() + _START_GRACE_S - SILENT_S
-        self._started_at = float("-inf")
+        self._started_at = self._connected_at = float("-inf")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._resources: dict[str, Resource] = {}
         self._reports: dict[str, dict[str, Any]] = {}
@@ -153,7 +153,7 @@ class Watch:
         self._socket = channel.connect(self._dir, slot) if self._dir.is_dir() else None
         if self._socket is None:
             return False
-        self._slot = slot
+        self._slot, self._connected_at = slot, self._clock()
         self._epoll.register(self._socket, select.EPOLLIN)
         if self._starts:
             with contextlib.suppress(OSError):
@@ -205,7 +205,8 @@ class Watch:
             self._heard = self._clock()
             if "resource" in message:
                 self._reports[message["resource"]] = message
-        if self._clock() - self._heard > SILENT_S and not (self._starts and self._slot):
+        heard = max(self._heard, self._connected_at)  # one that has just been started may take its time
+        if self._clock() - heard > SILENT_S and not (self._starts and self._slot):
             self._disconnect()  # it is stuck: one replacement, no more
             self._slot = int(self._starts)
 

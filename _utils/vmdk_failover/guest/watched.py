@@ -8,12 +8,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from vmdk_failover.guest import devices, mounts, options
-from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Board, Stall
+from vmdk_failover.guest.counters import READ, WRITE, Board
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.error_trace import Failure
 from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
+from vmdk_failover.guest.motion import Motion
 from vmdk_failover.guest.mounts import Line
-from vmdk_failover.guest.pace import Pace
 from vmdk_failover.guest.places import Places, read
 from vmdk_failover.guest.probe import Probe
 from vmdk_failover.guest.trials import Trials
@@ -25,9 +25,8 @@ SETTLE_S = 0.3
 #: After an error: good reads in a row, and seconds without another failed write, that take the word back.
 GOOD_READS, QUIET_S = 3, 10.0
 _ERROR = {READ: "read error", WRITE: "write error"}
-_HUNG = {READ: "reads hang", WRITE: "writes hang"}
 _DEVICE, _FS, _MOUNT, _UUID, _PROBE = "device", "fs", "mount", "uuid", "probe hangs"
-_OPTIONS, _SLOW = "options", "slow"
+_OPTIONS = "options"
 _OFFLINE = frozenset({"offline", "transport-offline"})
 
 
@@ -42,13 +41,11 @@ class Watched:
         self.resource, self.places, self._log = resource, places, log
         self.verdict = Verdict()
         self.probes: dict[str, Probe] = {}
+        self.motion = Motion(resource, self.verdict)
         self.trials = Trials(resource, self.verdict, self._error)
         self.settling = 0.0
         self._holding = Holding(resource, ())
         self._remembered: dict[str, str] = {}
-        self._stalls: dict[str, Stall] = {}
-        self._rows: dict[str, str] = {}
-        self._paces: dict[str, Pace] = {}
         self._first_options: dict[int, frozenset[str]] = {}
         self._baseline: dict[str, int] = {}
         self._mount_ids: tuple[int, ...] = ()
@@ -86,11 +83,11 @@ class Watched:
         self._open_probes(now, ours)
         self.trials.look(ours)
         self._first_options = {line.mount_id: line.of_fs for _, line in ours}
-        self._paces.clear()
         if ids:
             self._remembered = self._holding.blocks
             self._baseline = {name: self._errors_count(name) for name in self._remembered}
-            self.verdict.clear(*_ERROR.values(), *_HUNG.values(), _FS, _UUID, _PROBE)
+            self.motion.begin()
+            self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE)
 
     def _open_probes(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
         for probe in self.probes.values():
@@ -185,37 +182,18 @@ class Watched:
     def _forget(self, held: Holding) -> None:
         """No file system of it is alive: nothing that was said of the old one matters to the next."""
         self._remembered, self._baseline = {}, {}
-        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE, _OPTIONS, _SLOW)
-        if not held.complete:
-            self.verdict.clear(*_HUNG.values())
-            self._stalls.clear()
+        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE, _OPTIONS)
+        self.motion.end(gone=not held.complete)
 
     # -- what the disks do
 
     def sample(self, now: float, board: Board) -> None:
-        """Judge the counters of the disks; nothing has to be judged of one that is well and has done nothing."""
-        rows = {name: board.row(name) for name in self._disks()}
-        if rows == self._rows and not self.verdict.signs and not self.is_suspect:
-            return
-        self._rows = rows
-        for name in rows:
-            counts = board.sample(name)
-            if counts is not None:
-                stall = self._stalls.setdefault(name, Stall())
-                stall.feed(now, counts)
-                self._paces.setdefault(name, Pace(self.resource.slow_ms)).feed(now, counts)
-                self._judge_write_error(now, counts[WRITE].done)
-        for direction in DIRECTIONS:
-            self._judge_stall(now, direction)
-        self._judge_pace(now)
+        """Judge the counters of the disks."""
+        if self.motion.sample(now, board, self._disks()):
+            self._judge_write_error(now, self.motion.written)
 
     def _disks(self) -> list[str]:
         return [device.name for device in self._holding.found] or list(self._remembered)
-
-    @property
-    def is_suspect(self) -> bool:
-        """Something is in flight that has not moved: worth another look soon."""
-        return any(stall.since or any(stall.flying.values()) for stall in self._stalls.values())
 
     def check(self, now: float) -> bool:
         """What tells nobody when it changes: ext4's count of errors, a disk's state. Returns whether to look anew."""
@@ -224,20 +202,6 @@ class Watched:
         block = f"{self.places.sys}/class/block"
         states = (read(f"{block}/{device.name}/device/state") for device in self._holding.found)
         return bool(self.verdict.signs) or any(state in _OFFLINE for state in states)
-
-    def _judge_pace(self, now: float) -> None:
-        slow = [f"{name}: {words} (sysfs)" for name, pace in self._paces.items() if (words := pace.words())]
-        if slow and self.verdict.holds:
-            self.verdict.put(_SLOW, Condition.SLOW, slow[0], now)
-        else:
-            self.verdict.clear(_SLOW)
-
-    def _judge_stall(self, now: float, direction: str) -> None:
-        for name, stall in self._stalls.items():
-            if stall.seconds(direction) >= self.resource.hang_timeout:
-                words = f"{name}: {stall.words(direction)} (sysfs)"
-                return self.verdict.put(_HUNG[direction], Condition.HUNG, words, now)
-        self.verdict.clear(_HUNG[direction])
 
     def _judge_write_error(self, now: float, done: int) -> None:
         if not self.verdict.has(_ERROR[WRITE]):
@@ -256,7 +220,7 @@ class Watched:
 
     def hung_at(self) -> float:
         """When the disk counts as hung if nothing completes until then; infinite if all is well or it is hung already."""
-        starts = [at for stall in self._stalls.values() for at in stall.since.values()]
+        starts = self.motion.stalled()
         starts += [probe.pending for probe in self.probes.values() if probe.pending]
         starts += self.trials.pending()
         hung = self.verdict.current(0.0).condition == Condition.HUNG.value

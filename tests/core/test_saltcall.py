@@ -1,0 +1,117 @@
+"""Returns of jobs, taken from a bus on which anybody can say anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from vmdk_failover import saltcall
+from vmdk_failover.errors import OutcomeUnknown
+from vmdk_failover.saltcall import LocalCall
+
+WAIT = 0.3
+
+
+@dataclass
+class Bus:
+    """What a LocalClient's ``event`` is to us: events in order, then silence."""
+
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def subscribe(self, tag: str, match_type: str) -> None:
+        """Nothing is lost here."""
+
+    def get_event(self, wait: float, tag: str, match_type: str) -> Mapping[str, Any] | None:
+        if self.events:
+            return self.events.pop(0)
+        time.sleep(wait)
+        return None
+
+
+@dataclass
+class Client:
+    """A LocalClient: publishes what it is told, and has a bus."""
+
+    event: Bus
+    jobs: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    refuses: bool = False
+
+    def run_job(self, tgt: list[str], fun: str, arg: list[Any], **more: Any) -> Mapping[str, Any]:
+        if self.refuses:
+            raise RuntimeError("no master")
+        self.jobs.append((fun, more["kwarg"]))
+        return {"jid": "20260101", "minions": tgt}
+
+
+def said(minion: Any, answer: Any, **more: Any) -> dict[str, Any]:
+    return {"id": minion, "return": answer, "retcode": 0, **more}
+
+
+def genuine(minion: str, answer: Any) -> bool:
+    return answer == f"signed by {minion}"
+
+
+def call(*events: Mapping[str, Any]) -> LocalCall:
+    return LocalCall(Client(Bus(list(events))))
+
+
+def test_a_forged_return_does_not_silence_the_genuine_one() -> None:
+    asked = call(said("db1", "forged"), said("db1", "signed by db1"))
+    assert asked.ask(["db1"], "vmdk.facts", {}, WAIT, genuine) == {"db1": "signed by db1"}
+
+
+def test_only_a_forged_return_is_handed_on_after_the_whole_wait() -> None:
+    began = time.monotonic()
+    assert call(said("db1", "forged")).ask(["db1"], "vmdk.facts", {}, WAIT, genuine) == {"db1": "forged"}
+    assert time.monotonic() - began >= WAIT
+
+
+@pytest.mark.parametrize("who", [["db1"], None, {"db1": 1}, "db2"])
+def test_a_return_of_nobody_we_asked_is_no_return(who: Any) -> None:
+    asked = call(said(who, "signed by db1"), said("db1", "signed by db1"))
+    assert asked.ask(["db1"], "vmdk.facts", {}, WAIT, genuine) == {"db1": "signed by db1"}
+
+
+@pytest.mark.parametrize("more", [{"retcode": 1}, {"out": "no_return"}])
+def test_a_failed_return_is_silence(more: Mapping[str, Any]) -> None:
+    assert call({**said("db1", "signed by db1"), **more}).ask(["db1"], "f", {}, WAIT, genuine) == {}
+
+
+def test_a_state_is_told_not_to_be_a_test_and_not_to_wait_for_others() -> None:
+    done = {"vmdk_|-x": {"result": True, "comment": "done", "answer": "signed by db1"}}
+    client = Client(Bus([said("db1", done)]))
+    assert LocalCall(client).state("db1", "vmdk.mounted", {"name": "x"}, WAIT, genuine) == done["vmdk_|-x"]
+    assert client.jobs == [
+        ("state.single", {"fun": "vmdk.mounted", "name": "x", "concurrent": True, "test": False})
+    ]
+
+
+def test_a_forged_no_does_not_stand_for_the_node() -> None:
+    forged = {"x": {"result": False, "comment": "no"}}
+    done = {"x": {"result": True, "comment": "done", "answer": "signed by db1"}}
+    state = call(said("db1", forged), said("db1", done)).state("db1", "vmdk.mounted", {}, WAIT, genuine)
+    assert state == done["x"]
+
+
+def test_a_node_that_died_is_not_waited_for_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saltcall, "EACH", 0.05)
+    monkeypatch.setattr(saltcall, "ASK", 0.05)
+    client, began = Client(Bus()), time.monotonic()
+    assert LocalCall(client).state("db1", "vmdk.mounted", {}, 60.0, genuine) is None
+    assert time.monotonic() - began < 5.0
+    assert [fun for fun, _ in client.jobs] == ["state.single", *["saltutil.find_job"] * saltcall.MISSES]
+
+
+def test_what_salt_itself_refuses_is_a_failure_in_its_words() -> None:
+    refused = call(said("db1", ["The function state.apply is running"]))
+    told = refused.state("db1", "vmdk.mounted", {}, WAIT, lambda *_: True)
+    assert told is not None and told["result"] is False and "is running" in told["comment"]
+
+
+def test_a_master_that_does_not_publish_is_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknown, match="is the salt-master up"):
+        LocalCall(Client(Bus(), refuses=True)).ask(["db1"], "f", {}, WAIT, genuine)
