@@ -174,14 +174,16 @@ def test_a_lost_detach_keeps_the_move_open_while_the_disk_is_listed() -> None:
         assert next_verdict(Case(move(of), seen, lost, EPOCH)).rule == rule
 
 
-@pytest.mark.parametrize("kind", [StepKind.ATTACH, StepKind.DETACH, StepKind.FENCE])
+@pytest.mark.parametrize(
+    "kind", [StepKind.ATTACH, StepKind.DETACH, StepKind.FENCE, StepKind.SEAL, StepKind.MOUNT]
+)
 @pytest.mark.parametrize("code", ["version_conflict", "busy"])
 def test_who_was_slower_has_not_tried(kind: StepKind, code: str) -> None:
     case = Case(move(resource()), look(resource(), ()), came_to(kind, "db1", times=9, code=code), EPOCH)
     assert case.tried(kind) == 0
 
 
-@pytest.mark.parametrize("kind", [StepKind.RELEASE, StepKind.MOUNT])
+@pytest.mark.parametrize("kind", [StepKind.RELEASE, StepKind.HALT])
 def test_a_busy_node_counts_as_tried(kind: StepKind) -> None:
     case = Case(move(resource()), look(resource(), ()), came_to(kind, "db1", code="busy"), EPOCH)
     assert case.tried(kind) == 1

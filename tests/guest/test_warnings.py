@@ -17,7 +17,7 @@ from vmdk_failover.guest.errands import USED, WRITE, Answer, Errand, Errands
 from vmdk_failover.guest.mounts import parse
 from vmdk_failover.guest.pace import Pace
 from vmdk_failover.guest.sources import Sources
-from vmdk_failover.guest.trials import Trials
+from vmdk_failover.guest.trials import USED_EVERY_S, Trials
 from vmdk_failover.guest.verdict import Verdict
 from vmdk_failover.model import FAILED_CONDITIONS, WARNINGS, Mount
 
@@ -143,7 +143,7 @@ def test_full_has_some_play() -> None:
     rig.look([(_mount(), parse("30 20 8:16 / /srv rw - ext4 /dev/sdb rw")[0])])
     seen = []
     for step, percent in enumerate((89.9, 90.0, 89.5, 89.1, 88.9)):
-        (errand,) = rig.due(step * 10.0)
+        (errand,) = rig.due(step * USED_EVERY_S)
         rig.ended(0.0, errand, Answer(percent))
         seen.append(verdict.current(0.0).condition)
     assert seen == ["ok", "nearly_full", "nearly_full", "nearly_full", "ok"]
@@ -188,7 +188,8 @@ def test_the_write_probe_does_not_keep_the_mount_busy(reader: Reader, rig: Rig) 
     ready(reader)
     for _ in range(10):
         wait_for(lambda: (rig.mountpoint / touch.FILE).exists(), 2.0)
-        rig.umount()
+        # busy for the moment that a write takes, and no longer
+        wait_for(lambda: not subprocess.run(["umount", rig.mountpoint], check=False).returncode, 1.0)
         assert not os.listdir(rig.mountpoint)  # nothing is written below the mount point
         rig.mount()
         (rig.mountpoint / touch.FILE).unlink(missing_ok=True)

@@ -96,7 +96,7 @@ def write(path: Path, plain: Any) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
-        json.dump(plain, file)
+        file.write(json.dumps(plain))  # several times as fast as json.dump
     draft.replace(path)
 
 
