@@ -7,7 +7,7 @@ say, what is mounted and whether the disk works is the node's. Unknown stays unk
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vmdk_failover.model import (
@@ -128,6 +128,16 @@ class Snapshot:
     def candidates(self, without: str) -> tuple[NodeSight, ...]:
         """Nodes that could take the resource now, best first."""
         return tuple(n for n in self.nodes if n.minion != without and not n.unfit())
+
+
+def unclear_words(nodes: Sequence[NodeSight]) -> str:
+    """Why it is not clear whether nodes hold the disk, and what to do, as part of a sentence."""
+    names = " and ".join(n.minion for n in nodes)
+    if any(n.vm.snapshot for n in nodes):
+        words = "has a snapshot that holds the disk, so nothing can be detached from it; delete the snapshot"
+        return f"the VM of {names} {words}"
+    why = "VM there twice, unreadable, or the disk matches by path or UUID alone"
+    return f"vCenter does not say clearly whether {names} holds the disk ({why})"
 
 
 def look(

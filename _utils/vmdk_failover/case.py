@@ -7,6 +7,7 @@ A :class:`Case` is an open move, what is seen now, and what the move's own steps
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vmdk_failover.assess import NodeSight, Snapshot
@@ -42,6 +43,7 @@ class Case:
     outcomes: tuple[Outcome, ...] = ()
     epoch: int = 0
     paused: bool = False
+    missing_ok: Sequence[str] = ()
 
     @property
     def source(self) -> NodeSight:
@@ -210,3 +212,16 @@ def why_fence(case: Case) -> str:
     if case.tried(StepKind.RELEASE):
         return f"its release is not proven ({case.said(StepKind.RELEASE)})"
     return "it gives no signed answer"
+
+
+def source_unseen(case: Case) -> bool:
+    """The node that the disk comes from is not to be seen in vCenter, and nobody has said that it was deleted."""
+    lost = case.move.source and case.move.source not in case.missing_ok
+    return bool(lost) and case.source.vm.present is False and not case.target.complete
+
+
+def unseen_words(case: Case) -> str:
+    return (
+        f"the VM of {case.move.source} is not to be seen in vCenter any more: it may still run and write. Give the account "
+        f"the right to see it; if the VM was deleted, 'salt-run vmdk.clear {case.move.resource.name}'"
+    )

@@ -149,7 +149,9 @@ class _Run:
         seen = self.witnesses.observe(self.resource)
         clock = self.engine.clock
         decision = policy.decide(
-            Situation(seen, record.epoch, clock.wall(), record.paused, record.recent, self.wish)
+            Situation(
+                seen, record.epoch, clock.wall(), record.paused, record.recent, self.wish, record.missing_ok
+            )
         )
         self.say("decided", decision.rule, decision.reason, choice=decision.choice.value)
         if decision.move is not None:
@@ -181,7 +183,7 @@ class _Run:
         assert move is not None
         seen = self.witnesses.observe(move.resource, move)
         verdict = rules.next_verdict(
-            rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused)
+            rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
         )
         if verdict.step is not None:
             self.do(move, seen, verdict)

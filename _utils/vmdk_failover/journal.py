@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Entry:
     move: Move | None = None
     outcomes: tuple[Outcome, ...] = ()
     paused: bool = False
+    missing_ok: tuple[str, ...] = ()
     pause: Mapping[str, Any] = field(default_factory=dict)
     hold: Mapping[str, Any] | None = None
     recent: tuple[Mapping[str, Any], ...] = ()
@@ -56,6 +57,7 @@ class FileJournal:
                 move=move_from_plain(plain["move"]) if plain.get("move") else None,
                 outcomes=tuple(_outcome(o) for o in plain.get("outcomes", ())),
                 paused=bool(plain.get("pause")),
+                missing_ok=tuple(map(str, plain.get("missing_ok", ()))),
                 pause=plain.get("pause") or {},
                 hold=plain.get("hold"),
                 recent=tuple(plain.get("recent", ())),
@@ -95,6 +97,8 @@ class FileJournal:
         """Close the open move and keep what the policy needs to remember of it."""
         with self._changed(resource) as plain:
             plain.update(move=None, outcomes=[], hold=None)
+            if entry.get("ok"):
+                plain["missing_ok"] = []  # somebody holds the disk now; who is lost from now on is lost anew
             plain["recent"] = [*plain.get("recent", []), dict(entry)][-RECENT:]
         self._log(resource, {"finished": dict(entry)})
 
@@ -119,10 +123,14 @@ class FileJournal:
             plain["pause"] = dict(entry) if entry else None
         self._log(resource, {"pause": entry})
 
-    def clear(self, resource: str, at: float) -> None:
-        """A person has looked: forget failed tries and damping, close an open move; the world is read anew."""
+    def clear(self, resource: str, at: float, missing: Sequence[str] = ()) -> None:
+        """
+        A person has looked: forget failed tries and damping, close an open move; the world is read anew.
+
+        :param missing: nodes whose VMs vCenter does not show; from now on they count as deleted.
+        """
         with self._changed(resource) as plain:
-            plain.update(move=None, outcomes=[], hold=None)
+            plain.update(move=None, outcomes=[], hold=None, missing_ok=list(missing))
             plain["recent"] = [{**m, "damped": False, "forgotten": True} for m in plain.get("recent", [])]
         self._log(resource, {"cleared": at})
 

@@ -61,7 +61,7 @@ def _status_of(app: App, name: str) -> dict[str, Any]:
         seen, record = app.engine.look(resource)
     except FailoverError as err:
         return {"state": "unknown", "reason": err.reason, "active": "", "nodes": {}}
-    decision = policy.decide(Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent))
+    decision = policy.decide(_situation(app, seen, record))
     active = next((n.minion for n in seen.nodes if n.healthy), "")
     state = "moving" if record.move else "paused" if record.paused else _WORDS[decision.choice]
     last = dict(record.recent[-1]) if record.recent else None
@@ -108,9 +108,7 @@ def plan(app: App, name: str, target: str = "") -> dict[str, Any]:
     move = record.move
     if move is None:
         wish = Wish(MoveKind.SWITCHOVER, target) if target or _is_well(app, seen, record) else None
-        decision = policy.decide(
-            Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent, wish)
-        )
+        decision = policy.decide(_situation(app, seen, record, wish))
         if decision.move is None:
             return {
                 "decision": decision.choice.value,
@@ -136,8 +134,13 @@ def plan(app: App, name: str, target: str = "") -> dict[str, Any]:
 
 
 def _is_well(app: App, seen: Snapshot, record: Record) -> bool:
-    situation = Situation(seen, record.epoch, app.clock.wall(), record.paused, record.recent)
+    situation = _situation(app, seen, record)
     return policy.decide(situation).choice is Choice.NOTHING
+
+
+def _situation(app: App, seen: Snapshot, record: Record, wish: Wish | None = None) -> Situation:
+    now = app.clock.wall()
+    return Situation(seen, record.epoch, now, record.paused, record.recent, wish, record.missing_ok)
 
 
 def pause(app: App, name: str, who: str = "") -> dict[str, Any]:
@@ -153,9 +156,14 @@ def resume(app: App, name: str) -> dict[str, Any]:
 
 
 def clear(app: App, name: str) -> dict[str, Any]:
-    """A person has looked: forget failed tries and damping; the world is judged anew."""
-    _locked(app, name, "clear", lambda r: app.journal.clear(r.name, app.clock.wall()))
-    return {"resource": name, "cleared": True}
+    """
+    A person has looked: forget failed tries and damping; the world is judged anew. VMs that vCenter does not show now are
+    taken as deleted, until the next move has ended well.
+    """
+    seen, _ = app.engine.look(app.resource(name))
+    missing = [n.minion for n in seen.nodes if seen.readable and n.vm.present is False]
+    _locked(app, name, "clear", lambda r: app.journal.clear(r.name, app.clock.wall(), missing))
+    return {"resource": name, "cleared": True, "taken_as_deleted": missing}
 
 
 def _locked(app: App, name: str, doing: str, change: Any) -> None:

@@ -7,6 +7,7 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 
 from __future__ import annotations
 
+from vmdk_failover.assess import unclear_words
 from vmdk_failover.model import MountState, Move, MoveKind
 from vmdk_failover.silence import SILENT
 from vmdk_failover.situation import (
@@ -75,11 +76,7 @@ POLICY: tuple[PolicyRow, ...] = (
         "it is not known whether a node holds the disk",
         lambda s: bool(s.seen.unclear),
         Choice.HOLD,
-        lambda s: (
-            "vCenter does not say clearly whether "
-            + " and ".join(n.minion for n in s.seen.unclear)
-            + " holds the disk (VM missing twice, unreadable, or a disk that matches by path or UUID alone)"
-        ),
+        lambda s: unclear_words(s.seen.unclear),
     ),
     PolicyRow(
         540,
@@ -245,11 +242,11 @@ POLICY: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         790,
-        "nobody is seen to hold the disk, and the last active node cannot be seen",
+        "nobody is seen to hold the disk, and the VM of a node cannot be seen",
         lambda s: s.holder is None and bool(lost_from_sight(s)),
         Choice.HOLD,
         lambda s: (
-            f"no node lists the disk, but {lost_from_sight(s)}, where it was active last, is not to be seen in vCenter: a VM "
+            f"no node lists the disk, but {lost_from_sight(s)}, whose VM may hold it, is not to be seen in vCenter: a VM "
             "that the account may not see can still run. Give the account the right to see it; if the VM was deleted, "
             f"'salt-run vmdk.clear {s.resource.name}'"
         ),

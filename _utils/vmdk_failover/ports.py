@@ -126,6 +126,10 @@ class Record(Protocol):
         """Maintenance: observe, do nothing."""
 
     @property
+    def missing_ok(self) -> Sequence[str]:
+        """Nodes whose VMs a person has acknowledged as deleted."""
+
+    @property
     def recent(self) -> Sequence[Mapping[str, Any]]:
         """Finished moves, oldest first: ``{"kind", "source", "target", "ended" (wall seconds), …}``."""
 

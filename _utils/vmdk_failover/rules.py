@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vmdk_failover.assess import unclear_words
 from vmdk_failover.case import (
     ATTACH_TRIES,
     DETACH_TRIES,
@@ -35,10 +36,12 @@ from vmdk_failover.case import (
     names_of,
     sealable,
     source_name,
+    source_unseen,
     stale,
     taken_apart,
     target_lost,
     tasks,
+    unseen_words,
     why_fence,
 )
 from vmdk_failover.model import Step, StepKind
@@ -95,7 +98,7 @@ RULES: tuple[Row, ...] = (
         "it is not known whether a node holds the disk",
         lambda c: bool(c.seen.unclear),
         Then.HOLD,
-        lambda c: f"vCenter does not say clearly whether {names_of(c.seen.unclear)} holds the disk",
+        lambda c: unclear_words(c.seen.unclear),
     ),
     Row(
         45,
@@ -241,6 +244,7 @@ RULES: tuple[Row, ...] = (
         lambda c: f"{c.move.source} may still write: {why_fence(c)}",
         source_name,
     ),
+    Row(195, "the source's VM cannot be seen any more", source_unseen, Then.HOLD, unseen_words),
     Row(
         200,
         "the disk is free",

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target
 
+#: A heartbeat that is no older (seconds) says that the machine and its clock run.
+HEARD = 3.0
 #: Silence that ends within so many seconds is waited for; a longer one is held, and looked at again and again.
 WAIT_AT_MOST = 10.0
 #: So many running nodes must be known before their silence says something of the master.
@@ -50,7 +52,7 @@ def left(s: Situation, h: NodeSight) -> float:
 
 
 def soon(s: Situation, h: NodeSight) -> bool:
-    return 0 < left(s, h) <= WAIT_AT_MOST
+    return (h.signs.silent or 0.0) > HEARD and 0 < left(s, h) <= WAIT_AT_MOST
 
 
 def not_yet(s: Situation, h: NodeSight) -> bool:
@@ -132,8 +134,9 @@ SILENT: tuple[PolicyRow, ...] = (
         unanswered(not_yet),
         Choice.HOLD,
         lambda s: (
-            f"{holder_name(s)} gives no answer yet; it is given {s.resource.node_timeout:g} s of silence, more after a boot, "
-            "a task on its VM, or a restart of the engine"
+            f"{holder_name(s)} gives no signed answer, and its silence is not long enough; it is given "
+            f"{s.resource.node_timeout:g} s of silence, more after a boot, "
+            "a task on its VM, or a restart of the engine; if its heartbeats go on, look at salt-minion there"
         ),
     ),
     PolicyRow(

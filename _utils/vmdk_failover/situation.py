@@ -19,6 +19,8 @@ HOUR = 3600.0
 UNLUCKY = 600.0
 #: After so many of them the node is no target until that time is over.
 TARGET_TRIES = 2
+#: Rows by which a move ends because the target got the disk or the file system not to work; others say nothing of it.
+TRIED_IN_VAIN = frozenset({210, 250})
 
 
 #: A device that somebody held exclusively is tried again after this long (seconds); that is not the node's fault.
@@ -59,6 +61,7 @@ class Situation:
     paused: bool = False
     recent: Sequence[Mapping[str, Any]] = ()
     wish: Wish | None = None
+    missing_ok: Sequence[str] = ()
 
     @property
     def resource(self) -> Resource:
@@ -82,7 +85,8 @@ class Situation:
         for move in reversed(self.recent):
             if move.get("ok") or move.get("forgotten") or self.wall - move.get("ended", 0.0) > UNLUCKY:
                 break
-            count += move.get("target") == minion and move.get("code") != DEVICE_BUSY
+            tried = move.get("rule") in TRIED_IN_VAIN and move.get("code") != DEVICE_BUSY
+            count += tried and move.get("target") == minion
         return count
 
     def last_failure(self) -> str:
@@ -165,13 +169,9 @@ def worn_out(s: Situation, h: NodeSight) -> bool:
 
 
 def lost_from_sight(s: Situation) -> str:
-    """The node that the resource was last active on, if vCenter does not show its VM and nobody has acknowledged that."""
-    good = [m for m in s.recent if m.get("ok")]
-    if not good or good[-1].get("forgotten"):
-        return ""
-    last = str(good[-1].get("target", ""))
-    nodes = {n.minion for n in s.resource.nodes}
-    return last if last in nodes and s.seen.node(last).vm.present is False else ""
+    """A node whose VM vCenter does not show, without a person having acknowledged that; it may run and write."""
+    lost = (n.minion for n in s.seen.nodes if n.vm.present is False and n.minion not in s.missing_ok)
+    return next(lost, "")
 
 
 def wishes(kind: MoveKind) -> Callable[[Situation], bool]:

@@ -174,6 +174,9 @@ def _attach(case: Case, node: NodeSight) -> Iterator[str]:
         yield "not what the target lacks"
     if case.move.is_local and not listing(node.vm, case.move.resource):
         yield "a local move takes a disk that was taken away"
+    lost = case.move.source and case.move.source not in case.missing_ok
+    if lost and case.seen.node(case.move.source).vm.present is False:
+        yield "the source's VM is not to be seen, so it may still write"
 
 
 def _detach(case: Case, node: NodeSight) -> Iterator[str]:

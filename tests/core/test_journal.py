@@ -117,7 +117,8 @@ def test_pause_and_clear(journal: FileJournal) -> None:
     journal.pause("pgdata", None)
     journal.finish("pgdata", {"ok": False, "damped": True, "target": "db2"})
     journal.begin(Move(resource(), MoveKind.FAILOVER, "db1", "db2", 2, "again"))
-    journal.clear("pgdata", 5.0)
+    journal.clear("pgdata", 5.0, ["db3"])
+    assert journal.state("pgdata").missing_ok == ("db3",)
     entry = journal.state("pgdata")
     assert (entry.move, entry.paused, entry.epoch) == (None, False, 2)
     assert [(one["damped"], one["forgotten"]) for one in entry.recent] == [(False, True)]

@@ -67,7 +67,15 @@ def judge(snapshot: Snapshot, **more: Any) -> Decision:
 
 def ended(target: str, ok: bool = False, ago: float = 10.0, **more: Any) -> dict[str, Any]:
     """A finished move."""
-    return {"target": target, "ok": ok, "ended": NOW - ago, "kind": "failover", "reason": "no luck", **more}
+    return {
+        "target": target,
+        "ok": ok,
+        "ended": NOW - ago,
+        "kind": "failover",
+        "reason": "no luck",
+        "rule": 70 if ok else 250,
+        **more,
+    }
 
 
 HOLDS = vm("db1", THERE)
@@ -164,7 +172,7 @@ EXAMPLES = (
         740, HOLD, "unmounted on db1|fsck", seen((HOLDS, says("db1", unready=("fsck is missing",))), READY)
     ),
     example(750, MOVE, "db1 holds the disk and has it not mounted", seen(UNMOUNTED, READY)),
-    example(790, HOLD, "db2|not to be seen|vmdk.clear pgdata", UNSEEN, recent=[ended("db2", True)]),
+    example(790, HOLD, "db2|not to be seen|vmdk.clear pgdata", UNSEEN),
     example(800, MOVE, "no node lists the disk", seen((vm("db1", **OFF), None), READY)),
     example(810, HOLD, "no node lists the disk|db1: its VM is off", seen((vm("db1", **OFF), None), SILENT)),
     example(900, HOLD, "not understood", seen((vm("db1", MISPLACED), active("db1")), READY)),
@@ -220,6 +228,11 @@ def test_an_operator_is_never_damped() -> None:
     assert judge(seen(FAILING, READY), recent=DAMPED * 5, wish=FORCE).choice is Choice.MOVE
 
 
+def test_a_vm_that_cannot_be_seen_holds_until_a_person_says_that_it_was_deleted() -> None:
+    assert judge(UNSEEN, recent=[ended("db2", True)], missing_ok=("db1",)).rule == 790
+    assert judge(UNSEEN, missing_ok=("db2",)).rule == 800
+
+
 THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
 
 
@@ -233,6 +246,7 @@ THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
         ([ended("db2"), ended("db2"), ended("db3")], "db3"),
         ([ended("db2"), ended("db1", True)], "db2"),
         ([ended("db2", forgotten=True)], "db2"),
+        ([ended("db2", rule=100)] * 3, "db2"),  # it had a hiccup, that is no failed try
         ([ended("db2", ago=UNLUCKY + 1)], "db2"),
     ],
 )
@@ -369,11 +383,8 @@ def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
         "a word is not current": any(
             n.vm.connected is not True or n.vm.power is Power.UNKNOWN for n in writers
         ),
-        "the last active node is not to be seen": begun.kind is MoveKind.START
-        and any(
-            m["ok"] and not m.get("forgotten") and s.seen.node(m["target"]).vm.present is False
-            for m in s.recent
-        ),
+        "a node is not to be seen that may hold the disk": begun.kind is MoveKind.START
+        and any(n.vm.present is False and n.minion not in s.missing_ok for n in s.seen.nodes),
         "the disk is elsewhere": any(n.minion not in (begun.source, begun.target) for n in writers),
     }
     yield from (f"a move is begun, and {words}" for words, is_so in forbidden.items() if is_so)
