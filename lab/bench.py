@@ -65,7 +65,7 @@ def _once(cell: Cell) -> trial.Outcome:
 
 def _result(cell: Cell, outcomes: Sequence[trial.Outcome]) -> dict[str, Any]:
     figures = sorted(getattr(one, cell.figure) for one in outcomes)
-    calls = [sum(one.vcenter_calls.values()) for one in outcomes]
+    calls = [one.move_calls for one in outcomes]
     return {
         "what": cell.what,
         "median_ms": round(statistics.median(figures)),

