@@ -46,7 +46,7 @@ import salt.client
 import salt.minion
 import salt.utils.event
 
-from vmdk_failover import app, describe, listening, supervisor, unfinished, watching
+from vmdk_failover import app, describe, listening, reachable, supervisor, unfinished, watching
 from vmdk_failover.guest import heartbeat, node, watch
 
 __virtualname__ = "vmdk"
@@ -129,13 +129,14 @@ def _listen(opts):
 
 
 def _find_unfinished(opts):
-    """Moves that a crash left open; each becomes an event for the reactor."""
+    """Moves that a crash left open; each becomes an event for the reactor. Also finds out which nodes can be reached."""
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
         here = app.App(opts, client=None)
         unfinished.watch_for_ever(
             here.journal,
             here.lock,
             lambda name, what: bus.fire_event({"resource": name, "what": what}, f"vmdk/{name}/{what}"),
+            lambda: reachable.find_out(app.state_dir(opts)),
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from lab.cell import LabError
 from lab.cluster import Lab
+from lab.linux import wait_until
 
 DISK, FIRST, SECOND = "pgdata", "labdb1", "labdb2"
 _HEARD_LIMIT = 20.0
@@ -112,6 +113,11 @@ def _be_heard(lab: Lab) -> None:
     """A node that the engine has never heard since its start is given more time; here it has been."""
     if not lab.master.events.wait(f"vmdk-heartbeat/{FIRST}", _HEARD_LIMIT, 0.0):
         raise LabError(f"{FIRST} sent no heartbeat within {_HEARD_LIMIT:.0f} s; see its minion.log")
+    note = lab.master.root / "var/lib/salt/vmdk/reachable.json"
+    if not wait_until(lambda: note.exists() and FIRST in note.read_text(), _HEARD_LIMIT, 0.05):
+        raise LabError(
+            f"the engine has not found out within {_HEARD_LIMIT:.0f} s whether {FIRST} can be reached"
+        )
 
 
 def _highstates(lab: Lab) -> None:

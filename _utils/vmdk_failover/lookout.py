@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import echo, heard
+from vmdk_failover import echo, heard, reachable
 from vmdk_failover.model import Crowd, HypervisorFacts, Node, Power, Resource, Signs, VmFacts
 from vmdk_failover.ports import Hypervisor
 
@@ -66,7 +66,14 @@ class FileLookout:
         answers = self._ask({m: known.address(m) for m in silent}) if silent else {}
         now = self._clock()
         known = heard.read(self._dir)  # it may have been heard meanwhile
-        return {m: Signs(self._silence(m, known, excused.get(m, now), now), answers.get(m)) for m in silent}
+        ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}
+        return {m: Signs(ages[m], self._meant(m, known.address(m), answers.get(m))) for m in silent}
+
+    def _meant(self, minion: str, address: str, answers: bool | None) -> bool | None:
+        """What it means that an address does not answer: nothing, if it did not do so while the node was well."""
+        if answers is False and not reachable.answered(self._dir, minion, address):
+            return None
+        return answers
 
     def crowd(self, resource: Resource) -> Crowd:
         """See the port."""

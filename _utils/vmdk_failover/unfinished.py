@@ -33,13 +33,17 @@ def unfinished(journal: FileJournal, lock: FileLock) -> list[str]:
     return found
 
 
-def watch_for_ever(journal: FileJournal, lock: FileLock, hint: Hint) -> None:
+def watch_for_ever(
+    journal: FileJournal, lock: FileLock, hint: Hint, meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """
     Look for such moves until the process is ended.
 
     :param hint: called with the resource's name and ``unfinished``.
+    :param meanwhile: called once a round; may take a second.
     """
     while True:
         time.sleep(PAUSE)
+        meanwhile()
         for name in unfinished(journal, lock):
             hint(name, "unfinished")

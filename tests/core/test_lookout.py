@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.core.build import THERE, gone, resource, vm
-from vmdk_failover import heard
+from vmdk_failover import heard, reachable
 from vmdk_failover.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
 
@@ -28,6 +29,7 @@ class Site:
         self.readable = True
         self.asked: list[Mapping[str, str]] = []
         self.answer: bool | None = False
+        self.reached(db1=True, db2=True)
 
     def heard(self, *, since: float = -1000.0, **ages: float) -> None:
         """The listener has just written: nodes and when they were heard, seconds ago."""
@@ -35,6 +37,13 @@ class Site:
             m: heard.Beat("b", 1, f"10.0.0.{m[-1]}", "1", 1.0, self.now - age) for m, age in ages.items()
         }
         heard.write(self.directory, heard.Heard(BOOT, self.now, self.now + since, nodes=nodes))
+
+    def reached(self, **nodes: bool) -> None:
+        """What was found out while the nodes were well."""
+        notes = {
+            m: {"address": f"10.0.0.{m[-1]}", "answers": a, "boot": BOOT, "at": 0.0} for m, a in nodes.items()
+        }
+        heard.write_plain(self.directory / reachable.NAME, notes)
 
     def observe(self, of: Resource) -> HypervisorFacts:
         """The ``Hypervisor`` port, as far as it is used."""
@@ -72,6 +81,36 @@ def test_the_age_of_the_last_heartbeat(site: Site) -> None:
     site.heard(db1=17.0, db2=0.2)
     assert site.signs("db1") == {"db1": Signs(17.0, False)}
     assert site.asked[-1] == {"db1": "10.0.0.1"}
+
+
+def test_an_address_that_never_answered_says_nothing_by_its_silence(site: Site) -> None:
+    assert site.signs("db1")["db1"].address is False
+    site.reached(db1=False, db2=True)
+    assert site.signs("db1")["db1"].address is None
+    (site.directory / reachable.NAME).write_text("{torn")
+    assert site.signs("db1")["db1"].address is None
+    site.answer = True
+    assert site.signs("db1")["db1"].address is True
+
+
+def test_what_can_be_reached_is_found_out_while_nodes_are_well(site: Site) -> None:
+    (site.directory / reachable.NAME).unlink()
+    site.answer = True
+    site.heard(db1=0.5, db2=60.0)
+    find = partial(reachable.find_out, site.directory, site.ask, lambda: site.now)
+    find()
+    assert site.asked == [{"db1": "10.0.0.1"}], "a silent node is not asked: its silence would be believed"
+    assert reachable.answered(site.directory, "db1", "10.0.0.1")
+    assert not reachable.answered(site.directory, "db1", "10.0.0.9"), "another address is another question"
+    site.now += 10
+    site.heard(db1=0.5)
+    find()
+    assert len(site.asked) == 1, "it was asked a moment ago"
+    site.now += reachable.AGAIN
+    site.answer = False
+    site.heard(db1=0.5)
+    find()
+    assert not reachable.answered(site.directory, "db1", "10.0.0.1"), "a firewall has come between"
 
 
 def test_nobody_is_asked_while_nobody_is_silent(site: Site) -> None:
