@@ -205,7 +205,8 @@ def test_salt_is_real() -> None:
 
 
 _OWNER = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 from lab.cluster import Lab
 from lab.wishes import Wishes
 with Lab(Wishes(salt=False)) as lab:
