@@ -71,9 +71,13 @@ def settings(opts: Mapping[str, Any]) -> config.Settings:
 
 
 def names(opts: Mapping[str, Any]) -> set[str]:
-    """Names of all resources, sound or not, without reading their files: asked at every hint."""
+    """
+    Names of all resources, sound or not, without reading their files: asked at every hint. One that was taken out of the
+    configuration in mid-move is among them until its move has ended.
+    """
     section = opts.get("vmdk") or {}
     return {
+        *FileJournal(state_dir(opts) / "journal").open_moves(),
         *map(str, section.get("resources") or {}),
         *(path.stem for path in resources_dir(opts).glob("*.yaml")),
     }

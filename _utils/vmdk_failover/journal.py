@@ -138,6 +138,17 @@ class FileJournal:
         """Resources that this journal knows."""
         return sorted(path.stem for path in self.directory.glob("*.json"))
 
+    def open_moves(self) -> list[str]:
+        """Resources with an open move, and those whose state cannot be read: somebody has to look at them and say so."""
+        found = []
+        for name in self.names():
+            try:
+                has_move = self.state(name).move is not None
+            except JournalError:
+                has_move = True
+            found += [name] if has_move else []
+        return found
+
     def history(self, resource: str) -> list[dict[str, Any]]:
         """Everything that was logged of ``resource``, oldest first; a torn last line is left out."""
         try:

@@ -23,10 +23,9 @@ Hint = Callable[[str, str], None]
 def unfinished(journal: FileJournal, lock: FileLock) -> list[str]:
     """Names of resources with an open move that is not held and that nobody works on."""
     found = []
-    for name in journal.names():
+    for name in journal.open_moves():
         try:
-            entry = journal.state(name)
-            if entry.move is not None and entry.hold is None and lock.is_free(name):
+            if journal.state(name).hold is None and lock.is_free(name):
                 found.append(name)
         except JournalError:
             continue  # whoever looks at the resource says so; here it would be said every two seconds

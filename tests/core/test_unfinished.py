@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.core import build
+from vmdk_failover import app
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Move, MoveKind
@@ -48,3 +49,20 @@ def test_a_held_move_and_a_damaged_journal_are_left_to_the_tick(tmp_path: Path) 
     assert unfinished(journal, lock) == [move.resource.name]
     journal.hold(move.resource.name, {"rule": 20, "reason": "vCenter cannot be read", "since": 0.0})
     assert unfinished(journal, lock) == []
+
+
+def test_a_resource_that_was_taken_out_of_the_configuration_is_looked_at_until_its_move_has_ended(
+    tmp_path: Path,
+) -> None:
+    opts = {
+        "vmdk": {
+            "state_dir": str(tmp_path),
+            "resources_dir": str(tmp_path / "none"),
+            "resources": {"mail": {}},
+        }
+    }
+    journal, move = FileJournal(tmp_path / "journal"), _move()
+    journal.begin(move)
+    assert app.names(opts) == {"mail", move.resource.name}
+    journal.finish(move.resource.name, {"ok": True})
+    assert app.names(opts) == {"mail"}
