@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,11 @@ from lab import linux, loop
 from lab.cell import CellSpec
 from lab.disk import Disk, make_disk
 from lab.faultdisk import Disks
+from lab.hypervisor import Vcenter, built
 from lab.isolation import isolated
 from lab.namespace import NamespaceNode
 from lab.node import new_identity
+from tests.lab.vsphere import INVENTORY, Client, connect
 
 PATH = "[ds1] shared/pgdata.vmdk"
 
@@ -102,3 +105,30 @@ def reads(path: str, name: str = "/dev/null") -> subprocess.Popen[bytes]:
 def state_of(pid: int) -> str:
     """The letter of a process' state: D is a task stuck in the kernel."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """Built before the tests leave the machine's network."""
+    return built()
+
+
+@pytest.fixture
+def vcenter(program: Path) -> Iterator[Vcenter]:
+    with Vcenter(INVENTORY, binary=program) as started:
+        yield started
+
+
+@pytest.fixture
+def client(vcenter: Vcenter) -> Client:
+    return connect(vcenter)
+
+
+@pytest.fixture
+def db1(client: Client) -> Any:
+    return client.vm("db1")
+
+
+@pytest.fixture
+def db2(client: Client) -> Any:
+    return client.vm("db2")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
-from lab.hypervisor import Vcenter, built
+from lab.hypervisor import Vcenter
 from tests.lab.vsphere import (
-    INVENTORY,
     Client,
     Device,
     Spec,
@@ -26,33 +23,6 @@ from tests.lab.vsphere import (
     reconfigure,
     remove,
 )
-
-
-@pytest.fixture(scope="session")
-def program() -> Path:
-    """Built before the tests leave the machine's network."""
-    return built()
-
-
-@pytest.fixture
-def vcenter(program: Path) -> Iterator[Vcenter]:
-    with Vcenter(INVENTORY, binary=program) as started:
-        yield started
-
-
-@pytest.fixture
-def client(vcenter: Vcenter) -> Client:
-    return connect(vcenter)
-
-
-@pytest.fixture
-def db1(client: Client) -> Any:
-    return client.vm("db1")
-
-
-@pytest.fixture
-def db2(client: Client) -> Any:
-    return client.vm("db2")
 
 
 def test_a_watcher_hears_of_everything_at_once(client: Client, db1: Any, vcenter: Vcenter) -> None:

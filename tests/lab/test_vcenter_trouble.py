@@ -5,18 +5,15 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pyVmomi import vim, vmodl
 
 from lab import linux
-from lab.hypervisor import Vcenter, VcenterError, built
+from lab.hypervisor import Vcenter, VcenterError
 from tests.lab.vsphere import (
     DISK,
-    INVENTORY,
     USER,
     Client,
     Watch,
@@ -27,28 +24,6 @@ from tests.lab.vsphere import (
     reconfigure,
     remove,
 )
-
-
-@pytest.fixture(scope="session")
-def program() -> Path:
-    """Built before the tests leave the machine's network."""
-    return built()
-
-
-@pytest.fixture
-def vcenter(program: Path) -> Iterator[Vcenter]:
-    with Vcenter(INVENTORY, binary=program) as started:
-        yield started
-
-
-@pytest.fixture
-def client(vcenter: Vcenter) -> Client:
-    return connect(vcenter)
-
-
-@pytest.fixture
-def db1(client: Client) -> Any:
-    return client.vm("db1")
 
 
 def test_a_lost_host_hides_what_its_guests_do(db1: Any, client: Client, vcenter: Vcenter) -> None:
