@@ -12,6 +12,7 @@ Configuration of a node (minion configuration, all optional):
     vmdk:
       state_dir: /run/vmdk               # must be on a tmpfs: what it says is true for one boot only
       sysrq_path: /proc/sysrq-trigger    # where a halt is written to
+      watchdog: /dev/watchdog0           # armed by a halt as its backstop; nobody else may feed it; none if left out
 
 :depends: nothing but Salt; ``pyinotify`` for faster detection
 """
@@ -46,11 +47,12 @@ import salt.exceptions
 from vmdk_failover import errors
 from vmdk_failover.guest import check as checking
 from vmdk_failover.guest import doctor as doctoring
-from vmdk_failover.guest import in_use, known, node, survey
+from vmdk_failover.guest import in_use, known, node, survey, text
 from vmdk_failover.model import resource_from_plain, to_plain
 
 __virtualname__ = "vmdk"
 __func_alias__ = {"status_": "status"}
+__outputter__ = {"status_": "vmdk", "check": "vmdk", "users": "vmdk", "doctor": "vmdk"}
 
 
 def __virtual__():
@@ -83,11 +85,35 @@ def facts(resource, nonce):
         ) from err
 
 
+def all_facts(names, nonce):
+    """
+    Answer a question of the master about several resources at once, each signed. Touches no disk.
+
+    names
+        The resources that the master asks about; those that this node does not know are left out.
+
+    nonce
+        The question's number; it is part of what is signed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.all_facts '[pgdata]' 0123   # asked by the master; people use vmdk.status
+    """
+    mine = _resources()
+    try:
+        return _here().answers([mine[name] for name in names if name in mine], str(nonce))
+    except errors.FailoverError as err:
+        raise salt.exceptions.CommandExecutionError(err.reason) from err
+
+
 def status_(name=None):
     """
     What this node sees of the resources that it may hold. Needs neither the master nor a working disk.
 
-    ``watcher`` tells whether the prober speaks, of which version it is and which of its sources are live.
+    ``summary`` and ``do`` are sentences; ``watcher`` tells whether the prober speaks, of which version it is and which of
+    its sources are live.
 
     name
         One resource; all if left out.
@@ -103,7 +129,11 @@ def status_(name=None):
     wanted = resources if name is None else {name: _resource(name)}
     here = _here()
     watcher = here.watcher()
-    return {one: {**to_plain(here.facts(body)), "watcher": watcher} for one, body in wanted.items()}
+    found = {one: to_plain(here.facts(body)) for one, body in wanted.items()}
+    return {
+        one: {**text.summary(one, facts, watcher), **facts, "watcher": watcher}
+        for one, facts in found.items()
+    }
 
 
 def check(name, timeout=2, write=False):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,13 +17,13 @@ import pytest
 
 from lab import linux
 from vmdk_failover.errors import CannotObserve
-from vmdk_failover.guest import channel, children, doctor, known, latest, memory
+from vmdk_failover.guest import channel, children, doctor, duty, facts, known, latest, memory, users
 from vmdk_failover.guest.check import Checked, check
 from vmdk_failover.guest.in_use import in_use
 from vmdk_failover.guest.places import Places, boot_clock
 from vmdk_failover.model import to_plain
 
-from .conftest import BOOT, Rig, wait_for
+from .conftest import BOOT, WRITER, Rig, wait_for
 
 OPENER = """
 import mmap, os, sys, time
@@ -81,6 +83,9 @@ def test_a_hung_disk_is_told_in_time_and_not_tried_twice(rig: Rig, run_dir: Path
     again = _check(rig, deadline_s=0.5)
     assert (again.condition, again.tried) == ("hung", ())
     assert str(pid) in again.sentence
+    found = in_use(rig.resource, rig.state, deadline_s=0.5, places=rig.places)
+    assert f"(pid {pid}" in found["note"]
+    assert not any(f"(pid {pid})" in one for one in found["waiting"] + found["devices"])
     rig.fault.set("ok")
     wait_for(lambda: _check(rig).ok)
 
@@ -99,11 +104,27 @@ def test_who_uses_it(rig: Rig) -> None:
 def test_who_uses_a_hung_disk(rig: Rig) -> None:
     rig.mount()
     user = rig.run(OPENER, str(rig.mountpoint))
+    held = rig.run(WRITER, str(rig.mountpoint / "held"))
     rig.fault.set("all=hang")
+    wait_for(lambda: children.state(held.pid) == "D")
     began = time.monotonic()
     found = in_use(rig.resource, rig.state, deadline_s=1.0, places=rig.places)
     assert time.monotonic() - began < 2.0
-    assert user.pid in {one["pid"] for one in found["processes"]}
+    states = {one["pid"]: one["state"] for one in found["processes"]}
+    assert (states[user.pid], states[held.pid]) == ("S", "D")
+    assert not any(f"(pid {held.pid})" in one for one in found["waiting"]), "it is listed already"
+
+
+def test_who_waits_in_the_kernel(rig: Rig, tmp_path: Path) -> None:
+    for pid, state, flags in ((11, "D", 0x400000), (12, "S", 0x400000), (13, "D", 0x208040)):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} (a) b) {state} 1 1 1 0 -1 {flags} 0 0\n")
+        (tmp_path / str(pid) / "comm").write_text("touch\n")
+    (tmp_path / "self").mkdir()
+    places = dataclasses.replace(rig.places, proc=tmp_path)
+    assert users.waiting(places) == ((11, "touch"),)  # 13 is a thread of the kernel
+    rig.state.mkdir()
+    assert in_use(rig.resource, rig.state, places=places)["waiting"] == ["touch (pid 11)"]
 
 
 def test_a_foreign_namespace_and_a_loop_device(rig: Rig) -> None:
@@ -153,7 +174,9 @@ def clinic(rig: Rig, run_dir: Path) -> Clinic:
     channel.write_config(rig.state, {"pgdata": rig.resource}, places)
     _prober_says(rig)
     pillar = {"vmdk": {"key": "00", "resources": {"pgdata": to_plain(rig.resource)}}}
-    node = doctor.Node({}, pillar, {"pgdata": rig.resource}, rig.state, str(sysrq), "1", places)
+    duty.sign(rig.state)
+    opts = {"engines": [{"vmdk": {}}], "disable_grains": ["lvm"]}
+    node = doctor.Node(opts, pillar, {"pgdata": rig.resource}, rig.state, str(sysrq), "1", places)
     return Clinic(rig, node)
 
 
@@ -197,7 +220,65 @@ def test_what_the_configuration_lacks(clinic: Clinic) -> None:
     assert clinic.severities(pillar={}) == {}  # salt-call --local
     _only(clinic.severities(resources={}), "knows no resource", "hint")
     beacons = {"vmdk": [{"resources": {}}, {"disable_during_state_run": True}]}
-    _only(clinic.severities(opts={"beacons": beacons}), "disable_during_state_run", "error")
+    _only(
+        clinic.severities(opts=clinic.node.opts | {"beacons": beacons}), "disable_during_state_run", "error"
+    )
+
+
+@pytest.mark.parametrize("engines", [None, [], ["reactor"], [{"reactor": {}}]])
+def test_the_engine_is_not_configured(clinic: Clinic, engines: Any) -> None:
+    _only(
+        clinic.severities(opts=clinic.node.opts | {"engines": engines}),
+        "engine vmdk is not configured",
+        "hint",
+    )
+    assert clinic.severities(opts=clinic.node.opts | {"engines": ["vmdk"]}) == {}
+
+
+def test_the_beacon_does_not_run(clinic: Clinic) -> None:
+    (clinic.rig.state / "beacon.alive").unlink()
+    _only(clinic.severities(), "the engine does its work", "warning")
+    found = clinic.severities(opts={"disable_grains": ["lvm"]})
+    assert sorted(found.values()) == ["error", "hint"]
+    assert any("hears of no failure" in sentence for sentence in found)
+    assert all("beacon" not in one for one in clinic.severities(resources={}))
+
+
+def test_salts_own_look_at_lvm(clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opts = {"engines": ["vmdk"]}
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/sbin/lvm")
+    monkeypatch.setattr(doctor, "_LVM_DEVICES", str(tmp_path / "devices"))
+    _only(clinic.severities(opts=opts), "no salt-call starts", "warning")
+    assert clinic.severities() == {}
+    (tmp_path / "devices").touch()
+    assert clinic.severities(opts=opts) == {}
+    (tmp_path / "devices").unlink()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert clinic.severities(opts=opts) == {}
+
+
+@pytest.mark.parametrize("source", sorted(doctor._WHY_SOURCE))
+def test_a_source_that_is_off_is_explained(clinic: Clinic, source: str) -> None:
+    _prober_says(clinic.rig, sources={source: "off: Operation not permitted", "mountinfo": "live"})
+    _only(clinic.severities(), f"{source} is off: Operation not permitted; ", "hint")
+    _prober_says(clinic.rig, sources={source: "live"})
+    assert clinic.severities() == {}
+
+
+def test_pyinotify_lacks_asyncore(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(sys, "version_info", (3, 14, 0, "final", 0))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "asyncore" else there(name, *rest)
+    )
+    _only(clinic.severities(), "Python 3.14 no longer has", "hint")
+
+
+def test_tools_are_missing(clinic: Clinic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(facts, "_TOOL_DIRS", (str(tmp_path),))
+    found = clinic.severities()
+    assert set(found.values()) == {"error"}
+    assert any("fsck.ext4" in sentence for sentence in found), found
 
 
 def test_the_prober_is_silent_or_old(clinic: Clinic) -> None:

@@ -12,6 +12,7 @@ import pytest
 from vmdk_failover.guest import memory
 from vmdk_failover.guest.facts import node_facts
 from vmdk_failover.guest.mounting import mount_all
+from vmdk_failover.guest.node import LocalNode
 from vmdk_failover.guest.places import boot_clock
 from vmdk_failover.guest.release import release
 from vmdk_failover.model import Condition, MountState, NodeFacts
@@ -146,3 +147,13 @@ def test_facts_do_not_wait_for_a_hung_disk(rig: Rig) -> None:
     began = boot_clock()
     assert _facts(rig).mounted is MountState.MOUNTED
     assert boot_clock() - began < 1.0
+
+
+def test_a_node_tells_which_machine_it_runs_in(rig: Rig) -> None:
+    """The master compares it with what vCenter says of the VM: a clone answers under the same id and key."""
+    machine = "4237bbbb-1234-5678-9abc-000000000001"
+    assert LocalNode.of({"id": "db1", "grains": {"uuid": machine}}, {}, {}).smbios == machine
+    said = node_facts(
+        rig.resource, minion="db1", state_dir=rig.state, prober=None, places=rig.places, smbios="x"
+    )
+    assert said.smbios == "x"

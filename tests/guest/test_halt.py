@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import stat
+import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from vmdk_failover.errors import StepFailed
+from vmdk_failover.guest import doctor_storage
 from vmdk_failover.guest.halt import halt, healthy, words
 from vmdk_failover.guest.places import Places
 
-from .conftest import Rig
+from .conftest import Rig, wait_for
 
 
 @pytest.fixture
@@ -89,3 +94,69 @@ def test_a_hung_disk_is_not_touched(pipe: tuple[Path, int], rig: Rig) -> None:
     assert time.monotonic() - began < 1.0
     after = rig.fault.set("stats")
     assert {k: before[k] for k in ("write", "flush")} == {k: after[k] for k in ("write", "flush")}
+
+
+def _is_open(fd: int) -> bool:
+    """Whether somebody has the other end of a pipe open for writing; and nothing was written to it."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    seen = poll.poll(0)
+    assert not any(event & select.POLLIN for _, event in seen), "the watchdog was fed or disarmed"
+    return not any(event & select.POLLHUP for _, event in seen)
+
+
+def test_a_watchdog_is_armed_before_the_first_word_and_never_fed(
+    pipe: tuple[Path, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe stands for the device; what is asked of it by ioctl is written down."""
+    path, fd = pipe
+    device, asked = tmp_path / "watchdog0", tmp_path / "asked"
+    os.mkfifo(device)
+    hearing = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+
+    def ioctl(_: int, number: int, value: bytes) -> int:
+        asked.write_text(f"{number:#x} {struct.unpack('i', value)[0]}")
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    try:
+        halt(path, _with_cache(tmp_path), delay=0.3, backstop=0.3, watchdog=device)
+        wait_for(asked.exists, 2)
+        assert not select.select([fd], [], [], 0)[0]  # no word yet
+        assert _is_open(hearing)
+        assert asked.read_text() == "0xc0045706 10"
+        assert _heard(fd, 2) == "o"
+        assert _heard(fd, 2) == "b"
+        assert _is_open(hearing)
+    finally:
+        os.close(hearing)
+
+
+@pytest.mark.parametrize("kind", ["none", "file"])
+def test_a_watchdog_that_cannot_be_armed_does_not_keep_from_halting(
+    pipe: tuple[Path, int], tmp_path: Path, kind: str
+) -> None:
+    """Somebody else feeds it, it is not there, or it has a fixed timeout."""
+    path, fd = pipe
+    if kind == "file":
+        (tmp_path / "watchdog0").touch()
+    halt(path, _with_cache(tmp_path), delay=0.0, backstop=0.1, watchdog=tmp_path / "watchdog0")
+    assert _heard(fd, 2) == "o"
+    assert _heard(fd, 2) == "b"
+
+
+def test_a_watchdog_that_is_configured_is_looked_at_and_not_opened(tmp_path: Path) -> None:
+    opts = {"vmdk": {"watchdog": str(tmp_path / "watchdog0")}}
+    missing = list(doctor_storage.watchdog(opts, Places()))
+    assert [severity for severity, _, _ in missing] == ["error"]
+    os.mknod(
+        tmp_path / "watchdog0", stat.S_IFCHR | 0o600, os.makedev(10, 254)
+    )  # opening it would fail or start one
+    assert list(doctor_storage.watchdog(opts, Places())) == []
+    assert list(doctor_storage.watchdog({}, Places())) == []
+    with open("/dev/null", "rb") as null, subprocess.Popen(["sleep", "60"], stdin=null) as fed:
+        try:
+            said = list(doctor_storage.watchdog({"vmdk": {"watchdog": "/dev/null"}}, Places()))
+            assert any(f"(pid {fed.pid})" in what for _, what, _ in said)
+        finally:
+            fed.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vmdk_failover.guest import memory, mounts
+from vmdk_failover.guest import memory, mounts, users
 from vmdk_failover.guest.mounting import MountReport, mount_all
 from vmdk_failover.guest.release import release
 
@@ -129,20 +130,73 @@ def test_services_that_do_not_start_leave_nothing_half_done(rig: Rig, run_dir: P
     assert stopped.exists()
 
 
-def test_a_file_system_that_needs_a_check_says_so(rig: Rig) -> None:
-    """A journal superblock that fails its checksum cannot be replayed."""
+def _spoil(rig: Rig, *places: int) -> None:
+    """Write rubbish to the disk."""
+    fd = os.open(rig.fault.path, os.O_RDWR)
+    for place in places:
+        os.pwrite(fd, b"\xff" * 64, place)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def _vital(rig: Rig) -> tuple[int, ...]:
+    """Where a file system keeps what no mount can do without, and its superblock does not vouch for."""
+    if rig.disk.fstype == "xfs":
+        return (512, 1024)  # free space and inodes of the first group
+    if rig.disk.fstype == "btrfs":
+        return _chunk_tree(rig)
     found = subprocess.run(
         ["debugfs", "-R", "stat <8>", rig.fault.path], capture_output=True, text=True, check=True
     )
     first = int(found.stdout.partition("EXTENTS:")[2].split(":")[1].split("-")[0])
-    fd = os.open(rig.fault.path, os.O_RDWR)
-    os.pwrite(fd, b"\xff" * 64, first * 4096 + 16)
-    os.fsync(fd)
-    os.close(fd)
+    return (first * 4096 + 16,)  # the journal's superblock
+
+
+def _chunk_tree(rig: Rig) -> tuple[int, ...]:
+    """Both copies of the root of the tree by which btrfs finds everything else."""
+    said = subprocess.run(
+        ["btrfs", "inspect-internal", "dump-super", "-f", rig.fault.path],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    root = int(re.findall(r"^chunk_root\s+(\d+)", said, re.M)[0])
+    chunk = int(re.findall(r"FIRST_CHUNK_TREE CHUNK_ITEM (\d+)", said)[0])
+    return tuple(int(at) + root - chunk for at in re.findall(r"stripe \d+ devid 1 offset (\d+)", said))
+
+
+@pytest.mark.parametrize(
+    ("fstype", "command"),
+    [("ext4", "e2fsck -n"), ("xfs", "xfs_repair -n"), ("btrfs", "btrfs check --readonly")],
+)
+def test_a_file_system_that_needs_a_check_says_so_and_is_not_repaired(rig: Rig, command: str) -> None:
+    places = _vital(rig)
+    _spoil(rig, *places)
     report = _mount(rig)
-    assert not report.ok
-    assert report.code in {"fs_check_needed", "mount_failed"}, report
+    assert (report.ok, report.code) == (False, "fs_check_needed"), report
+    assert f"look at it with '{command} {rig.fault.path}'" in report.reason
+    assert "(the kernel: " in report.reason
     assert not _is_mounted(rig)
+    with open(rig.fault.path, "rb") as disk:
+        assert all(os.pread(disk.fileno(), 64, place) == b"\xff" * 64 for place in places)
+
+
+def test_a_wrong_option_is_no_damage(rig: Rig) -> None:
+    mount = dataclasses.replace(rig.resource.mounts[0], options="nonsense=7")
+    rig.resource = dataclasses.replace(rig.resource, mounts=(mount,))
+    report = _mount(rig)
+    assert (report.ok, report.code) == (False, "mount_failed"), report
+    assert "nonsense" in report.reason
+
+
+def test_errors_of_before_are_told_and_do_not_keep_it_from_being_mounted(rig: Rig) -> None:
+    rig.mount()
+    Path(f"/sys/fs/ext4/{rig.fault.loop}/trigger_fs_error").write_text("a test")
+    rig.umount()
+    report = _mount(rig)
+    assert report.ok, report
+    said = next(outcome for name, _, outcome in report.steps if name == "identify")
+    assert said == f"{rig.fault.loop} notes 1 errors of before"
 
 
 def test_a_disk_that_fails_is_not_waited_for(rig: Rig) -> None:
@@ -166,3 +220,28 @@ def test_an_unfinished_unmount_is_not_mounted_over(rig: Rig) -> None:
     rig.umount("-l")
     report = _mount(rig)
     assert (report.ok, report.code) == (False, "superblock_alive"), report
+
+
+def test_a_file_system_that_is_still_being_written_out_is_waited_for(rig: Rig) -> None:
+    rig.mount()
+    (rig.mountpoint / "dirty").write_bytes(b"x" * (1 << 20))
+    rig.fault.set("write=delay:0.4")
+    going = subprocess.Popen(["umount", rig.mountpoint])
+    while _is_mounted(rig):
+        time.sleep(0.002)
+    assert going.poll() is None  # gone from mountinfo, and not yet written
+    report = _mount(rig, deadline_s=10)
+    assert report.ok, report
+    assert going.wait(5) == 0
+    assert _is_mounted(rig)
+    assert (rig.mountpoint / "dirty").stat().st_size == 1 << 20
+
+
+def test_what_a_killed_release_left_on_the_disk_does_not_keep_it_from_being_mounted(rig: Rig) -> None:
+    """Its process that keeps the disk lives on, and nobody remembers it."""
+    rig.mount()
+    assert _release(rig)
+    (held,) = memory.load(rig.state, rig.resource.name, BOOT).holders
+    memory.update(rig.state, rig.resource.name, BOOT, holders=(), released=None)
+    assert users.started(held[0]) == held[1]
+    assert _mount(rig).ok

@@ -6,12 +6,15 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.linux import wait_until
-from vmdk_failover.guest import channel
+from vmdk_failover.guest import channel, latest
 from vmdk_failover.guest.watch import Watch
 
 from .conftest import BOOT, WRITER, Reader, Rig, ready, wait_for
@@ -89,8 +92,11 @@ def test_lazily_unmounted_while_in_use(reader: Reader, rig: Rig) -> None:
     rig.mount()
     ready(reader)
     with open(rig.mountpoint / "file", "w"):
+        began = time.monotonic()
         rig.umount("-l")
-        assert reader.until("lazily_unmounted") < 0.5
+        reader.until("unmounted")
+        assert time.monotonic() - began < 0.15
+        assert reader.until("lazily_unmounted") < 0.6
     assert reader.until("unmounted") < 1.5
 
 
@@ -118,6 +124,210 @@ def test_the_device_leaves_while_in_use(reader: Reader, rig: Rig) -> None:
     rig.unplug()
     rig.fault.drop()
     assert reader.until("device_gone") < 0.5
+
+
+def test_a_removal_is_told_by_its_uevent(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    rig.fault.drop()
+    rig.unplug()
+    Path(f"/sys/block/{rig.fault.loop}/uevent").write_text("remove")
+    assert reader.until("device_gone") < 0.1
+
+
+def test_any_event_of_a_disk_has_it_read_at_once(reader: Reader, rig: Rig) -> None:
+    _change(rig, probe_interval=30.0)
+    rig.mount()
+    ready(reader)
+    rig.fault.set("read=eio")
+    assert rig.fault.set("stats")["failed"] == 0
+    Path(f"/sys/block/{rig.fault.loop}/uevent").write_text("change")
+    assert reader.until("io_error") < 0.4
+
+
+# -- a doubt
+
+#: Not where mkfs and udev look at every disk of the machine.
+ELSEWHERE = "range=71303168-503316480"
+
+
+def _change(rig: Rig, **changes: Any) -> None:
+    rig.resource = dataclasses.replace(rig.resource, **changes)
+
+
+def _evidence(reader: Reader) -> str:
+    reader.poll()
+    said = latest.latest(reader.rig.state, "pgdata", BOOT)
+    return str(said["evidence"]) if said else ""
+
+
+def test_one_failed_read_moves_nothing_but_is_told(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    rig.fault.set(f"read=eio:1 {ELSEWHERE}")
+    wait_for(lambda: "was good when tried again" in _evidence(reader), 5)
+    assert rig.fault.set("stats")["failed"] == 1
+    assert "failed once with EIO" in _evidence(reader)
+    assert {report["condition"] for report in reader.told} <= {"ok"}
+    assert reader.word() == "ok"
+
+
+def test_two_failed_reads_are_an_error_and_so_are_three_within_a_minute(reader: Reader, rig: Rig) -> None:
+    _change(rig, probe_interval=0.2)
+    rig.mount()
+    ready(reader)
+    for count in (1, 2):
+        rig.fault.set(f"read=eio:1 {ELSEWHERE}")
+        wait_for(lambda count=count: rig.fault.set("stats")["failed"] == count)  # type: ignore[misc]
+        begun = rig.fault.set("stats")["read"]
+        wait_for(lambda begun=begun: rig.fault.set("stats")["read"] > begun)  # type: ignore[misc]
+        wait_for(lambda: "good when tried again" in _evidence(reader))
+        assert reader.word() == "ok"
+    rig.fault.set(f"read=eio:1 {ELSEWHERE}")
+    reader.until("io_error", 2.0)
+    assert "3 within" in reader.told[-1]["evidence"]
+    reader.until("ok", 3.0)
+    rig.fault.set(f"read=eio:2 {ELSEWHERE}")
+    reader.until("io_error", 2.0)
+
+
+def test_what_somebody_else_fails_to_read_needs_no_second_try(reader: Reader, rig: Rig) -> None:
+    _change(rig, probe_interval=30.0)
+    rig.mount()
+    ready(reader)
+    time.sleep(0.5)
+    rig.fault.set("read=eio:1")
+    read_one = (
+        "import os, sys, mmap; os.preadv(os.open(sys.argv[1], os.O_DIRECT), [mmap.mmap(-1, 4096)], 81920)"
+    )
+    argv = [sys.executable, "-c", read_one, rig.fault.path]
+    assert subprocess.run(argv, stderr=subprocess.DEVNULL).returncode
+    reader.until("io_error", 0.5)
+    assert "read" in reader.told[-1]["evidence"]
+
+
+def test_good_writes_do_not_hide_that_reads_fail(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    rig.run(WRITER, str(rig.mountpoint / "file"))
+    ready(reader)
+    rig.fault.set("read=eio")
+    reader.until("io_error", 2.0)
+    for _ in range(30):
+        assert reader.word() == "io_error"
+        time.sleep(0.1)
+    rig.fault.set("ok")
+    reader.until("ok", 5.0)
+
+
+# -- pauses
+
+
+def _listen(reader: Reader, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        reader.poll()  # each word: the next one would hide it
+        time.sleep(0.005)
+
+
+def test_a_stall_shorter_than_the_limit_is_no_hang(reader: Reader, rig: Rig) -> None:
+    _change(rig, hang_timeout=10.0)
+    rig.mount()
+    rig.run(WRITER, str(rig.mountpoint / "file"))
+    ready(reader)
+    rig.fault.stop()  # as when a snapshot is made
+    _listen(reader, 5.0)
+    rig.fault.go_on()
+    _listen(reader, 1.2)
+    assert reader.word() == "ok"
+    assert {report["condition"] for report in reader.told} <= {"ok"}
+
+
+@pytest.mark.parametrize("load", ["idle", "active"])
+def test_a_pause_of_the_whole_node_is_no_hang(reader: Reader, rig: Rig, load: str) -> None:
+    _change(rig, hang_timeout=2.0, probe_interval=0.5)
+    rig.mount()
+    if load == "active":
+        rig.run(WRITER, str(rig.mountpoint / "file"))
+    ready(reader)
+    rig.fault.stop()
+    time.sleep(1.0)  # reads and writes of this second are in flight
+    os.kill(reader.pid(), signal.SIGSTOP)
+    time.sleep(2.6)
+    os.kill(reader.pid(), signal.SIGCONT)
+    _listen(reader, 0.6)  # the disk comes back after the node
+    rig.fault.go_on()
+    _listen(reader, 0.8)
+    assert "hung" not in {report["condition"] for report in reader.told}
+    wait_for(lambda: reader.word() == "ok")
+
+
+def test_a_hang_outlasts_a_pause_of_the_node(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    rig.fault.set("all=hang")
+    reader.until("hung")
+    os.kill(reader.pid(), signal.SIGSTOP)
+    time.sleep(2.6)
+    told = len(reader.told)
+    os.kill(reader.pid(), signal.SIGCONT)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        reader.poll()
+        assert reader.word() in ("hung", "")
+        time.sleep(0.02)
+    assert "ok" not in {report["condition"] for report in reader.told[told:]}
+
+
+def test_a_new_mount_that_nobody_saw_being_made_starts_clean(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    writer = rig.run(WRITER, str(rig.mountpoint / "file"))
+    ready(reader)
+    rig.fault.set("write=eio:1")
+    reader.until("io_error")
+    writer.kill()
+    writer.wait()
+    os.kill(reader.pid(), signal.SIGSTOP)
+    rig.umount()
+    rig.mount()  # it gets the number of the one before
+    os.kill(reader.pid(), signal.SIGCONT)
+    reader.until("ok", 1.0)
+
+
+def test_late_words_of_an_old_mount_do_not_harm_the_new_one(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    os.kill(reader.pid(), signal.SIGSTOP)
+    (rig.mountpoint / "dirty").write_bytes(b"x" * 65536)
+    rig.fault.set("write=eio flush=eio")
+    rig.umount()  # what the kernel says of it is heard after the next mount only
+    failed = rig.fault.set("ok")["failed"]
+    rig.mount()
+    os.kill(reader.pid(), signal.SIGCONT)
+    _listen(reader, 1.0)
+    assert failed
+    assert reader.word() == "ok"
+
+
+# -- what it keeps
+
+
+def test_nothing_piles_up_over_many_mounts(reader: Reader, rig: Rig) -> None:
+    rig.mount()
+    ready(reader)
+    wait_for(lambda: reader.word() == "ok")
+    before = _kept(reader.pid())
+    for _ in range(12):
+        rig.umount()
+        wait_for(lambda: reader.word() == "unmounted")
+        rig.mount()
+        wait_for(lambda: reader.word() == "ok")
+    wait_for(lambda: _kept(reader.pid()) == before)
+
+
+def _kept(pid: int) -> tuple[int, int]:
+    """Descriptors, and marks of inotify and fanotify."""
+    infos = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return len(infos), sum(info.count("notify ") for info in infos)
 
 
 def test_an_ext4_error_is_told(reader: Reader, rig: Rig) -> None:

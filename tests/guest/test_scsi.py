@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.linux import wait_until
-from vmdk_failover.guest import devices, mounting, release
-from vmdk_failover.guest.places import Places
+from vmdk_failover.guest import devices, mounting, release, rescan
 from vmdk_failover.model import Disk, Mount, Node, Resource
 
-UUID = "6000c29aaaaaaaaaaaaaaaaaaaaaaaaa"
-OTHER = "6000c29bbbbbbbbbbbbbbbbbbbbbbbbb"
-
-
-class Picture:
-    """A sysfs with SCSI disks as files. What a kernel does when a file is written is done by `react`."""
-
-    def __init__(self, root: Path) -> None:
-        self.places = Places(
-            sys=root / "sys",
-            by_id=root / "by-id",
-            dev=root / "dev",
-            boot_id=root / "boot_id",
-            fstab=root / "fstab",
-        )
-        for path in (root / "sys/block", root / "sys/class/block", root / "by-id", root / "dev"):
-            path.mkdir(parents=True)
-        (root / "boot_id").write_text("boot")
-
-    def add(self, name: str, number: str, wwid: str = "", link: str = "") -> Path:
-        """A disk appears."""
-        directory = self.places.sys / "class/block" / name
-        (directory / "device").mkdir(parents=True)
-        (directory / "holders").mkdir()
-        (directory / "dev").write_text(number + "\n")
-        (directory / "stat").write_text("1 0 8 0 1 0 8 0 0 0 0\n")
-        (directory / "inflight").write_text("       0        0\n")
-        (self.places.sys / "block" / name).symlink_to(directory)
-        if wwid:
-            (directory / "device/wwid").write_text(f"naa.{wwid}\n")
-        if link:
-            (self.places.by_id / link).symlink_to(f"../../{name}")
-        return directory
-
-    def remove(self, name: str) -> None:
-        """A disk goes, as the kernel and udev do it."""
-        (self.places.sys / "block" / name).unlink()
-        (self.places.sys / "class/block" / name).rename(self.places.sys / f"gone-{name}")
+from .picture import OTHER, UUID, Picture, blank_devices
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Picture:
     return Picture(tmp_path)
+
+
+@pytest.fixture
+def blank() -> Iterator[str]:
+    """A block device with nothing on it."""
+    with blank_devices(1) as (path,):
+        yield path
 
 
 def _resource(tmp_path: Path) -> Resource:
@@ -132,9 +100,9 @@ class Kernel(threading.Thread):
             self.react()
 
 
-def test_a_released_disk_is_removed_from_the_bus(picture: Picture, tmp_path: Path) -> None:
+def test_a_released_disk_is_removed_from_the_bus(picture: Picture, tmp_path: Path, blank: str) -> None:
     directory = picture.add("sdb", "8:16", UUID)
-    (picture.places.dev / "sdb").symlink_to(_some_block_device())
+    (picture.places.dev / "sdb").symlink_to(blank)
     kernel = Kernel(directory / "device/delete", lambda: picture.remove("sdb"))
     kernel.start()
     done = release.release(
@@ -150,9 +118,9 @@ def test_a_released_disk_is_removed_from_the_bus(picture: Picture, tmp_path: Pat
     assert "sdb removed from the bus" in done.reason
 
 
-def test_a_disk_that_stays_on_the_bus_is_not_released(picture: Picture, tmp_path: Path) -> None:
+def test_a_disk_that_stays_on_the_bus_is_not_released(picture: Picture, tmp_path: Path, blank: str) -> None:
     directory = picture.add("sdb", "8:16", UUID)
-    (picture.places.dev / "sdb").symlink_to(_some_block_device())
+    (picture.places.dev / "sdb").symlink_to(blank)
     (directory / "device/delete").write_text("")
     done = release.release(
         _resource(tmp_path),
@@ -165,20 +133,13 @@ def test_a_disk_that_stays_on_the_bus_is_not_released(picture: Picture, tmp_path
     assert (done.clean, done.code) == (False, "not_removed"), done
 
 
-def _some_block_device() -> str:
-    """A free loop device: it can be opened exclusively, and nothing is on it."""
-    for number in range(7, -1, -1):
-        if not os.path.exists(f"/sys/block/loop{number}/loop/backing_file"):
-            return f"/dev/loop{number}"
-    raise AssertionError("no free loop device")
-
-
-def test_the_bus_is_scanned_when_the_disk_is_missing(picture: Picture, tmp_path: Path) -> None:
-    host = picture.places.sys / "class/scsi_host/host2"
-    host.mkdir(parents=True)
-    kernel = Kernel(host / "scan", lambda: picture.add("sdb", "8:16", UUID) and None)
+def test_the_bus_is_scanned_at_the_recorded_unit_when_the_disk_is_missing(
+    picture: Picture, tmp_path: Path
+) -> None:
+    scan = picture.host("host2", "vmw_pvscsi", "0000:03:00.0")
+    kernel = Kernel(scan, lambda: picture.add("sdb", "8:16", UUID) and None)
     kernel.start()
-    wanted = dataclasses.replace(_resource(tmp_path))
+    wanted = dataclasses.replace(_resource(tmp_path), disks=(Disk("[ds1] a.vmdk", UUID, 1, 5),))
     done = mounting.mount_all(
         wanted,
         start_services=lambda: None,
@@ -188,7 +149,45 @@ def test_the_bus_is_scanned_when_the_disk_is_missing(picture: Picture, tmp_path:
         places=picture.places,
     )
     kernel.join()
-    assert (host / "scan").read_text() == "- - -"
+    assert scan.read_text() == "0 5 0"
     assert done.steps[0][0] == "find disks"
     assert done.steps[0][2] == "sdb"
     assert done.code == "mount_failed"  # the picture has no device to read from
+
+
+def _hosts(picture: Picture, **drivers: str) -> None:
+    """Hosts in an order that is not that of their PCI addresses."""
+    for number, (name, driver) in enumerate(sorted(drivers.items(), reverse=True)):
+        picture.host(f"host{number}", driver, f"0000:{name}")
+
+
+def _scanned(disk: Disk, tries: int, picture: Picture) -> dict[str, str]:
+    return {file.parent.name: word for file, word in rescan.scans(disk, tries, picture.places)}
+
+
+def test_first_the_controller_at_the_buss_place_then_all_of_its_kind(picture: Picture) -> None:
+    _hosts(picture, a="ata_piix", b="mptspi", c="vmw_pvscsi", d="vmw_pvscsi")
+    disk = Disk("[ds1] a.vmdk", UUID, 2, 3, "pvscsi")
+    assert _scanned(disk, 0, picture) == {"host0": "0 3 0"}
+    assert _scanned(dataclasses.replace(disk, bus=1), 0, picture) == {"host1": "0 3 0"}
+    assert _scanned(disk, 1, picture) == {"host0": "0 3 0", "host1": "0 3 0"}
+    assert _scanned(disk, 9, picture) == {"host0": "0 3 0", "host1": "0 3 0"}
+
+
+def test_a_bus_of_another_kind_or_none_means_all_of_the_recorded_kind(picture: Picture) -> None:
+    _hosts(picture, b="mptspi", c="vmw_pvscsi", d="vmw_pvscsi")
+    for bus in (0, 3):
+        scanned = _scanned(Disk("[ds1] a.vmdk", UUID, bus, 1, "pvscsi"), 0, picture)
+        assert scanned == {"host0": "0 1 0", "host1": "0 1 0"}
+
+
+def test_unknown_controllers_are_asked_for_the_unit_too(picture: Picture) -> None:
+    _hosts(picture, a="virtio_scsi")
+    assert _scanned(Disk("[ds1] a.vmdk", UUID, 0, 1, "pvscsi"), 0, picture) == {"host0": "0 1 0"}
+
+
+def test_only_a_sas_controller_is_asked_for_any_target_in_the_end(picture: Picture) -> None:
+    _hosts(picture, a="mptsas", b="vmw_pvscsi")
+    disk = Disk("[ds1] a.vmdk", UUID, 0, 1, "lsisas")
+    assert [_scanned(disk, tries, picture)["host1"] for tries in (0, 2, 3)] == ["0 1 0", "0 1 0", "0 - 0"]
+    assert all("host0" not in _scanned(disk, tries, picture) for tries in range(9))

@@ -40,7 +40,7 @@ def test_an_ext4_reports_itself(rig: Rig) -> None:
     rig.mount()
     listener = FsErrors()
     try:
-        listener.add(str(rig.mountpoint))
+        listener.add(str(rig.mountpoint), rig.disk.fs_uuid)
         assert listener.read() == []
         Path(f"/sys/fs/ext4/{rig.fault.loop}/trigger_fs_error").write_text("test")
         found: list[tuple[str, str]] = []
@@ -56,7 +56,7 @@ def test_the_end_of_a_file_system_and_of_a_device_node(rig: Rig, run_dir: Path) 
     dev.mkdir()
     (dev / "sdx").touch()
     rig.mount()
-    listener = Vanishing(dev, heard.append)
+    listener = Vanishing(dev, run_dir / "links", heard.append)
     listener.add(str(rig.mountpoint))
     sources = Sources(lambda _: None)
     sources.listen(listener.fd, listener.read)
@@ -75,7 +75,7 @@ def test_status_tells_what_is_live(reader: Reader, rig: Rig) -> None:
     ready(reader)
     said = latest.whole(rig.state, BOOT)
     assert said is not None
-    wanted = {"mountinfo", "uevents", "kmsg", "fanotify", "inotify", "block_rq_error"}
+    wanted = {"mountinfo", "uevents", "kmsg", "fanotify", "inotify", "block_rq_error", "aio"}
     assert said["sources"] == dict.fromkeys(wanted, "live")
     assert said["pid"] == reader.pid()
 
@@ -85,7 +85,7 @@ def test_it_does_without_pyinotify_and_fanotify(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(FsErrors, "_checked", staticmethod(_refuse))
     words: list[str] = []
     sources = Sources(words.append)
-    sources.open_vanishing(run_dir, lambda _: None)
+    sources.open_vanishing(run_dir, run_dir, lambda _: None)
     sources.open_fs_errors(lambda _a, _b: None)
     assert sources.live["inotify"].startswith("off: ") and sources.live["fanotify"].startswith("off: ")
     assert len(words) == 2

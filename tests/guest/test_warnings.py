@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import subprocess
 import time
@@ -140,7 +141,7 @@ def test_a_full_file_system_is_told(reader: Reader, rig: Rig) -> None:
 def test_full_has_some_play() -> None:
     verdict = Verdict(holds=True)
     rig = Trials(_resource(full_percent=90.0), verdict, lambda *_: None)
-    rig.look([(_mount(), parse("30 20 8:16 / /srv rw - ext4 /dev/sdb rw")[0])])
+    rig.look(parse("30 20 8:16 / /srv rw - ext4 /dev/sdb rw"))
     seen = []
     for step, percent in enumerate((89.9, 90.0, 89.5, 89.1, 88.9)):
         (errand,) = rig.due(step * USED_EVERY_S)
@@ -201,6 +202,52 @@ def test_a_mount_that_has_gone_is_not_written_below(run_dir: Path) -> None:
     assert os.listdir(run_dir) == []
 
 
+SHOWN = "30 20 8:16 / /srv {} - ext4 /dev/sdb rw"
+
+
+@pytest.mark.parametrize(("own", "condition"), [("ro", "ok"), ("rw", "fs_error")])
+def test_a_write_that_is_refused_waits_for_what_the_mount_says(own: str, condition: str) -> None:
+    verdict = Verdict(holds=True)
+    trials = Trials(_resource(write_probe=True, full_percent=100.0), verdict, lambda *_: None)
+    trials.look(parse(SHOWN.format("rw")))
+    (errand,) = trials.due(0.0)
+    assert trials.ended(0.0, errand, Answer(error=errno.EROFS))  # look anew
+    assert verdict.current(0.0).condition == "ok"
+    trials.follow(parse(SHOWN.format(own)))
+    for errand in trials.due(2.0):
+        trials.ended(2.0, errand, Answer(error=errno.EROFS))
+    assert verdict.current(2.0).condition == condition
+
+
+def test_a_remount_during_a_write_probe_is_no_failure(reader: Reader, rig: Rig) -> None:
+    _change(rig, write_probe=True, probe_interval=0.1)
+    rig.mount()
+    ready(reader)
+    for _ in range(5):
+        remount = ["mount", "-o", "remount,ro", rig.mountpoint]
+        wait_for(lambda argv=remount: not subprocess.run(argv, check=False).returncode)  # type: ignore[misc]
+        reader.until("options_changed")
+        subprocess.run(["mount", "-o", "remount,rw", rig.mountpoint], check=True)
+        reader.until("ok")
+    assert {report["condition"] for report in reader.told} <= {"ok", "options_changed"}
+
+
+def test_a_write_that_waits_for_its_turn_is_not_late() -> None:
+    verdict = Verdict(holds=True)
+    trials = Trials(
+        _resource(write_probe=True, full_percent=100.0, hang_timeout=1.0), verdict, lambda *_: None
+    )
+    trials.look(parse(SHOWN.format("rw")))
+    (errand,) = trials.due(0.0)
+    trials.overdue(5.0)
+    assert (trials.pending(), verdict.current(5.0).condition) == ((), "ok")
+    trials.begun(5.0, errand)
+    trials.overdue(5.9)
+    assert (trials.pending(), verdict.current(5.9).condition) == ((5.0,), "ok")
+    trials.overdue(6.0)
+    assert verdict.current(6.0).condition == "hung"
+
+
 # -- workers
 
 
@@ -248,6 +295,24 @@ def test_one_worker_does_job_after_job(run_dir: Path) -> None:
         pids = pool.errands.pids
         pool.errands.close()
         wait_for(lambda: pool.errands.turn(0.0) or not any(os.path.exists(f"/proc/{pid}") for pid in pids))  # type: ignore[func-returns-value]
+
+
+def test_many_jobs_need_no_tick(run_dir: Path) -> None:
+    pool, began = Pool(), list[float]()
+    try:
+        mount_id = _mount_id(run_dir)
+        for number in range(20):
+            job = Errand(USED, f"{run_dir}{'/' * number}", mount_id)
+            pool.errands.send(time.monotonic(), job, pool.answers.append, began.append)
+        end = time.monotonic() + 3
+        while len(pool.answers) < 20:
+            assert time.monotonic() < end
+            for fd, _ in pool.sources._epoll.poll(0.02):
+                pool.sources._acts[fd]()
+        assert len(began) == 20
+        assert len(pool.errands.pids) == 1
+    finally:
+        pool.errands.close()
 
 
 def test_a_stuck_worker_holds_nobody_up(rig: Rig) -> None:

@@ -43,6 +43,14 @@ def _call(lab: Lab, *arguments: str, node: str = FIRST) -> tuple[int, Any]:
     return done.code, json.loads(done.out)["local"]
 
 
+def _read(lab: Lab, *arguments: str) -> tuple[list[str], float]:
+    """The same as people see it: its lines, and the seconds that it took."""
+    argv = [sys.executable, program("salt-call"), "-c", saltconf.MINION_ROOT, "--local", "--no-color"]
+    began = time.monotonic()
+    done = lab.nodes[FIRST].run([*argv, *arguments], 60)
+    return done.out.splitlines(), time.monotonic() - began
+
+
 def _watcher(lab: Lab) -> dict[str, Any]:
     found: dict[str, Any] = _call(lab, "vmdk.status")[1].get(DISK, {}).get("watcher", {})
     return found
@@ -72,6 +80,13 @@ def test_doctor_and_users(lab: Lab) -> None:
         lab.nodes[FIRST].run(["kill", "-9", str(pid)])
 
 
+def test_as_people_read_it(lab: Lab) -> None:
+    assert _read(lab, "vmdk.status")[0][:2] == ["local:", f"  {DISK}: all is well."]
+    assert _read(lab, "vmdk.check", DISK)[0][1].startswith(f"  {DISK}: ok - ")
+    assert _read(lab, "vmdk.users", DISK)[0][1].startswith(f"  {DISK}: ")
+    assert _read(lab, "vmdk.doctor")[0][1] == "  Nothing stands in the way of a failover."
+
+
 def test_an_unknown_resource_is_told(lab: Lab) -> None:
     argv = [sys.executable, program("salt-call"), "-c", saltconf.MINION_ROOT, "--local", "vmdk.check", "x"]
     done = lab.nodes[FIRST].run(argv, 60)
@@ -91,3 +106,33 @@ def test_while_the_disk_hangs(lab: Lab) -> None:
     finally:
         fault.set("ok")
     assert wait_until(lambda: _call(lab, "vmdk.check", DISK)[0] == 0, LIMIT, 0.5)
+
+
+def test_each_answers_within_three_seconds_while_the_disk_hangs_and_the_master_is_gone(lab: Lab) -> None:
+    lab.master.cell.kill()
+    fault = lab.fault_disk(FIRST, DISK)
+    fault.set("all=hang")
+    write = (
+        f"dd if=/dev/zero of={lab.mountpoint()}/stuck oflag=direct bs=4k count=1 >/dev/null 2>&1 & echo $!"
+    )
+    pid = lab.nodes[FIRST].run(["sh", "-c", write]).out.strip()
+    state = ["ps", "-o", "stat=", "-p", pid]
+    try:
+        assert wait_until(lambda: "D" in lab.nodes[FIRST].run(state).out, 5, 0.05)
+        usual = max(1.0, _read(lab, "test.ping")[1])  # what Salt's start takes on this machine now
+        took = {}
+        for arguments in (
+            ["vmdk.status"],
+            ["vmdk.check", DISK, "timeout=1"],
+            ["vmdk.users", DISK],
+            ["vmdk.doctor"],
+        ):
+            lines, took[arguments[0]] = _read(lab, *arguments)
+            assert len(lines) >= 2, lines
+            if arguments[0] == "vmdk.users":
+                assert any(f"(pid {pid}" in line and "D)" in line for line in lines), lines
+            if arguments[0] == "vmdk.check":
+                assert lines[1].startswith(f"  {DISK}: hung - ")
+        assert max(took.values()) < 3 * usual, (took, usual)
+    finally:
+        fault.set("ok")

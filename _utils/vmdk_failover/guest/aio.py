@@ -3,17 +3,22 @@ Reads that never block the one who asks: Linux AIO by system call, no library.
 
 ``RWF_NOWAIT`` keeps even the submission from sleeping: with a full queue a read completes with ``-EAGAIN`` instead. A
 process with a request that hangs cannot exit before it ends, so only the prober, which nobody waits for, uses this.
+Where there is no AIO (a sandbox, all contexts taken, an unknown machine) each read gets a thread.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
+import threading
+from collections import deque
+from typing import Protocol
 
-#: machine → numbers of io_setup, io_submit, io_getevents
-_CALLS = {"x86_64": (206, 209, 208), "aarch64": (0, 2, 4)}
+from vmdk_failover.guest import syscalls
+
 _PREAD, _RESFD, _NOWAIT = 0, 1, 8
 _EVENT = struct.Struct("<QQqq")
 
@@ -39,34 +44,10 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-class Reader:
-    """
-    Asynchronous reads of one block each.
+class Reads(Protocol):
+    """Reads of one block each that are started now and looked at later."""
 
-    :param size: how many may be under way at once.
-    :raises OSError: if the kernel gives no AIO context, or on an unknown machine.
-    """
-
-    def __init__(self, size: int = 128, block: int = 4096) -> None:
-        machine = os.uname().machine
-        if machine not in _CALLS:
-            raise OSError(f"asynchronous reads are not known for {machine}")
-        self._setup, self._submit, self._getevents = _CALLS[machine]
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._size, self._block = size, block
-        self._context = ctypes.c_uint64(0)
-        self._events = ctypes.create_string_buffer(_EVENT.size * size)
-        self._under_way: dict[int, tuple[_Iocb, mmap.mmap]] = {}
-        self._free: list[tuple[_Iocb, mmap.mmap]] = []
-        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._call(self._setup, size, ctypes.byref(self._context))
-
-    def _call(self, number: int, *arguments: object) -> int:
-        result = int(self._libc.syscall(ctypes.c_long(number), *arguments))
-        if result < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-        return result
+    eventfd: int
 
     def start(self, tag: int, fd: int, offset: int) -> None:
         """
@@ -75,12 +56,44 @@ class Reader:
         :param tag: number of the read, returned by :meth:`ended`; not one that is under way.
         :raises OSError: if the kernel refuses it at once.
         """
+
+    def ended(self) -> list[tuple[int, int, bytes]]:
+        """Reads that have ended: (tag, bytes read or -errno, data). Does not wait."""
+
+
+def open_reads() -> tuple[Reads, str]:
+    """The best there is on this machine, and why it is not AIO; empty if it is."""
+    try:
+        return Reader(), ""
+    except OSError as err:
+        return ThreadReader(), str(err.strerror or err)
+
+
+class Reader:
+    """
+    Asynchronous reads of one block each, by AIO.
+
+    :param size: how many may be under way at once.
+    :raises OSError: if the kernel gives no AIO context, or on an unknown machine.
+    """
+
+    def __init__(self, size: int = 128, block: int = 4096) -> None:
+        self._size, self._block = size, block
+        self._context = ctypes.c_uint64(0)
+        self._events = ctypes.create_string_buffer(_EVENT.size * size)
+        self._under_way: dict[int, tuple[_Iocb, mmap.mmap]] = {}
+        self._free: list[tuple[_Iocb, mmap.mmap]] = []
+        syscalls.call("io_setup", size, ctypes.byref(self._context))
+        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def start(self, tag: int, fd: int, offset: int) -> None:
+        """As :meth:`Reads.start`."""
         block, buffer = self._free.pop() if self._free else self._block_of_ours()
         block.data, block.fd, block.offset = tag, fd, offset
         self._under_way[tag] = (block, buffer)  # the kernel writes to it until the read has ended
         try:
             pointers = (ctypes.POINTER(_Iocb) * 1)(ctypes.pointer(block))
-            self._call(self._submit, self._context, ctypes.c_long(1), pointers)
+            syscalls.call("io_submit", self._context, ctypes.c_long(1), pointers)
         except OSError:
             self._free.append(self._under_way.pop(tag))
             raise
@@ -98,14 +111,14 @@ class Reader:
         return block, buffer
 
     def ended(self) -> list[tuple[int, int, bytes]]:
-        """Reads that have ended: (tag, bytes read or -errno, data). Does not wait."""
+        """As :meth:`Reads.ended`."""
         try:
             os.eventfd_read(self.eventfd)
         except BlockingIOError:
             return []
         now = _Timespec(0, 0)
-        count = self._call(
-            self._getevents,
+        count = syscalls.call(
+            "io_getevents",
             self._context,
             ctypes.c_long(0),
             ctypes.c_long(self._size),
@@ -119,3 +132,41 @@ class Reader:
         block, buffer = self._under_way.pop(tag)
         self._free.append((block, buffer))
         return tag, result, bytes(buffer[: max(0, result)])
+
+
+class ThreadReader:
+    """The same with a thread for each read: dearer, and as harmless to whoever asks."""
+
+    def __init__(self, block: int = 4096) -> None:
+        self._block = block
+        self._done: deque[tuple[int, int, bytes]] = deque()
+        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def start(self, tag: int, fd: int, offset: int) -> None:
+        """As :meth:`Reads.start`."""
+        own = os.dup(fd)  # the one who asks may close his while the read hangs
+        try:
+            threading.Thread(target=self._read, args=(tag, own, offset), daemon=True).start()
+        except RuntimeError as err:
+            os.close(own)
+            raise OSError(errno.EAGAIN, str(err)) from err
+
+    def _read(self, tag: int, fd: int, offset: int) -> None:
+        try:
+            with mmap.mmap(-1, self._block) as buffer:
+                count = os.preadv(fd, [buffer], offset)
+                said = (tag, count, bytes(buffer[:count]))
+        except OSError as err:
+            said = (tag, -(err.errno or errno.EIO), b"")
+        finally:
+            os.close(fd)
+        self._done.append(said)
+        os.eventfd_write(self.eventfd, 1)
+
+    def ended(self) -> list[tuple[int, int, bytes]]:
+        """As :meth:`Reads.ended`."""
+        try:
+            os.eventfd_read(self.eventfd)
+        except BlockingIOError:
+            return []
+        return [self._done.popleft() for _ in range(len(self._done))]

@@ -15,7 +15,7 @@ from vmdk_failover.guest import memory
 from vmdk_failover.guest.places import HERE, Places
 from vmdk_failover.model import Resource, to_plain
 
-RELOAD = "reload"
+RELOAD, END = "reload", "end"
 CONFIG = "prober.config.json"
 SLOTS = (0, 1)
 _PLACES = ("by_id", "boot_id", "dev")
@@ -38,9 +38,37 @@ def _short(state_dir: Path, slot: int) -> Iterator[str]:
 
 def write_config(state_dir: Path, resources: Mapping[str, Resource], places: Places = HERE) -> None:
     """Put down what is to be watched. Raises ``OSError``."""
+    memory.write(state_dir / CONFIG, _plain(resources, places))
+
+
+def _plain(resources: Mapping[str, Resource], places: Places) -> dict[str, Any]:
     where = {key: str(getattr(places, key)) for key in _PLACES}
-    plain = {"resources": {key: to_plain(one) for key, one in resources.items()}, "places": where}
-    memory.write(state_dir / CONFIG, plain)
+    return {"resources": {key: to_plain(one) for key, one in resources.items()}, "places": where}
+
+
+def is_put_down(state_dir: Path, resources: Mapping[str, Resource], places: Places = HERE) -> bool:
+    """Whether exactly this is put down already."""
+    try:
+        return bool(read_config(state_dir) == json.loads(json.dumps(_plain(resources, places))))
+    except (OSError, ValueError):
+        return False
+
+
+def mark(state_dir: Path) -> tuple[int, int] | None:
+    """Changes whenever anybody puts down anything; ``None`` if nothing is."""
+    try:
+        found = os.stat(state_dir / CONFIG)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def names(state_dir: Path) -> list[str]:
+    """Names of the resources that are put down; empty if none can be read."""
+    try:
+        return list(read_config(state_dir)["resources"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def read_config(state_dir: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def check(
     :param deadline_s: seconds for all of it.
     :param write: write a block to the hidden file of the write probe too.
     """
-    stuck = _still_stuck(state_dir, resource)
+    stuck = still_stuck(state_dir, resource)
     if stuck:
         words = f"a check of before is still stuck on the disk (pid {stuck[0][0]}); nothing more was tried"
         return Checked(resource.name, False, Condition.HUNG.value, words)
@@ -141,7 +141,7 @@ def _note_stuck(state_dir: Path, resource: Resource, ended: Sequence[children.En
         memory.write(_file(state_dir, resource), stuck)
 
 
-def _still_stuck(state_dir: Path, resource: Resource) -> list[tuple[int, int]]:
+def still_stuck(state_dir: Path, resource: Resource) -> list[tuple[int, int]]:
     """Children of an earlier check that the kernel has not let go; the start time tells them from others."""
     try:
         noted = json.loads(_file(state_dir, resource).read_text())

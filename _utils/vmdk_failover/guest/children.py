@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmdk_failover.guest import pidfd
+
 _TICK = 0.02
 _GRACE_AFTER_KILL = 0.05
 _abandoned: set[int] = set()
@@ -43,11 +45,7 @@ class Ended:
 
 def state(pid: int) -> str:
     """A process' state letter from /proc: ``D`` is uninterruptible sleep; empty if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0].decode()
-    except (OSError, IndexError):
-        return ""
+    return pidfd.stat(pid)[0]
 
 
 class Child:
@@ -65,16 +63,16 @@ class Child:
         if self.pid == 0:
             _live(body, theirs)
         os.close(theirs)
-        self._pidfd = os.pidfd_open(self.pid)
+        self._process = pidfd.Handle(self.pid)
         self._said = b""
         self._poll = select.poll()
-        self._poll.register(self._pidfd, select.POLLIN)
+        self._poll.register(self._process, select.POLLIN)
         self._poll.register(self._pipe, select.POLLIN)
 
     def wait(self, seconds: float) -> bool:
         """Give it up to ``seconds`` to end. Returns whether it has ended; what it has said is collected."""
         for fd, event in self._poll.poll(max(0.0, seconds) * 1000):
-            if fd == self._pidfd:
+            if fd == self._process.fileno():
                 self._collect()
                 return True
             if event & select.POLLIN:
@@ -112,7 +110,7 @@ class Child:
         return True
 
     def _close(self) -> None:
-        os.close(self._pidfd)
+        self._process.close()
         os.close(self._pipe)
 
 

@@ -7,11 +7,14 @@ Reads and writes are never mixed: while every write hangs, reads may well go on,
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from vmdk_failover.guest.attribute import Attribute
 from vmdk_failover.guest.places import HERE, Places, read
 
+#: Up to so many disks each is asked for itself.
+FEW = 8
 READ, WRITE = "read", "write"
 DIRECTIONS = (READ, WRITE)
 
@@ -56,23 +59,39 @@ def sample(name: str, places: Places = HERE) -> dict[str, Count] | None:
 
 class Board:
     """
-    The counters of all disks by one read of ``/proc/diskstats``: cheap enough for twice a second and many disks.
+    The counters of all disks: few from sysfs, many by one read of ``/proc/diskstats``. Cheap enough for every second.
 
     It tells requests in flight without their direction; that is looked up only while there are any.
     """
 
     def __init__(self, places: Places = HERE) -> None:
-        """Raises ``OSError`` if there is none."""
+        """Raises ``OSError`` if there is no ``/proc/diskstats``."""
         self._places = places
         self._fd = os.open(places.proc / "diskstats", os.O_RDONLY | os.O_CLOEXEC)
+        self._stats: dict[str, Attribute] = {}
         self._rows: dict[str, str] = {}
 
-    def refresh(self) -> None:
-        """Read the counters anew."""
+    def refresh(self, names: Collection[str]) -> None:
+        """Read the counters of some disks anew."""
+        self._keep(names if len(names) <= FEW else ())
+        if self._stats:
+            self._rows = {name: row for name, stat in self._stats.items() if (row := stat.read())}
+            self._keep(self._rows)  # a name may come back with another disk
+        elif names:
+            text = b"".join(iter(self._piece(), b"")).decode(errors="replace")
+            rows = (row.split(None, 3) for row in text.split("\n"))
+            self._rows = {row[2]: row[3] for row in rows if len(row) == 4}
+
+    def _keep(self, names: Collection[str]) -> None:
+        for name in [name for name in self._stats if name not in names]:
+            self._stats.pop(name).close()
+        for name in names:
+            if name not in self._stats:
+                self._stats[name] = Attribute(self._places.block(name) / "stat")
+
+    def _piece(self) -> Callable[[], bytes]:
         os.lseek(self._fd, 0, os.SEEK_SET)
-        text = b"".join(iter(lambda: os.read(self._fd, 1 << 16), b"")).decode(errors="replace")
-        rows = (row.split(None, 3) for row in text.split("\n"))
-        self._rows = {row[2]: row[3] for row in rows if len(row) == 4}
+        return lambda: os.read(self._fd, 1 << 16)
 
     def row(self, name: str) -> str:
         """A disk's counters as they stand there; equal ones mean that nothing has happened. Empty if it has none."""
@@ -118,6 +137,11 @@ class Stall:
     def seconds(self, direction: str) -> float:
         """For how long requests of a direction have been in flight and none has completed."""
         return self._at - self.since[direction] if direction in self.since else 0.0
+
+    def paused(self, since: Callable[[float], float]) -> None:
+        """We were not running. since: when a wait counts as begun, for when it began."""
+        self.since = {direction: since(at) for direction, at in self.since.items()}
+        self._at = since(self._at)
 
     def worst(self) -> tuple[str, float]:
         """The direction that has stalled longest, and for how long."""

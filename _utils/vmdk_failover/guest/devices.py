@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmdk_failover.guest import mapped
 from vmdk_failover.guest.mounts import Line, superblock_alive, visible
 from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Disk, Resource
@@ -105,12 +106,15 @@ class Holding:
     What of a resource is in this kernel.
 
     :param devices: one entry per disk of the resource, ``None`` where this node does not see it.
-    :param remembered: kernel name → ``major:minor`` of devices that it was mounted from since boot.
+    :param remembered: kernel name → ``major:minor`` of devices that it was mounted from since boot, and of volumes of its
+        volume groups, should their disks have vanished.
+    :param mappings: names in /dev/mapper of its volumes.
     """
 
     resource: Resource
     devices: tuple[Device | None, ...]
     remembered: tuple[tuple[str, str], ...] = ()
+    mappings: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
@@ -138,7 +142,8 @@ class Holding:
         blocks = self.blocks
         if line.number in blocks.values():
             return True
-        return line.number.startswith("0:") and os.path.basename(line.source) in blocks
+        source = os.path.basename(line.source)
+        return line.number.startswith("0:") and (source in blocks or source in self.mappings)
 
     def superblocks(self, places: Places = HERE) -> tuple[str, ...]:
         """Kernel names of its devices whose file system is alive in the kernel."""
@@ -152,22 +157,35 @@ def holding(resource: Resource, places: Places = HERE, remembered: Iterable[tupl
     :param remembered: devices of an earlier mount of this boot; a name that another disk has by now is left out.
     """
     devices = tuple(find(disk, places) for disk in resource.disks)
-    uuids = {disk.uuid for disk in resource.disks}
-    still = tuple((name, number) for name, number in remembered if _may_be_of(name, number, uuids, places))
-    return Holding(resource, devices, still)
+    still = [(name, number) for name, number in remembered if _may_be_of(name, number, resource, places)]
+    still += [(one.name, one.number) for one in mapped.of_groups(resource.vgs, places)]
+    stacked = [name for device in devices if device is not None for name, _ in device.stack]
+    volumes = (mapped.volume(name, places) for name in {*dict(still), *stacked} if name.startswith("dm-"))
+    return Holding(resource, devices, tuple(still), frozenset(one.mapping for one in volumes if one))
 
 
-def _may_be_of(name: str, number: str, uuids: set[str], places: Places) -> bool:
+def _may_be_of(name: str, number: str, resource: Resource, places: Places) -> bool:
+    """Whether a device may still be the resource's: nothing that lies below it says that it is another disk's."""
     if read(places.block(name) / "dev") not in (None, number):
         return False
-    said = _wwid(_disk_of(name, places), places)
-    return not said or said in uuids
+    uuids = {disk.uuid for disk in resource.disks}
+    return all(_wwid(disk, places) in ("", *uuids) for disk in bottom(name, places))
 
 
-def _disk_of(name: str, places: Places) -> str:
-    """The disk that a partition is on; any other device itself."""
-    directory = places.block(name)
-    return Path(os.path.realpath(directory)).parent.name if (directory / "partition").exists() else name
+def bottom(name: str, places: Places) -> tuple[str, ...]:
+    """The disks that a device lies on: itself, the disk of a partition, what a mapping is made of."""
+    found, todo = {name}, [name]
+    disks = []
+    while todo:
+        directory = places.block(todo.pop())
+        below = names(directory / "slaves")
+        if (directory / "partition").exists():
+            below.append(Path(os.path.realpath(directory)).parent.name)
+        todo += [one for one in below if one not in found]
+        found.update(below)
+        if not below:
+            disks.append(directory.name)
+    return tuple(disks)
 
 
 def orphans(holding: Holding, lines: Sequence[Line], places: Places = HERE) -> tuple[tuple[str, str], ...]:
@@ -178,7 +196,6 @@ def orphans(holding: Holding, lines: Sequence[Line], places: Places = HERE) -> t
     """
     if holding.complete:
         return ()
-    uuids = {disk.uuid for disk in holding.resource.disks}
     seen = ((mount, visible(lines, mount.mountpoint)) for mount in holding.resource.mounts)
     pairs = ((os.path.basename(x.source), x.number) for mount, x in seen if x and x.fstype == mount.fstype)
-    return tuple(pair for pair in pairs if _may_be_of(*pair, uuids, places))
+    return tuple(pair for pair in pairs if _may_be_of(*pair, holding.resource, places))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover.guest import channel, devices, facts, latest, mounts
+from vmdk_failover.guest import channel, devices, doctor_storage, duty, facts, latest, mounts
 from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Resource
 
@@ -34,7 +35,17 @@ _WHY_SOURCE = {
         "an error of ext4 is seen up to 0.2 s later",
         "run Linux 5.16 or newer with CONFIG_FANOTIFY",
     ),
+    "aio": (
+        "each read of the watcher costs a thread",
+        "let the minion run outside of a sandbox, on x86-64 or arm64, and raise fs.aio-max-nr if it is used up",
+    ),
+    "uevents": (
+        "a disk that comes or goes is seen up to 1 s later",
+        "let the minion run as root outside of a container",
+    ),
 }
+_LVM_DEVICES = "/etc/lvm/devices/system.devices"
+_ENGINE = "engines: [{vmdk: {}}]"
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ class Node:
 
 def findings(node: Node) -> tuple[Finding, ...]:
     """Look at everything; the worst comes first."""
-    checks = (_configuration, _prober, _python, _own_files, _disks, _readiness)
+    checks = (_configuration, _reporters, _prober, _python, _grains, _own_files, _disks, _readiness)
     found = [finding for check in checks for finding in check(node)]
     return tuple(sorted(found, key=lambda one: (ERROR, WARNING, HINT).index(one.severity)))
 
@@ -99,6 +110,36 @@ def _is_disabled(beacons: Any) -> bool:
     mine = beacons.get("vmdk") if isinstance(beacons, Mapping) else None
     parts = mine if isinstance(mine, (list, tuple)) else [mine]
     return any(isinstance(part, Mapping) and part.get("disable_during_state_run") for part in parts)
+
+
+def _reporters(node: Node) -> Iterator[Finding]:
+    """Who tells the master what the prober says."""
+    if not node.resources:
+        return
+    engine, beacon = _has_engine(node.opts.get("engines")), duty.beacon_lives(node.state_dir)
+    if not beacon:
+        yield Finding(
+            WARNING if engine else ERROR,
+            "The beacon vmdk does not run"
+            + (
+                ", the engine does its work."
+                if engine
+                else ": the master hears of no failure from this node."
+            ),
+            "See 'salt-call beacons.list' and the minion's log; 'salt-call saltutil.refresh_pillar' brings its settings, "
+            "'salt-call beacons.enable' switches it on.",
+        )
+    if not engine:
+        yield Finding(
+            HINT,
+            "The engine vmdk is not configured: failures are told up to 1 s later, and not while the minion is busy.",
+            f"Add '{_ENGINE}' to the minion's configuration and restart it.",
+        )
+
+
+def _has_engine(engines: Any) -> bool:
+    parts = engines if isinstance(engines, (list, tuple)) else [engines]
+    return any("vmdk" in part for part in parts if isinstance(part, (Mapping, str)))
 
 
 def _prober(node: Node) -> Iterator[Finding]:
@@ -138,6 +179,18 @@ def _python(node: Node) -> Iterator[Finding]:
         )
 
 
+def _grains(node: Node) -> Iterator[Finding]:
+    """Salt gathers its grains at every start of the minion and of salt-call, and with them LVM's volume groups."""
+    if not node.resources or "lvm" in (node.opts.get("disable_grains") or ()):
+        return
+    if shutil.which("lvm") and not os.path.exists(_LVM_DEVICES):
+        yield Finding(
+            WARNING,
+            "Salt's grain lvm runs 'vgs', which reads every disk: with a hung one no minion and no salt-call starts.",
+            "Set 'disable_grains: [lvm]' in the minion's configuration and restart it, or let LVM have a devices file.",
+        )
+
+
 def _own_files(node: Node) -> Iterator[Finding]:
     line = mounts.covering(mounts.of_process(places=node.places), os.path.realpath(node.state_dir))
     if line is not None and line.fstype not in _MEMORY:
@@ -152,6 +205,8 @@ def _own_files(node: Node) -> Iterator[Finding]:
             f"{node.sysrq} cannot be written: this machine cannot halt itself.",
             "Set vmdk:sysrq_path, or let the minion run as root with a kernel that has CONFIG_MAGIC_SYSRQ.",
         )
+    for said in doctor_storage.watchdog(node.opts, node.places):
+        yield Finding(*said)
     with_key = node.state_dir / channel.CONFIG
     if with_key.exists() and with_key.stat().st_mode & 0o077:
         yield Finding(
@@ -193,17 +248,19 @@ def _disk(name: str, places: Places) -> Iterator[Finding]:
 
 def _readiness(node: Node) -> Iterator[Finding]:
     for name, resource in node.resources.items():
-        for tool in facts.missing_tools(resource.mounts):
+        for tool in facts.missing_tools(resource.mounts, resource.vgs):
             yield Finding(
                 ERROR,
                 f"{name}: {tool}.",
-                "Install the package that has it (e2fsprogs, xfsprogs, btrfs-progs).",
+                "Install the package that has it (e2fsprogs, xfsprogs, btrfs-progs, lvm2, dmsetup).",
             )
-        for row in facts.fstab_lines(resource.mounts, node.places):
+        for row in facts.fstab_lines(resource.mounts, node.places, resource.vgs):
             yield Finding(
                 ERROR, f"{name}: {row.partition(',')[0]}.", "Remove it: a boot must never mount the disk."
             )
         yield from _mountpoints(resource, node.places)
+        for said in doctor_storage.volume_groups(resource, node.state_dir, node.places):
+            yield Finding(*said)
 
 
 def _mountpoints(resource: Resource, places: Places) -> Iterator[Finding]:

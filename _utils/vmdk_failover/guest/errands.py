@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import signal
 import socket
@@ -22,6 +23,8 @@ from vmdk_failover.guest import children, touch
 USED, WRITE = "used", "write"
 #: Seconds that a job may keep others waiting before another worker is started.
 PATIENCE_S = 0.05
+#: Seconds without a try after a worker could not be started.
+PAUSE_S = 1.0
 _SET_PDEATHSIG = 1
 _DO: Mapping[str, Callable[[str, int], float | None]] = {USED: touch.used, WRITE: touch.write}
 
@@ -45,13 +48,21 @@ class Answer:
 
 
 Then = Callable[[Answer], None]
+Begun = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    errand: Errand
+    then: list[Then]
+    begun: list[Begun]
 
 
 @dataclass
 class _Worker:
     pid: int
     socket: socket.socket
-    job: tuple[Errand, list[Then]] | None = None
+    job: _Job | None = None
     since: float = 0.0
 
 
@@ -61,20 +72,33 @@ class Errands:
     The workers and what waits for them.
 
     :param listen, forget: the prober's loop: call a function when a descriptor is readable, and no longer.
+    :param log: told when no worker can be started.
     """
 
     listen: Callable[[int, Callable[[], None]], None]
     forget: Callable[[int], None]
+    log: Callable[[str], None] = lambda _: None
+    _not_before: float = 0.0
     _workers: list[_Worker] = field(default_factory=list)
-    _waiting: deque[tuple[Errand, list[Then]]] = field(default_factory=deque)
+    _waiting: deque[_Job] = field(default_factory=deque)
     _ended: set[int] = field(default_factory=set)
 
-    def send(self, now: float, errand: Errand, then: Then) -> None:
-        """Have a job done; ``then`` is called with the answer, never if there is none. A job under way is not begun twice."""
-        for job in (*self._waiting, *(one.job for one in self._workers if one.job)):
-            if job[0] == errand:
-                return job[1].append(then)
-        self._waiting.append((errand, [then]))
+    def send(self, now: float, errand: Errand, then: Then, begun: Begun = lambda _: None) -> None:
+        """
+        Have a job done. One under way is not begun twice.
+
+        :param then: called with the answer, never if there is none.
+        :param begun: called with the time at which a worker has taken it.
+        """
+        for worker in self._workers:
+            if worker.job and worker.job.errand == errand:
+                begun(worker.since)
+                return worker.job.then.append(then)
+        for job in self._waiting:
+            if job.errand == errand:
+                job.begun.append(begun)
+                return job.then.append(then)
+        self._waiting.append(_Job(errand, [then], [begun]))
         self.turn(now)
 
     def turn(self, now: float) -> None:
@@ -82,13 +106,27 @@ class Errands:
         self._bury()
         while self._waiting:
             worker = next((one for one in self._workers if one.job is None), None)
-            if worker is None and any(now - one.since < PATIENCE_S for one in self._workers):
+            if worker is None and (
+                now < self._not_before or any(now - one.since < PATIENCE_S for one in self._workers)
+            ):
                 return
-            self._give(worker or self._start(), now)
+            try:
+                self._give(worker or self._start(), now)
+            except OSError as err:
+                self._not_before = now + PAUSE_S
+                return self.log(f"no worker can be started, file systems are not looked into: {err}")
+
+    @property
+    def turn_at(self) -> float:
+        """When another worker may be started for what waits; infinite if nothing does."""
+        patience = min((one.since for one in self._workers), default=0.0) + PATIENCE_S
+        return max(patience, self._not_before) if self._waiting else math.inf
 
     def _give(self, worker: _Worker, now: float) -> None:
         worker.job, worker.since = self._waiting.popleft(), now
-        errand = worker.job[0]
+        errand = worker.job.errand
+        for begun in worker.job.begun:
+            begun(now)
         try:
             worker.socket.send(json.dumps([errand.what, errand.mountpoint, errand.mount_id]).encode())
         except OSError:
@@ -96,7 +134,12 @@ class Errands:
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             _work(theirs)
         theirs.close()
@@ -117,15 +160,16 @@ class Errands:
         job, worker.job = worker.job, None
         if sum(one.job is None for one in self._workers) > 1:
             self._drop(worker)
-        for then in job[1] if job else ():
+        for then in job.then if job else ():
             then(Answer(**json.loads(said)))
+        self.turn(worker.since)
 
     def _drop(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         self._ended.add(worker.pid)
         self.forget(worker.socket.fileno())
         worker.socket.close()
-        for then in worker.job[1] if worker.job else ():
+        for then in worker.job.then if worker.job else ():
             then(Answer(lost=True))
 
     def _bury(self) -> None:

@@ -14,46 +14,44 @@ import mmap
 import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from vmdk_failover.guest import syscalls
 from vmdk_failover.guest.counters import READ, WRITE
 
 _EVENT = "events/block/block_rq_error"
-_PERF_OPEN = {"x86_64": 298, "aarch64": 241}
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSCONFIG_CREATE, _CLOEXEC = 6, 1
 _TRACEPOINT, _RAW_SAMPLE, _PERF_CLOEXEC = 2, 1 << 10, 8
 _RECORD_SAMPLE, _SET_FILTER = 9, 0x40082406
 _HEAD, _TAIL, _PAGES = 1024, 1032, 8
 _FILTER_LIMIT = 4000
-_FIELD = re.compile(r"field:(?:[\w ]+?) (dev|error|rwbs)(?:\[\d+\])?;\s+offset:(\d+);\s+size:(\d+);")
+_FIELD = re.compile(r"field:(?:[\w ]+?) (dev|sector|error|rwbs)(?:\[\d+\])?;\s+offset:(\d+);\s+size:(\d+);")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that failed. ``number`` is the disk's ``major:minor``, ``about`` is ``read`` or ``write``."""
+    """
+    A request that failed.
+
+    :param number: the disk's ``major:minor``.
+    :param about: ``read`` or ``write``.
+    :param sector: where on the disk (in 512 bytes), -1 if the kernel does not say so.
+    """
 
     number: str
     about: str
     error: str
-
-
-def _syscall(number: int, *arguments: object) -> int:
-    result = int(ctypes.CDLL(None, use_errno=True).syscall(ctypes.c_long(number), *arguments))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    sector: int = field(default=-1, compare=False)
 
 
 def _private_tracefs() -> int:
     """A tracefs that is mounted nowhere; the caller closes it."""
-    context = _syscall(_FSOPEN, b"tracefs", ctypes.c_int(_CLOEXEC))
+    context = syscalls.call("fsopen", b"tracefs", ctypes.c_int(_CLOEXEC))
     try:
-        _syscall(
-            _FSCONFIG, ctypes.c_int(context), ctypes.c_int(_FSCONFIG_CREATE), None, None, ctypes.c_int(0)
+        syscalls.call(
+            "fsconfig", ctypes.c_int(context), ctypes.c_int(_FSCONFIG_CREATE), None, None, ctypes.c_int(0)
         )
-        return _syscall(_FSMOUNT, ctypes.c_int(context), ctypes.c_int(_CLOEXEC), ctypes.c_int(0))
+        return syscalls.call("fsmount", ctypes.c_int(context), ctypes.c_int(_CLOEXEC), ctypes.c_int(0))
     finally:
         os.close(context)
 
@@ -79,7 +77,7 @@ def fields(description: str) -> dict[str, tuple[int, int]]:
     :raises ValueError: if one that is needed is not there.
     """
     found = {name: (int(offset), int(size)) for name, offset, size in _FIELD.findall(description)}
-    if set(found) != {"dev", "error", "rwbs"}:
+    if not {"dev", "error", "rwbs"} <= set(found):
         raise ValueError(f"the kernel's description of {_EVENT} is not understood")
     return found
 
@@ -95,17 +93,17 @@ def failure(raw: bytes, where: dict[str, tuple[int, int]]) -> Failure | None:
         return None
     about = READ if "R" in kind and "W" not in kind else WRITE
     number = f"{(device & 0xFFFFFFFF) >> 20}:{device & 0xFFFFF}"
-    return Failure(number, about, errno.errorcode.get(abs(code), str(code)))
+    place = int(struct.unpack_from("=q", raw, where["sector"][0])[0]) if "sector" in where else -1
+    return Failure(number, about, errno.errorcode.get(abs(code), str(code)), place)
 
 
 class _Ring:
     """The failures that one processor has seen."""
 
     def __init__(self, event: int, cpu: int) -> None:
-        machine = os.uname().machine
         attributes = struct.pack("=IIQQQQQII", _TRACEPOINT, 64, event, 1, _RAW_SAMPLE, 0, 0, 1, 0)
-        self.fd = _syscall(
-            _PERF_OPEN[machine],
+        self.fd = syscalls.call(
+            "perf_event_open",
             attributes,
             ctypes.c_int(-1),
             ctypes.c_int(cpu),

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover.errors import CannotObserve
-from vmdk_failover.guest import devices, memory, mounts, users
+from vmdk_failover.guest import devices, mapped, memory, mounts, users
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.memory import Memory
 from vmdk_failover.guest.mounts import Line, unescape
 from vmdk_failover.guest.places import HERE, Places, boot_clock, read
-from vmdk_failover.model import Condition, Mount, MountState, NodeFacts, Resource
+from vmdk_failover.model import Condition, Mount, MountState, NodeFacts, Resource, VolumeGroup
 
 _TOOLS = {"ext4": "fsck.ext4", "ext3": "fsck.ext3", "xfs": "xfs_repair", "btrfs": "btrfs"}
+_LVM_TOOLS = frozenset({"lvm", "dmsetup"})
 _TOOL_DIRS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 
 
@@ -29,13 +30,14 @@ def node_facts(
     uptime: Callable[[], float] = boot_clock,
     services: bool | None = None,
     version: str = "",
+    smbios: str = "",
 ) -> NodeFacts:
     """
     Look at this node. Never blocks and opens no device.
 
     :param prober: the prober's fresh report on the resource, ``None`` if there is none (see ``latest``).
     :param uptime: seconds since boot, by the clock that permits count on.
-    :param services: every service of the resource runs; passed through.
+    :param services: every service of the resource runs; passed through, as is the machine's ``smbios`` UUID.
     """
     boot_id = read(places.boot_id) or ""
     remembered, trouble = _remembered(state_dir, resource, boot_id)
@@ -60,6 +62,7 @@ def node_facts(
         unready=(*trouble, *_unready(holding, lines, mounted, places)),
         services=services,
         version=version,
+        smbios=smbios,
     )
 
 
@@ -128,15 +131,26 @@ def _busy(holding: Holding, mounted: MountState, places: Places) -> str:
         return busy[0]
     if idle:
         for device in holding.found:
-            above = devices.holders(device, places)
+            above = _strange(device, holding.resource, places)
             if above:
                 return f"{above[0]} is stacked on {device.name}"
     return ""
 
 
+def _strange(device: devices.Device, resource: Resource, places: Places) -> list[str]:
+    """What is stacked on a disk and is no volume of the resource's own groups: those a release deactivates."""
+    found = ((name, mapped.volume(name, places)) for name in devices.holders(device, places))
+    return [name for name, one in found if not one or not any(mapped.is_of(one, vg) for vg in resource.vgs)]
+
+
 def _unready(holding: Holding, lines: Sequence[Line], mounted: MountState, places: Places) -> tuple[str, ...]:
     wanted = holding.resource.mounts
-    found = [*missing_tools(wanted), *fstab_lines(wanted, places)]
+    groups = holding.resource.vgs
+    found = [
+        *missing_tools(wanted, groups),
+        *fstab_lines(wanted, places, groups),
+        *mapped.namesakes(groups, places),
+    ]
     for mount in wanted:
         if mounted is MountState.FOREIGN:
             line = mounts.visible(lines, mount.mountpoint)
@@ -164,14 +178,32 @@ def mountpoint_faults(path: str) -> list[str]:
         return [f"mount point {path} cannot be read: {err.strerror}"]
 
 
-def missing_tools(wanted: Sequence[Mount]) -> list[str]:
-    tools = {"mount", *(_TOOLS[mount.fstype] for mount in wanted if mount.fstype in _TOOLS)}
-    there = {tool for tool in tools if any(os.access(f"{place}/{tool}", os.X_OK) for place in _TOOL_DIRS)}
-    return [f"{tool} is not installed" for tool in sorted(tools - there)]
+def needed_tools(wanted: Sequence[Mount], groups: Sequence[VolumeGroup] = ()) -> set[str]:
+    """Programs without which the file systems cannot be mounted and checked."""
+    of_files = {_TOOLS[mount.fstype] for mount in wanted if mount.fstype in _TOOLS}
+    return {"mount"} | of_files | (_LVM_TOOLS if groups else set())
 
 
-def fstab_lines(wanted: Sequence[Mount], places: Places) -> list[str]:
+def installed_tools() -> list[str]:
+    """All programs of this node that a resource could need."""
+    known = {"mount", *_TOOLS.values(), *_LVM_TOOLS}
+    return sorted(
+        tool for tool in known if any(os.access(f"{place}/{tool}", os.X_OK) for place in _TOOL_DIRS)
+    )
+
+
+def missing_tools(wanted: Sequence[Mount], groups: Sequence[VolumeGroup] = ()) -> list[str]:
+    missing = needed_tools(wanted, groups).difference(installed_tools())
+    return [f"{tool} is not installed" for tool in sorted(missing)]
+
+
+def fstab_lines(wanted: Sequence[Mount], places: Places, groups: Sequence[VolumeGroup] = ()) -> list[str]:
     found = []
+    volumes = tuple(
+        word
+        for group in groups
+        for word in (f"/dev/{group.name}/".lower(), f"/dev/mapper/{group.name.replace('-', '--')}-".lower())
+    )
     for row in (read(places.fstab) or "").splitlines():
         fields = row.split()
         if len(fields) < 2 or fields[0].startswith("#"):
@@ -179,6 +211,7 @@ def fstab_lines(wanted: Sequence[Mount], places: Places) -> list[str]:
         spec, where = fields[0].replace('"', "").lower(), unescape(fields[1]).rstrip("/")
         for mount in wanted:
             uuids = (f"uuid={mount.fs_uuid}", f"/dev/disk/by-uuid/{mount.fs_uuid}")
-            if where == mount.mountpoint or spec in map(str.lower, uuids):
+            named = spec in map(str.lower, uuids) or spec.startswith(volumes)
+            if where == mount.mountpoint or named:
                 found.append(f"fstab has a line for {fields[0]} on {fields[1]}, remove it")
     return found

@@ -10,7 +10,8 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+import uuid
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 #: File systems that send it. Others take the mark and stay silent.
@@ -63,6 +64,12 @@ def _records(records: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
+def fsid(fs_uuid: str) -> int:
+    """What ``statvfs`` says of an ext file system; it would wait for the disk, on some kernels."""
+    first, second = struct.unpack("<QQ", uuid.UUID(fs_uuid).bytes)
+    return int(first ^ second)
+
+
 class FsErrors:
     """
     A listener.
@@ -82,16 +89,19 @@ class FsErrors:
             raise OSError(code, os.strerror(code))
         return result
 
-    def add(self, mountpoint: str) -> None:
+    def add(self, mountpoint: str, fs_uuid: str) -> None:
         """
         Listen to the file system that is mounted there.
 
         :raises OSError: if that cannot be done.
         """
-        fsid = os.statvfs(mountpoint).f_fsid
         mask, path = ctypes.c_uint64(_FS_ERROR), os.fsencode(mountpoint)
         self._checked(self._libc.fanotify_mark(self.fd, _ADD | _FILESYSTEM, mask, _AT_FDCWD, path))
-        self._where[fsid] = mountpoint
+        self._where[fsid(fs_uuid)] = mountpoint
+
+    def keep(self, mountpoints: Collection[str]) -> None:
+        """Forget all others."""
+        self._where = {fsid: where for fsid, where in self._where.items() if where in mountpoints}
 
     def read(self) -> list[tuple[str, str]]:
         """Mount point and error of what has come in. Does not wait."""

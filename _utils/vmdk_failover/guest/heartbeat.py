@@ -92,15 +92,20 @@ def of_beacon(
     key = str((pillar.get("vmdk") or {}).get("key") or "")
     if not key:
         return None
-    if read(state_dir / _KEY) != key:
-        with contextlib.suppress(OSError):  # then the engine sends none
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(state_dir / _KEY, key)
+    keep_key(state_dir, key)
     try:
         sent = float(read(state_dir / _SENT) or "-inf")
     except ValueError:
         sent = float("-inf")
     return None if 0 <= clock() - sent < ENGINE_QUIET else heartbeat(str(opts["id"]), key, own_address(opts))
+
+
+def keep_key(state_dir: Path, key: str) -> None:
+    """Leave the node's key where the engine finds it."""
+    if key and read(state_dir / _KEY) != key:
+        with contextlib.suppress(OSError):  # then the engine sends none
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(state_dir / _KEY, key)
 
 
 def _replace(path: Path, text: str) -> None:

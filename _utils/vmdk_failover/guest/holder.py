@@ -7,6 +7,7 @@ reading is enough to be exclusive, and unlike opening for writing it wakes no ud
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -15,11 +16,14 @@ import signal
 import time
 from collections.abc import Iterable
 
-from vmdk_failover.guest import children, users
+from vmdk_failover.guest import children, pidfd, users
 from vmdk_failover.guest.devices import Device, find
 from vmdk_failover.guest.places import HERE, Places
 
 KEEP_S = 600.0
+#: Name of the process, so that one is known whose release was killed before it could be remembered.
+NAME = "vmdk-holder"
+_PR_SET_NAME = 15
 _FLUSH = 0x1261  # BLKFLSBUF: write out and forget what the kernel has cached of the device
 _FAST_S, _FAST_FOR_S, _SLOW_S = 0.02, 60.0, 0.2
 
@@ -56,6 +60,7 @@ def _open_and_stay(device: Device, places: Places) -> int | None:
 def _stay(fd: int, device: Device, places: Places) -> None:
     try:
         os.setsid()
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, NAME.encode(), 0, 0, 0)
         for other in os.listdir("/proc/self/fd"):
             if int(other) > 2 and int(other) != fd:
                 _close(int(other))
@@ -90,17 +95,24 @@ def let_go(holders: Iterable[tuple[int, int]], deadline_s: float = 1.0) -> bool:
     return all(ended)
 
 
+def left(device: Device, places: Places = HERE) -> tuple[tuple[int, int], ...]:
+    """Processes (pid, start time) that :func:`take` left on a disk, whether they are remembered or not."""
+    openers = users.openers(frozenset({f"{places.dev}/{device.name}"}), places)
+    found = (one for one in openers if one.command == NAME)
+    return tuple((one.pid, users.started(one.pid, places)) for one in found)
+
+
 def _end(pid: int, started: int, end: float) -> bool:
     try:
-        pidfd = os.pidfd_open(pid)
+        process = pidfd.Handle(pid)
     except ProcessLookupError:
         return True
     try:
         if users.started(pid) != started:
             return True
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        return bool(select.select([pidfd], [], [], max(0.0, end - time.monotonic()))[0])
+        process.send(signal.SIGKILL)
+        return bool(select.select([process], [], [], max(0.0, end - time.monotonic()))[0])
     except ProcessLookupError:
         return True
     finally:
-        os.close(pidfd)
+        process.close()

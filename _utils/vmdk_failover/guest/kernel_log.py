@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vmdk_failover.guest.counters import READ, WRITE
 
 FILE_SYSTEM = "fs"
 _NAME = r"(?P<name>[a-z][\w!]*(?:-\d+)?)"
 #: The block layer's last word on a request: "I/O error, dev sdb, sector 8 op 0x1:(WRITE) flags …".
-_REQUEST = re.compile(rf"(?P<what>[\w /]+?) error, dev {_NAME}, sector \d+(?: op 0x\w+:\((?P<op>\w+)\))?")
+_REQUEST = re.compile(
+    rf"(?P<what>[\w /]+?) error, dev {_NAME}, sector (?P<sector>\d+)(?: op 0x\w+:\((?P<op>\w+)\))?"
+)
 _BUFFER = re.compile(rf"Buffer I/O error on dev {_NAME},")
 _DEVICE = re.compile(rf"(?:EXT4-fs|XFS|BTRFS|JBD2|F2FS-fs|EXT[23]-fs)\b[^(]*\((?:device )?{_NAME}")
 _JOURNAL = re.compile(rf"(?:Aborting journal on device|JBD2: .* for) {_NAME}-\d+")
@@ -29,11 +31,13 @@ class Complaint:
 
     :param name: kernel name exactly as in the line, or the journal's name without its suffix.
     :param about: ``read``, ``write`` or ``fs``.
+    :param sector: where on the disk (in 512 bytes), -1 if the line does not say so.
     """
 
     name: str
     about: str
     text: str
+    sector: int = field(default=-1, compare=False)
 
 
 def complaint(record: str) -> Complaint | None:
@@ -49,11 +53,12 @@ def complaint(record: str) -> Complaint | None:
 
 
 def _of_request(found: re.Match[str], text: str) -> Complaint | None:
-    operation = found.groupdict().get("op") or ""
+    said = found.groupdict()
+    operation = said.get("op") or ""
     if operation in _HARMLESS:
         return None
     reads = operation == "READ" or text.endswith("async page read")
-    return Complaint(found["name"], READ if reads else WRITE, text)
+    return Complaint(found["name"], READ if reads else WRITE, text, int(said.get("sector") or -1))
 
 
 def uevent(message: bytes) -> tuple[str, str] | None:

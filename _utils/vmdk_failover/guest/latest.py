@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,15 @@ def whole(
     ``sources`` tells what it listens to: ``live``, or why not.
     """
     try:
-        said = json.loads((state_dir / FILE).read_text())
-        if said["boot_id"] != boot_id or not 0 <= clock() - float(said["at"]) <= fresh_s:
+        with open(state_dir / FILE, encoding="utf-8") as file:
+            said = json.load(file)
+            stamp = os.fstat(file.fileno()).st_mtime
+        now = (
+            clock()
+        )  # what still holds is only stamped anew: the time of the file is then one of the boot clock
+        if said["boot_id"] != boot_id or not any(
+            0 <= now - at <= fresh_s for at in (float(said["at"]), stamp)
+        ):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 from vmdk_failover.guest.counters import DIRECTIONS, READ, WRITE, Board, Stall
 from vmdk_failover.guest.pace import Pace
@@ -17,7 +18,8 @@ class Motion:
     """
     One resource's. Every method is told the time (boot clock, seconds).
 
-    :ivar written: writes that all its disks have completed, since the boot of the node.
+    :ivar written: disk → writes that it has completed since the boot of the node.
+    :ivar is_busy: somebody else than the prober has used a disk since the last sample but one.
     """
 
     def __init__(self, resource: Resource, verdict: Verdict) -> None:
@@ -25,7 +27,13 @@ class Motion:
         self._stalls: dict[str, Stall] = {}
         self._paces: dict[str, Pace] = {}
         self._rows: dict[str, str] = {}
-        self.written = 0
+        self._own = self._done = 0
+        self.written: Mapping[str, int] = {}
+        self.is_busy = False
+
+    def own_read(self) -> None:
+        """A read of the prober's own has ended: it is not somebody's use of the disk."""
+        self._own += 1
 
     def sample(self, now: float, board: Board, disks: Iterable[str]) -> bool:
         """
@@ -35,17 +43,31 @@ class Motion:
         """
         rows = {name: board.row(name) for name in disks}
         if rows == self._rows and not self._verdict.signs and not self.is_suspect:
+            self.is_busy, self._own = False, 0
             return False
+        if rows.keys() != self._rows.keys():  # what was said of a disk that has left is over
+            self._stalls = {name: stall for name, stall in self._stalls.items() if name in rows}
+            self._paces = {name: pace for name, pace in self._paces.items() if name in rows}
         self._rows = rows
         counts = {name: count for name in rows if (count := board.sample(name)) is not None}
         for name, count in counts.items():
-            self._stalls.setdefault(name, Stall()).feed(now, count)
+            self._stalls.setdefault(name, Stall(gap_s=math.inf)).feed(now, count)
             self._paces.setdefault(name, Pace(self._resource.slow_ms)).feed(now, count)
-        self.written = sum(count[WRITE].done for count in counts.values())
+        self.written = {name: count[WRITE].done for name, count in counts.items()}
+        self._note_use(sum(count[kind].done for count in counts.values() for kind in DIRECTIONS))
         for direction in DIRECTIONS:
             self._judge_stall(now, direction)
         self._judge_pace(now)
         return True
+
+    def _note_use(self, done: int) -> None:
+        self.is_busy = done - self._done > self._own or self.is_suspect
+        self._done, self._own = done, 0
+
+    def paused(self, since: Callable[[float], float]) -> None:
+        """The prober itself was not running. since: when a wait counts as begun, for when it began."""
+        for stall in self._stalls.values():
+            stall.paused(since)
 
     def _judge_stall(self, now: float, direction: str) -> None:
         for name, stall in self._stalls.items():

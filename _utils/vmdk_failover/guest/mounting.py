@@ -1,5 +1,6 @@
 """
-Mounting a resource on this node: find its disks by UUID, look who they are, mount, verify, start services.
+Mounting a resource on this node: find its disks by UUID, activate its volume groups, look who they are, mount, verify,
+start services.
 
 Nothing half done is left: what was mounted before a failure is unmounted again. Never ``mkfs``, never a repair: the
 journal is replayed by the mount itself, and a file system that needs more than that is for a person.
@@ -7,25 +8,43 @@ journal is replayed by the mount itself, and a file system that needs more than 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vmdk_failover.errors import Busy, CannotObserve
-from vmdk_failover.guest import children, devices, holder, memory, mounts, superblock, users
+from vmdk_failover.guest import (
+    children,
+    devices,
+    holder,
+    identify,
+    memory,
+    mounts,
+    refused_mount,
+    rescan,
+    users,
+)
 from vmdk_failover.guest.children import Ended
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.facts import mount_state
 from vmdk_failover.guest.hang import HangWatch
+from vmdk_failover.guest.identify import FileSystem
 from vmdk_failover.guest.latest import is_hung
-from vmdk_failover.guest.places import HERE, Places, names, read
+from vmdk_failover.guest.lvm import TOOLS, Lvm, Tools, active_of
+from vmdk_failover.guest.places import HERE, Places, read
+from vmdk_failover.guest.refused_mount import KernelWords
 from vmdk_failover.guest.steps import Course, GiveUp, Step
 from vmdk_failover.guest.unmounting import Unmounting
 from vmdk_failover.model import Mount, MountState, Resource
 
 _RESCAN_EVERY_S, _RESCAN_S = 2.0, 5.0
+_LVM_S = 60.0  # for one of LVM's tools; it waits for no journal
 _BUSY_S, _UNDO_S = 2.0, 10.0
-_NEEDS_CHECK = ("structure needs cleaning", "needs_check", "bad superblock on")
+
+
+#: Seconds for a file system that was just unmounted to end before it counts as held alive by its users.
+WRITE_OUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,8 @@ class MountReport:
     :param ok: mounted, verified, services started.
     :param reason: one sentence.
     :param code: stable code if not ok: ``device_missing``, ``wrong_filesystem``, ``foreign_mount``, ``fs_check_needed``,
-        ``device_busy``, ``superblock_alive``, ``mount_failed``, ``mount_stuck``, ``service_failed``, ``busy``.
+        ``device_busy``, ``superblock_alive``, ``mount_failed``, ``mount_stuck``, ``service_failed``, ``busy``,
+        ``vg_conflict``, ``vg_missing``, ``vg_inactive``, ``vg_active``.
     :param changed: something was mounted by this call.
     """
 
@@ -56,6 +76,7 @@ def mount_all(
     epoch: int = 0,
     stop_services: Callable[[], None] | None = None,
     places: Places = HERE,
+    tools: Tools = TOOLS,
 ) -> MountReport:
     """
     Mount all file systems of a resource and start its services. Mounted already, it only starts the services.
@@ -66,7 +87,7 @@ def mount_all(
     :param epoch: epoch of the permit under which this is done; 0 if it has been noted already.
     """
     course = Course(deadline_s)
-    work = _Mounting(resource, course, state_dir, places)
+    work = _Mounting(resource, course, state_dir, places, tools)
     try:
         with memory.acting(state_dir, resource.name):
             work.begin(epoch)
@@ -87,11 +108,15 @@ def mount_all(
 
 
 class _Mounting:
-    def __init__(self, resource: Resource, course: Course, state_dir: Path, places: Places) -> None:
-        self.resource, self.course, self.state_dir, self.places = resource, course, state_dir, places
+    def __init__(
+        self, resource: Resource, course: Course, state_dir: Path, places: Places, tools: Tools
+    ) -> None:
+        self.resource, self.course, self.state_dir = resource, course, state_dir
+        self.places, self.tools = places, tools
         self.boot_id = read(places.boot_id) or ""
         self.remembered = memory.Memory()
         self.mounted: list[Mount] = []
+        self.activated = False
 
     def begin(self, epoch: int) -> None:
         self.remembered = memory.update(self.state_dir, self.resource.name, self.boot_id, epoch=epoch)
@@ -115,23 +140,22 @@ class _Mounting:
             self._start(start_services)
 
     def _find(self) -> Holding:
-        next_scan = 0.0
+        next_scan, tries = 0.0, 0
         while not (holding := self.look()).complete:
             if self.course.left <= 0:
                 raise GiveUp(f"disk {holding.missing} has not appeared on this node", "device_missing")
             if self.course.clock() >= next_scan:
-                self._rescan()
-                next_scan = self.course.clock() + _RESCAN_EVERY_S
+                self._rescan(holding, tries)
+                next_scan, tries = self.course.clock() + _RESCAN_EVERY_S, tries + 1
             self.course.until(lambda: self.look().complete, 0.2, 0.01)
         return holding
 
-    def _rescan(self) -> None:
-        hosts = self.places.sys / "class/scsi_host"
-        files = [hosts / host / "scan" for host in names(hosts)]
-        if files:
-            children.call(
-                lambda: [file.write_text("- - -") for file in files], min(_RESCAN_S, self.course.left)
-            )
+    def _rescan(self, holding: Holding, tries: int) -> None:
+        pairs = zip(holding.resource.disks, holding.devices, strict=True)
+        missing = [disk for disk, device in pairs if device is None]
+        wanted = {scan for disk in missing for scan in rescan.scans(disk, tries, self.places)}
+        jobs = [partial(file.write_text, word) for file, word in sorted(wanted)]
+        children.together(jobs, min(_RESCAN_S, self.course.left))
 
     def _mount_all(self, holding: Holding, state: MountState) -> None:
         lines = mounts.of_process(places=self.places)
@@ -141,98 +165,109 @@ class _Mounting:
             raise GiveUp(
                 f"{other.source} is mounted on {other.mountpoint}; unmount it first", "foreign_mount"
             )
+        if state is MountState.UNMOUNTED:  # by hand, a moment ago: the kernel may still write it out
+            self.course.until(lambda: not holding.superblocks(self.places), WRITE_OUT_S)
         if state is MountState.UNMOUNTED and (alive := holding.superblocks(self.places)):
             words = (
                 f"the file system on {alive[0]} is still alive from an earlier mount and not where it belongs"
             )
             raise GiveUp(words, "superblock_alive")
         holder.let_go(self.remembered.holders)
+        if self.resource.vgs:
+            holding = self._activate(holding)
         found = self._identify(holding)
         for mount in sorted(self.resource.mounts, key=lambda one: one.mountpoint.count("/")):
             if mounts.visible(lines, mount.mountpoint) is None:
                 with self.course.step(f"mount {mount.mountpoint}"):
-                    self._mount(mount, found)
+                    self._mount(mount, found[mount.fs_uuid])
 
-    def _identify(self, holding: Holding) -> dict[str, str]:
-        """Read every superblock. Returns file system UUID → kernel name; raises if one is missing or of another kind."""
-        with self.course.step("identify"):
-            kinds: dict[str, tuple[str, str]] = {}
-            for device in holding.found:
-                for name, _ in device.stack:
-                    self._read_one(name, kinds)
-            for mount in self.resource.mounts:
-                self._check_kind(mount, kinds)
-            self._remember(holding, kinds)
-            return {uuid: name for uuid, (_, name) in kinds.items()}
+    def _activate(self, holding: Holding) -> Holding:
+        with self.course.step("activate") as words:
+            self._end_holders(holding)
+            self.activated = not any(active_of(group, holding, self.places) for group in self.resource.vgs)
+            memory.update(self.state_dir, self.resource.name, self.boot_id, released=None, holders=())
+            words += self._lvm(self.course).activate(self.resource.vgs, self.look)
+        return self.look()
 
-    def _read_one(self, name: str, kinds: dict[str, tuple[str, str]]) -> None:
-        path = f"{self.places.dev}/{name}"
-        ended = children.call(lambda: superblock.of_device(path), self.course.left)
-        if ended.error:
-            raise GiveUp(
-                f"{name} cannot be read: {ended.error}", "mount_stuck" if ended.stuck else "mount_failed"
-            )
-        if ended.value:
-            kind, uuid = ended.value
-            kinds[uuid] = (kind, name)
+    def _end_holders(self, holding: Holding) -> None:
+        """Those of a release that was killed before it could remember them."""
+        for device in holding.found:
+            holder.let_go(holder.left(device, self.places))
 
-    def _check_kind(self, mount: Mount, kinds: Mapping[str, tuple[str, str]]) -> None:
-        seen = ", ".join(f"{kind} {uuid} on {name}" for uuid, (kind, name) in kinds.items()) or "none"
-        if mount.fs_uuid not in kinds or not superblock.same_kind(kinds[mount.fs_uuid][0], mount.fstype):
-            raise GiveUp(
-                f"{mount.fstype} file system {mount.fs_uuid} is not on the disks of {self.resource.name}; found: {seen}",
-                "wrong_filesystem",
-            )
+    def _lvm(self, course: Course) -> Lvm:
+        """LVM reads asynchronously and so sleeps interruptibly: what the disks do decides, not how it sleeps."""
+        watch = self._hang_watch()
+        return Lvm(
+            lambda argv: children.command(argv, min(_LVM_S, course.left), lambda _: watch.look()),
+            self.places,
+            self.tools,
+        )
 
-    def _remember(self, holding: Holding, kinds: Mapping[str, tuple[str, str]]) -> None:
+    def _identify(self, holding: Holding) -> dict[str, FileSystem]:
+        with self.course.step("identify") as words:
+            found = identify.file_systems(holding, self.course, self._watch(), self.places)
+            words += [f"{one.devices[0]} {one.note}" for one in found.values() if one.note]
+            self._remember(holding, found)
+            return found
+
+    def _remember(self, holding: Holding, found: Mapping[str, FileSystem]) -> None:
         """From here on no earlier release holds any more."""
         blocks = {name: number for device in holding.found for name, number in device.stack}
-        uuids = tuple((blocks[name], uuid) for uuid, (_, name) in kinds.items())
+        uuids = tuple((blocks[name], one.uuid) for one in found.values() for name in one.devices)
         changes = {"released": None, "blocks": tuple(blocks.items()), "uuids": uuids, "holders": ()}
         self.remembered = memory.update(self.state_dir, self.resource.name, self.boot_id, **changes)
 
-    def _mount(self, mount: Mount, found: Mapping[str, str]) -> None:
-        name = found[mount.fs_uuid]
+    def _mount(self, mount: Mount, found: FileSystem) -> None:
         Path(mount.mountpoint).mkdir(parents=True, exist_ok=True)
-        options = mount.options or "defaults"
-        argv = ["mount", "-t", mount.fstype, "-o", options, f"{self.places.dev}/{name}", mount.mountpoint]
-        ended = children.command(argv, self.course.left, self._watch(name))
+        options = identify.options(mount, found, self.places)
+        source = f"{self.places.dev}/{found.devices[0]}"
+        argv = ["mount", "-t", mount.fstype, "-o", options, source, mount.mountpoint]
+        kernel = KernelWords(self.places)
+        ended = children.command(argv, self.course.left, self._watch())
         end = self.course.clock() + _BUSY_S
         while ended.value == 32 and _says_busy(ended) and self.course.clock() < end:
+            self._end_holders(self.look())
             self.course.until(lambda: False, 0.02, 0.02)
-            ended = children.command(argv, self.course.left, self._watch(name))
+            ended = children.command(argv, self.course.left, self._watch())
+        said = kernel.about(found.devices, mount.fstype)
         if ended.error or ended.value != 0:
-            raise self._failed(mount, name, ended)
+            raise self._failed(mount, found, ended, said)
         self.mounted.append(mount)
-        self._verify(mount, name)
+        self._verify(mount, found)
 
-    def _watch(self, name: str) -> Callable[[children.Child], str]:
-        watch = HangWatch(
+    def _hang_watch(self) -> HangWatch:
+        return HangWatch(
             self.look(),
             lambda: is_hung(self.state_dir, self.resource.name, self.boot_id),
             0.5,
             self.resource.hang_timeout,
             self.places,
         )
+
+    def _watch(self) -> Callable[[children.Child], str]:
+        watch = self._hang_watch()
         return lambda child: watch.of_process(child.pid)
 
-    def _failed(self, mount: Mount, name: str, ended: Ended) -> GiveUp:
+    def _failed(self, mount: Mount, found: FileSystem, ended: Ended, kernel: Sequence[str]) -> GiveUp:
+        name = found.devices[0]
         said = ended.error or " ".join(ended.output.split()) or f"exit status {ended.value}"
         code = "mount_stuck" if ended.error else "device_busy" if _says_busy(ended) else "mount_failed"
-        if any(word in ended.output.lower() for word in _NEEDS_CHECK[:2]):
-            code = "fs_check_needed"
         if code == "device_busy":
             paths = frozenset({f"{self.places.dev}/{name}"})
             said = ", ".join(map(str, users.openers(paths, self.places))) or said
+        if kernel:
+            said = f"{said} (the kernel: {'; '.join(kernel[-2:])})"
+        if code == "mount_failed" and refused_mount.needs_check(ended.output, kernel):
+            code = "fs_check_needed"
+            said = f"{said}; {refused_mount.advice(mount.fstype, f'{self.places.dev}/{name}')}"
         return GiveUp(f"{name} cannot be mounted on {mount.mountpoint}: {said}", code)
 
-    def _verify(self, mount: Mount, name: str) -> None:
+    def _verify(self, mount: Mount, found: FileSystem) -> None:
         line = mounts.visible(mounts.of_process(places=self.places), mount.mountpoint)
-        number = read(self.places.block(name) / "dev")
-        right = line is not None and (line.number == number or Path(line.source).name == name)
-        if not right:
+        if line is None or not self.look().is_ours(line):
             raise GiveUp(
-                f"{mount.mountpoint} does not show {name} after the mount; look at mountinfo", "mount_failed"
+                f"{mount.mountpoint} does not show {found.devices[0]} after the mount; look at mountinfo",
+                "mount_failed",
             )
 
     def _start(self, start_services: Callable[[], None]) -> None:
@@ -244,14 +279,17 @@ class _Mounting:
 
     def undo(self, stop_services: Callable[[], None] | None) -> None:
         """Leave nothing half done. What cannot be undone shows in the steps and in the node's facts."""
-        if not self.mounted:
+        if not self.mounted and not self.activated:
             return
         course = Course(_UNDO_S, done=self.course.done)
         try:
             with course.step("undo") as words:
-                if stop_services is not None:
+                if stop_services is not None and self.mounted:
                     words.append(children.call(stop_services, course.left / 2).error or "services stopped")
                 Unmounting(course, self.look, lambda _: "", self.places).run()
+                holding = self.look()
+                course.until(lambda: not holding.superblocks(self.places))
+                words += self._lvm(course).deactivate(self.resource.vgs, holding)
         except GiveUp:
             return  # its reason is in the steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vmdk_failover.guest.places import HERE, Places, names, read
@@ -142,3 +143,17 @@ def superblock_alive(name: str, places: Places = HERE) -> bool:
         return True
     btrfs = places.sys / "fs/btrfs"
     return any((btrfs / uuid / "devices" / name).exists() for uuid in names(btrfs))
+
+
+def generation(name: str, fstype: str, places: Places = HERE) -> int:
+    """
+    A number of the file system that the kernel keeps of a block device: another one after it was unmounted and mounted again.
+
+    :param name: kernel name such as ``sdb1``.
+    :return: 0 if the kernel keeps none, or none that it shows.
+    """
+    directory = places.sys / "fs" / ("ext4" if fstype.startswith("ext") else fstype)
+    for path in directory.glob(f"*/devices/{name}") if fstype == "btrfs" else [directory / name]:
+        with suppress(OSError):
+            return (path.parent.parent if fstype == "btrfs" else path).stat().st_ino
+    return 0

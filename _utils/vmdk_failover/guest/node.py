@@ -8,14 +8,14 @@ disposable children with a deadline (``children.py``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vmdk_failover import __version__, signing
 from vmdk_failover.errors import BadSignature, ConfigError, FailoverError, StepFailed
-from vmdk_failover.guest import children, latest, memory, mounting, places, release
+from vmdk_failover.guest import children, latest, masters, memory, mounting, places, release
 from vmdk_failover.guest import facts as node_word
 from vmdk_failover.guest import halt as halting
 from vmdk_failover.model import MountState, NodeFacts, Permit, Resource, resource_from_plain, to_plain
@@ -97,26 +97,49 @@ class LocalNode:
 
     :param minion: minion id.
     :param key: the node's signing key, 64 hex digits; ``""`` if the master has not sent one.
+    :param old_key: the one before it, while the master changes keys: orders that are signed with it are followed too.
+    :param master: the master that asks.
+    :param smbios: SMBIOS UUID of this machine by Salt's grain ``uuid``.
+    :param watchdog: device that a halt arms as its backstop; ``""``: none.
     """
 
     minion: str
-    key: str
+    key: str = field(repr=False)
     services: Services
     state_dir: Path = Path(STATE_DIR)
     sysrq: str = SYSRQ
+    old_key: str = field(default="", repr=False)
+    master: str = ""
+    watchdog: str = ""
+    smbios: str = ""
 
     @classmethod
     def of(cls, opts: Mapping[str, Any], pillar: Mapping[str, Any], salt: Mapping[str, Any]) -> LocalNode:
         """This node, from what Salt's loader gives to a minion's module."""
         told, here = pillar.get("vmdk") or {}, opts.get("vmdk") or {}
         sysrq = str(here.get("sysrq_path") or SYSRQ)
-        return cls(str(opts["id"]), str(told.get("key", "")), Services(salt), state_dir(opts), sysrq)
+        return cls(
+            str(opts["id"]),
+            str(told.get("key", "")),
+            Services(salt),
+            state_dir(opts),
+            sysrq,
+            old_key=str(told.get("old_key", "")),
+            master=str(opts.get("master") or ""),
+            watchdog=str(here.get("watchdog") or ""),
+            smbios=str((opts.get("grains") or {}).get("uuid") or ""),
+        )
 
     def facts(self, resource: Resource) -> NodeFacts:
         """What this node can say of ``resource`` without touching the disk."""
         prober = latest.latest(self.state_dir, resource.name, places.read(places.HERE.boot_id) or "")
         return node_word.node_facts(
-            resource, minion=self.minion, state_dir=self.state_dir, prober=prober, version=__version__
+            resource,
+            minion=self.minion,
+            state_dir=self.state_dir,
+            prober=prober,
+            version=__version__,
+            smbios=self.smbios,
         )
 
     def watcher(self) -> dict[str, Any]:
@@ -136,7 +159,15 @@ class LocalNode:
         if said.mounted is MountState.MOUNTED and resource.services:
             asked = children.call(lambda: self.services.running(resource), SERVICES_S)
             said = replace(said, services=None if asked.error else bool(asked.value))
-        return signing.sign_answer(self.key, to_plain(said), nonce)
+        return signing.sign_answer(
+            self.key,
+            {**to_plain(said), "several_masters": masters.several(self.state_dir, self.master)},
+            nonce,
+        )
+
+    def answers(self, resources: Iterable[Resource], nonce: str) -> dict[str, dict[str, Any]]:
+        """The signed word on each of several resources, by name."""
+        return {one.name: self.answer(one, signing.part_of(nonce, one)) for one in resources}
 
     def answer_to(self, resource_plain: Any, permit_plain: Any) -> dict[str, Any] | None:
         """The signed word that goes with a refusal; ``None`` if the order cannot be read or there is no key."""
@@ -160,8 +191,9 @@ class LocalNode:
         if not self.key:
             raise BadSignature(f"{self.minion} has no key yet, so it follows no order; nothing was done")
         now = self.facts(resource)
+        old = self.old_key if self.old_key and signing.is_signed(self.old_key, permit) else ""
         signing.check_permit(
-            self.key,
+            old or self.key,
             permit,
             resource=resource,
             node=self.minion,
@@ -201,5 +233,6 @@ class LocalNode:
     def halt(self, resource: Resource, permit: Permit) -> Acted:
         """Halt this machine without touching the disk."""
         answer = self.answer(resource, permit.nonce)
-        halting.halt(Path(self.sysrq), resource=resource)
+        watchdog = Path(self.watchdog) if self.watchdog else None
+        halting.halt(Path(self.sysrq), resource=resource, watchdog=watchdog)
         return Acted(True, True, f"{self.minion} halts itself", answer=answer)

@@ -1,7 +1,8 @@
 """
 Releasing a resource on this node, with proof that this node can no longer write to its disks.
 
-*Clean* means: every mount is gone from every mount namespace, no superblock is alive, nothing is stacked on the disk,
+*Clean* means: every mount is gone from every mount namespace, no superblock is alive, its volume groups are inactive and
+nothing else is stacked on the disk,
 nothing is in flight, the disk is open exclusively to a process of ours, and then removed from the guest's bus. It says
 nothing about data that the disk itself refused: after I/O errors, what was not yet written is lost, and the release may
 be clean all the same.
@@ -9,7 +10,7 @@ be clean all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vmdk_failover.guest import children, counters, devices, holder, memory, mou
 from vmdk_failover.guest.devices import Device, Holding
 from vmdk_failover.guest.hang import HangWatch
 from vmdk_failover.guest.latest import is_hung
+from vmdk_failover.guest.lvm import TOOLS, Lvm, Tools
 from vmdk_failover.guest.places import HERE, Places, read
 from vmdk_failover.guest.steps import Course, GiveUp, Step
 from vmdk_failover.guest.unmounting import Unmounting
@@ -54,6 +56,7 @@ def release(
     hung: Callable[[], bool] | None = None,
     grace_s: float = 0.5,
     places: Places = HERE,
+    tools: Tools = TOOLS,
 ) -> ReleaseReport:
     """
     Stop services, end users, unmount, and prove that this node has let go. Never blocks for longer than the deadline.
@@ -67,7 +70,7 @@ def release(
     course = Course(deadline_s)
     boot_id = read(places.boot_id) or ""
     says_hung = hung or (lambda: is_hung(state_dir, resource.name, boot_id))
-    work = _Release(resource, course, places)
+    work = _Release(resource, course, places, tools)
     try:
         with memory.acting(state_dir, resource.name):
             work.remembered = memory.update(state_dir, resource.name, boot_id, epoch=epoch)
@@ -86,8 +89,8 @@ def release(
 
 
 class _Release:
-    def __init__(self, resource: Resource, course: Course, places: Places) -> None:
-        self.resource, self.course, self.places = resource, course, places
+    def __init__(self, resource: Resource, course: Course, places: Places, tools: Tools) -> None:
+        self.resource, self.course, self.places, self.tools = resource, course, places, tools
         self.remembered = memory.Memory()
         self.holders: list[tuple[int, int]] = []
         self.removed: list[str] = []
@@ -107,6 +110,7 @@ class _Release:
         self._refuse_hung(watch)
         self._stop(stop_services, watch)
         self._unmount(watch)
+        self._deactivate(watch)
         holding = self.look()
         self._prove(holding, watch)
         self._remove(holding)
@@ -132,6 +136,20 @@ class _Release:
             work = Unmounting(self.course, self.look, watch.of_process, self.places)
             work.run()
             words.extend(work.evicted)
+
+    def _deactivate(self, watch: HangWatch) -> None:
+        if not self.resource.vgs:
+            return
+        with self.course.step("deactivate") as words:
+            self._superblock_gone(self.look(), watch)
+
+            def run(argv: Sequence[str]) -> children.Ended:
+                ended = children.command(argv, self.course.left / 2, lambda _: watch.look())
+                if ended.error and (seen := watch.look()):
+                    raise GiveUp(f"the volume group cannot be deactivated: {seen}", "hung")
+                return ended
+
+            words += Lvm(run, self.places, self.tools).deactivate(self.resource.vgs, self.look())
 
     def _prove(self, holding: Holding, watch: HangWatch) -> None:
         with self.course.step("prove") as words:
@@ -179,6 +197,7 @@ class _Release:
             if ended.value:
                 self.holders.append(ended.value)
                 return
+            holder.let_go(holder.left(device, self.places))
             if self.course.clock() >= min(end, self.course.end):
                 raise GiveUp(f"{device.name} is held exclusively: {self._who(device)}", "in_use")
 

@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from vmdk_failover.guest import kernel_log
 from vmdk_failover.guest.error_trace import ErrorTrace, Failure
@@ -15,8 +16,10 @@ from vmdk_failover.guest.kernel_log import Complaint
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import boot_clock
 from vmdk_failover.guest.vanishing import Vanishing
+from vmdk_failover.model import Mount
 
 LIVE = "live"
+Said = TypeVar("Said")
 _PAUSE_S = 0.05
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 _NETLINK_UEVENT, _KERNEL_GROUP = 15, 1
@@ -43,6 +46,10 @@ class Sources:
         #: What is listened to: ``live``, or why not.
         self.live: dict[str, str] = {}
 
+    def note(self, source: str, missing: str) -> None:
+        """Say that a source is live, or why it is not."""
+        self.live[source] = f"off: {missing}" if missing else LIVE
+
     def listen(self, fd: int, act: Callable[[], None], events: int = select.EPOLLIN) -> None:
         """Call ``act`` whenever ``fd`` has something to say."""
         self._acts[fd] = act
@@ -53,15 +60,33 @@ class Sources:
         self._acts.pop(fd, None)
         self._epoll.unregister(fd)
 
-    def wait(self, until: float) -> None:
-        """Wait until a time of the boot clock, or for the first events; call who listens to them."""
-        now = boot_clock()
-        pause = min(until - now, *(again - now for again in self._deaf.values()), until - now)
-        for fd, _ in self._epoll.poll(max(0.0, pause)):
+    def listen_once(self, fd: int, act: Callable[[], None]) -> None:
+        """Call ``act`` when ``fd`` has something to say, once for each time that :meth:`again` is called for it."""
+        self._acts[fd] = act
+        self._epoll.register(fd, select.EPOLLONESHOT)
+
+    def again(self, fd: int, after: float = 0.0) -> None:
+        """Listen to ``fd`` of :meth:`listen_once` from a time of the boot clock on."""
+        if after:
+            self._deaf[fd] = after
+        else:
+            self._epoll.modify(fd, _ONCE)
+
+    def wait(self, until: float, woken: Callable[[], None] = lambda: None) -> None:
+        """
+        Wait until a time of the boot clock, or for the first events; call who listens to them.
+
+        :param woken: called before them.
+        """
+        pause = min(until, *self._deaf.values(), until) - boot_clock()
+        events = self._epoll.poll(max(0.0, pause))
+        woken()
+        for fd, _ in events:
             act = self._acts.get(fd)  # one that was called just now may have dropped the next
             if act is not None:
                 act()
-        self._hear_again(boot_clock())
+        if self._deaf:
+            self._hear_again(boot_clock())
 
     # -- mounts
 
@@ -80,9 +105,13 @@ class Sources:
 
     def open_uevents(self, hear: Callable[[frozenset[str] | None], None]) -> None:
         """``hear`` gets the names of block devices that have come, gone or changed; ``None`` if some were lost."""
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_UEVENT)
-        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        netlink.bind((0, _KERNEL_GROUP))
+        try:
+            netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_UEVENT)
+            netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            netlink.bind((0, _KERNEL_GROUP))
+        except OSError as err:
+            self.note("uevents", str(err.strerror))
+            return self._log(f"disks that come and go are seen a little later, there are no uevents: {err}")
         netlink.setblocking(False)
         self.listen(netlink.fileno(), lambda: hear(_changed_blocks(netlink)))
         self.live["uevents"] = LIVE
@@ -97,7 +126,7 @@ class Sources:
         except OSError as err:
             self.live["kmsg"] = f"off: {err.strerror}"
             return self._log(f"the kernel's log cannot be read, some errors are seen later: {err}")
-        self.listen(self._kmsg, lambda: hear(list(self._complaints())))
+        self.listen(self._kmsg, lambda: _if_any(hear, list(self._complaints())))
         self.live["kmsg"] = LIVE
 
     def _complaints(self) -> Iterator[Complaint]:
@@ -123,10 +152,10 @@ class Sources:
         self.listen(listener.fd, lambda: _pass_on(listener, hear))
         self.live["fanotify"] = LIVE
 
-    def open_vanishing(self, dev: Path, hear: Callable[[str], None]) -> None:
-        """``hear`` gets the name of a deleted device node, ``""`` when a mounted file system has ended."""
+    def open_vanishing(self, dev: Path, links: Path, hear: Callable[[str], None]) -> None:
+        """``hear`` gets the name of a deleted device node, ``""`` when a file system has ended or a link to a disk changed."""
         try:
-            listener = self._vanishing = Vanishing(dev, hear)
+            listener = self._vanishing = Vanishing(dev, links, hear)
         except (OSError, ImportError) as err:
             self.live["inotify"] = f"off: {err}"
             return self._log(
@@ -135,19 +164,35 @@ class Sources:
         self.listen(listener.fd, listener.read)
         self.live["inotify"] = LIVE
 
-    def follow(self, lines: Sequence[Line]) -> None:
+    def follow(self, mounted: Sequence[tuple[Mount, Line]]) -> None:
         """Listen to what is newly mounted; a mark vanishes with its file system."""
-        for line in lines:
+        for mount, line in mounted:
             if line.mount_id in self._marked:
                 continue
             if self._vanishing is not None:
                 self._vanishing.add(line.mountpoint)
             if self._fs_errors is not None and line.fstype in SENDERS:
                 try:
-                    self._fs_errors.add(line.mountpoint)
-                except OSError as err:
+                    self._fs_errors.add(line.mountpoint, mount.fs_uuid)
+                    self.live["fanotify"] = LIVE
+                except (OSError, ValueError) as err:
                     self.live["fanotify"] = f"off: {err}"
-        self._marked = frozenset(line.mount_id for line in lines)
+        self._marked = frozenset(line.mount_id for _, line in mounted)
+        if self._fs_errors is not None:
+            self._fs_errors.keep({line.mountpoint for _, line in mounted})
+
+    @property
+    def is_blind(self) -> bool:
+        """Something is not live: what it would tell has to be looked for often."""
+        return any(word != LIVE for word in self.live.values())
+
+    def catch_up(self) -> None:
+        """Hear what has been said of failures so far: it is of what was mounted until now."""
+        traced = self._trace.filenos() if self._trace is not None else ()
+        marked = self._fs_errors.fd if self._fs_errors is not None else -1
+        for fd in (*traced, self._kmsg, marked):
+            if fd in self._acts:
+                self._acts[fd]()
 
     # -- failed requests
 
@@ -159,8 +204,8 @@ class Sources:
         if self._trace is not None:
             for fd in self._trace.filenos():
                 self.forget(fd)
+                self._deaf.pop(fd, None)
             self._trace.close()
-        self._deaf.clear()
         self._trace = self._open_trace(numbers, hear) if numbers else None
 
     def _open_trace(
@@ -180,7 +225,7 @@ class Sources:
     def _requests_failed(self, trace: ErrorTrace, fd: int, hear: Callable[[list[Failure]], None]) -> None:
         """A disk may fail thousands of requests a second: the first is heard, the next after a pause."""
         self._deaf[fd] = boot_clock() + _PAUSE_S
-        hear(trace.read(fd))
+        _if_any(hear, trace.read(fd))
 
     def _hear_again(self, now: float) -> None:
         for fd in [fd for fd, until in self._deaf.items() if now >= until]:
@@ -200,6 +245,11 @@ def _changed_blocks(netlink: socket.socket) -> frozenset[str] | None:
             return None
         if event:
             found.add(event[1])
+
+
+def _if_any(hear: Callable[[list[Said]], None], said: list[Said]) -> None:
+    if said:
+        hear(said)
 
 
 def _pass_on(listener: FsErrors, hear: Callable[[str, str], None]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 BLOCK = 4096
 #: Offsets of the blocks that tell: ext4 and xfs begin in the first one, btrfs 64 KiB further.
 BLOCKS = (0, 65536)
+_WITH_ERRORS = 2  # EXT2_ERROR_FS
 
 
 def identify(offset: int, block: bytes) -> tuple[str, str] | None:
@@ -41,15 +42,29 @@ def read_block(fd: int, offset: int) -> bytes:
         return bytes(buffer[:count])
 
 
-def of_device(path: str, read: Callable[[int, int], bytes] = read_block) -> tuple[str, str] | None:
+def noted(kind: str, block: bytes) -> str:
+    """What a superblock notes of errors, as part of a sentence; empty if nothing. Only ext4 keeps such notes."""
+    if kind != "ext":
+        return ""
+    state = int.from_bytes(block[1024 + 0x3A : 1024 + 0x3C], "little")
+    errors = int.from_bytes(block[1024 + 0x194 : 1024 + 0x198], "little")
+    return f"notes {errors or 'some'} errors of before" if state & _WITH_ERRORS or errors else ""
+
+
+def of_device(path: str, read: Callable[[int, int], bytes] = read_block) -> tuple[str, str, str] | None:
     """
-    Kind and UUID of the file system on a device. May hang with the disk: call it in a disposable child.
+    Kind and UUID of the file system on a device, and what it notes of errors. May hang with the disk: call it in a
+    disposable child.
 
     :raises OSError: if the device cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     try:
-        found = (identify(offset, read(fd, offset)) for offset in BLOCKS)
-        return next((one for one in found if one), None)
+        for offset in BLOCKS:
+            block = read(fd, offset)
+            found = identify(offset, block)
+            if found:
+                return (*found, noted(found[0], block))
+        return None
     finally:
         os.close(fd)

@@ -7,16 +7,17 @@ The disk is expected to be healthy now; what may touch it is done in a disposabl
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vmdk_failover.config import normal_disk_uuid
 from vmdk_failover.errors import CannotObserve, Refused
-from vmdk_failover.guest import children, facts, mounts, superblock
+from vmdk_failover.guest import children, devices, facts, lvm, mapped, mounts, superblock
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import HERE, Places, names, read
-from vmdk_failover.model import Mount
+from vmdk_failover.model import Mount, VolumeGroup
 
-#: Seconds for reading two blocks of the disk.
+#: Seconds for reading two blocks of the disk, and for LVM's look at its disks.
 READ_S = 3.0
 #: Options that mountinfo shows by itself, or that belong to this one mount and not to the file system's use.
 _OWN = frozenset({"rw", "ro", "relatime", "seclabel", "attr2", "inode64", "noquota"})
@@ -28,8 +29,10 @@ class Survey:
     A node as ``protect`` sees it.
 
     :param mounted: something is mounted at ``mountpoint``.
-    :param disk_uuids: the VMDKs below it; empty if they show no UUID (disk.EnableUUID).
+    :param disk_uuids: the VMDKs below it, with LVM all of its volume group; empty if they show no UUID (disk.EnableUUID).
+    :param lvm: the volume groups below it, as the configuration has them.
     :param all_disk_uuids: every VMDK that this node sees.
+    :param tools: programs of this node that a resource could need.
     :param unready: what would keep this node from taking the file system, one phrase each.
     """
 
@@ -42,9 +45,11 @@ class Survey:
     disk_uuids: tuple[str, ...] = ()
     all_disk_uuids: tuple[str, ...] = ()
     unready: tuple[str, ...] = ()
+    lvm: tuple[dict[str, str], ...] = ()
+    tools: tuple[str, ...] = ()
 
 
-def survey(mountpoint: str, places: Places = HERE) -> Survey:
+def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS) -> Survey:
     """
     Look at ``mountpoint``.
 
@@ -55,18 +60,49 @@ def survey(mountpoint: str, places: Places = HERE) -> Survey:
     every = tuple(sorted(set(_identities(places).values())))
     line = mounts.visible(mounts.of_process(places=places), mountpoint) if mountpoint else None
     if line is None:
-        return Survey(mountpoint, False, all_disk_uuids=every, unready=tuple(_in_the_way(mountpoint, places)))
-    name = os.path.basename(os.path.realpath(places.sys / "dev/block" / line.number))
-    if not (places.sys / "dev/block" / line.number).exists():
-        raise Refused(
-            f"{line.source} at {mountpoint} is a {line.fstype} and no file system on a disk", "not_a_disk"
+        return Survey(
+            mountpoint,
+            False,
+            all_disk_uuids=every,
+            unready=tuple(_in_the_way(mountpoint, places)),
+            tools=tuple(facts.installed_tools()),
         )
-    uuids = _uuids_below(name, places)
-    fs_uuid = _fs_uuid(str(places.dev / name), line)
+    below = _below(line, places)
+    groups = _groups(below, tools, places)
+    parts = [part for group in groups for part in group.parts]
+    uuids = _uuids_below([*below, *parts], places)
+    fs_uuid = _fs_uuid(str(places.dev / below[0]), line)
     options = ",".join(sorted(o for o in line.options if o not in _OWN and "=" not in o)) or "defaults"
     found = Mount(mountpoint, fs_uuid, line.fstype)
-    unready = (*facts.missing_tools([found]), *facts.fstab_lines([found], places))
-    return Survey(mountpoint, True, name, line.fstype, fs_uuid, options, uuids, every, unready)
+    vgs = [VolumeGroup(group.name, group.uuid) for group in groups]
+    unready = (*facts.missing_tools([found], vgs), *facts.fstab_lines([found], places, vgs))
+    recorded = tuple({"vg": group.name, "uuid": group.uuid} for group in groups)
+    return Survey(mountpoint, True, below[0], line.fstype, fs_uuid, options, uuids, every, unready, recorded)
+
+
+def _below(line: Line, places: Places) -> list[str]:
+    """Kernel names of the devices that a file system is on: one, or with btrfs several."""
+    if line.fstype == "btrfs":
+        source = os.path.basename(os.path.realpath(line.source))
+        for uuid in names(places.sys / "fs/btrfs"):
+            members = names(places.sys / "fs/btrfs" / uuid / "devices")
+            if source in members:
+                return [source, *(one for one in members if one != source)]
+    if not (places.sys / "dev/block" / line.number).exists():
+        raise Refused(
+            f"{line.source} at {line.mountpoint} is a {line.fstype} and no file system on a disk",
+            "not_a_disk",
+        )
+    return [os.path.basename(os.path.realpath(places.sys / "dev/block" / line.number))]
+
+
+def _groups(below: list[str], tools: lvm.Tools, places: Places) -> list[lvm.Group]:
+    """The volume groups that the devices are of, with all their physical volumes."""
+    found = [one for name in below if (one := mapped.volume(name, places))]
+    if not found:
+        return []
+    wanted = sorted({one.group_uuid for one in found})
+    return [lvm.group(uuid, lambda argv: children.command(argv, READ_S), tools) for uuid in wanted]
 
 
 def _in_the_way(mountpoint: str, places: Places) -> list[str]:
@@ -92,20 +128,10 @@ def _identities(places: Places) -> dict[str, str]:
     return found
 
 
-def _uuids_below(name: str, places: Places) -> tuple[str, ...]:
-    """UUIDs of the VMDKs that a device lies on: itself, the disk of a partition, what a mapping is made of."""
-    identities, todo, disks, seen = _identities(places), [name], [], set()
-    while todo:
-        one = todo.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        below = names(places.block(one) / "slaves")
-        if (places.block(one) / "partition").exists():
-            below.append(os.path.basename(os.path.dirname(os.path.realpath(places.block(one)))))
-        todo += below
-        if not below:
-            disks.append(one)
+def _uuids_below(below: Iterable[str], places: Places) -> tuple[str, ...]:
+    """UUIDs of the VMDKs that devices lie on; none if one of them shows none."""
+    identities = _identities(places)
+    disks = {disk for name in below for disk in devices.bottom(name, places)}
     if any(disk not in identities for disk in disks):
         return ()
     return tuple(sorted(identities[disk] for disk in disks))
@@ -115,5 +141,5 @@ def _fs_uuid(path: str, line: Line) -> str:
     read_it = children.call(lambda: superblock.of_device(path), READ_S)
     if read_it.error:
         raise CannotObserve(f"the superblock of {path} ({line.mountpoint}) cannot be read: {read_it.error}")
-    kind, uuid = read_it.value or ("", "")
+    kind, uuid, _ = read_it.value or ("", "", "")
     return str(uuid) if kind and superblock.same_kind(str(kind), line.fstype) else ""

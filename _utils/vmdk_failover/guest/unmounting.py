@@ -18,6 +18,7 @@ from vmdk_failover.guest import children, mounts, users
 from vmdk_failover.guest.children import Child
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.mounts import Line
+from vmdk_failover.guest.pidfd import Handle
 from vmdk_failover.guest.places import Places
 from vmdk_failover.guest.steps import Course, GiveUp
 from vmdk_failover.guest.users import User
@@ -25,7 +26,7 @@ from vmdk_failover.guest.users import User
 Watch = Callable[[int], str]
 _NOFOLLOW = 8
 _NEW_NAMESPACE = 0x00020000
-_LIST_S, _BUSY_S = 5.0, 1.0
+_LIST_S, _BUSY_S, _LAST_S = 5.0, 1.0, 0.1
 TERM_S, KILL_S = 1.0, 2.0
 
 
@@ -42,15 +43,48 @@ def _unmount_all(paths: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _unmount_in(pid: int, paths: Sequence[str]) -> list[tuple[str, int]]:
-    """In a child: the same inside the mount namespace of another process."""
-    fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    """In a child: the same inside the mount namespace of another process; nothing is left if that has ended."""
+    try:
+        fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     error = _libc("setns", fd, _NEW_NAMESPACE)
     return [(path, error) for path in paths] if error else _unmount_all(paths)
 
 
-def targets(holding: Holding, lines: Sequence[Line]) -> tuple[Line, ...]:
-    """What has to be unmounted, in order: the resource's mounts wherever they are, and all that is mounted inside."""
-    return mounts.below(lines, [line for line in lines if holding.is_ours(line)])
+class Reach:
+    """
+    Whether a mount keeps the resource's file systems in use: it is one of them, or an overlay with a layer on them.
+
+    Layers are known by the paths under which the file systems are mounted here, or should be.
+    """
+
+    def __init__(self, holding: Holding, lines: Sequence[Line]) -> None:
+        self._holding = holding
+        here = {line.mountpoint for line in lines if holding.is_ours(line)}
+        free = (mount.mountpoint for mount in holding.resource.mounts)
+        self._tops = here | {point for point in free if mounts.visible(lines, point) is None}
+
+    def __call__(self, line: Line) -> bool:
+        return self._holding.is_ours(line) or self.is_on_top(line)
+
+    def is_on_top(self, line: Line) -> bool:
+        """Whether it is an overlay, which has to go first."""
+        tops = tuple(f"{top}/" for top in self._tops)
+        return line.fstype == "overlay" and any(f"{layer}/".startswith(tops) for layer in _layers(line))
+
+
+def _layers(line: Line) -> list[str]:
+    pairs = (option.partition("=") for option in line.of_fs)
+    kept = (value for key, _, value in pairs if key.rstrip("+") in ("lowerdir", "upperdir", "workdir"))
+    return [layer for value in kept for layer in mounts.unescape(value).split(":")]
+
+
+def targets(reach: Reach, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """What has to be unmounted, in order: overlays, the resource's mounts wherever they are, all that is mounted inside."""
+    first = mounts.below(lines, [line for line in lines if reach.is_on_top(line)])
+    rest = mounts.below(lines, [line for line in lines if reach(line)])
+    return (*first, *(line for line in rest if line not in first))
 
 
 class Unmounting:
@@ -67,31 +101,36 @@ class Unmounting:
 
     def run(self) -> None:
         """Unmount. Raises ``GiveUp`` when it cannot be done in time."""
-        holding = self._look()
-        self._here(holding)
-        for namespace in users.namespaces(holding.is_ours, self._places):
-            self._there(holding, namespace)
+        reach = Reach(self._look(), mounts.of_process(places=self._places))
+        self._here(reach)
+        while found := users.namespaces(reach, self._places):
+            if self._course.left <= 0:
+                raise GiveUp(
+                    f"the mount namespace of pid {found[0].pid} still sees the file system", "in_use"
+                )
+            for namespace in found:
+                self._there(reach, namespace)
 
-    def _here(self, holding: Holding) -> None:
-        while paths := [line.mountpoint for line in targets(holding, mounts.of_process(places=self._places))]:
-            self._try(holding, paths, lambda paths=tuple(paths): _unmount_all(paths))  # type: ignore[misc]
+    def _here(self, reach: Reach) -> None:
+        while paths := [line.mountpoint for line in targets(reach, mounts.of_process(places=self._places))]:
+            self._try(reach, paths, lambda paths=tuple(paths): _unmount_all(paths))  # type: ignore[misc]
 
-    def _there(self, holding: Holding, namespace: users.Namespace) -> None:
+    def _there(self, reach: Reach, namespace: users.Namespace) -> None:
         def paths() -> tuple[str, ...]:
             lines = mounts.of_process(namespace.pid, self._places)
-            return tuple(line.mountpoint for line in targets(holding, lines))
+            return tuple(line.mountpoint for line in targets(reach, lines))
 
         while wanted := paths():
-            self._try(holding, wanted, lambda wanted=wanted: _unmount_in(namespace.pid, wanted))  # type: ignore[misc]
+            self._try(reach, wanted, lambda wanted=wanted: _unmount_in(namespace.pid, wanted))  # type: ignore[misc]
 
-    def _try(self, holding: Holding, paths: Sequence[str], act: Callable[[], object]) -> None:
+    def _try(self, reach: Reach, paths: Sequence[str], act: Callable[[], object]) -> None:
         left = self._in_child(act, f"unmounting {paths[0]}")
         busy = [path for path, error in left if error == errno.EBUSY]
         for path, error in left:
             if error != errno.EBUSY:
                 raise GiveUp(f"{path} cannot be unmounted: {os.strerror(error)}")
         if busy:
-            self._make_idle(holding, busy, act)
+            self._make_idle(reach, busy, act)
 
     def _in_child(self, act: Callable[[], object], doing: str) -> list[tuple[str, int]]:
         ended = children.call(act, self._course.left, self._watch_child)
@@ -102,26 +141,26 @@ class Unmounting:
     def _watch_child(self, child: Child) -> str:
         return self._watch(child.pid)
 
-    def _make_idle(self, holding: Holding, busy: Sequence[str], act: Callable[[], object]) -> None:
+    def _make_idle(self, reach: Reach, busy: Sequence[str], act: Callable[[], object]) -> None:
         """End the users, first gently. Who has just left may leave the mount busy for a moment."""
         for number, patience in ((signal.SIGTERM, TERM_S), (signal.SIGKILL, KILL_S)):
-            found = self._users(holding)
+            found = self._users(reach)
             if not found:
                 break
             self._end(found, number, patience)
             if not self._in_child(act, f"unmounting {busy[0]}"):
                 return
         if not self._course.until(lambda: not self._in_child(act, f"unmounting {busy[0]}"), _BUSY_S, 0.02):
-            self._explain(holding, busy)
+            self._explain(reach, busy)
 
-    def _users(self, holding: Holding) -> tuple[User, ...]:
+    def _users(self, reach: Reach) -> tuple[User, ...]:
         def listed() -> list[tuple[object, ...]]:
-            found = users.users(holding.is_ours, maps=True, places=self._places)
+            found = users.users(reach, maps=True, places=self._places)
             return [(u.pid, u.started, u.command, u.what) for u in found]
 
         ended = children.call(listed, min(_LIST_S, self._course.left), self._watch_child)
         if ended.error:  # maps of a stuck process cannot be read; what can be, is
-            return users.users(holding.is_ours, places=self._places)
+            return users.users(reach, places=self._places)
         return tuple(User(*one) for one in ended.value)
 
     def _end(self, found: Sequence[User], number: signal.Signals, patience: float) -> None:
@@ -131,20 +170,20 @@ class Unmounting:
             raise GiveUp(
                 f"the file system is used by {mine[0]}, which this call itself runs in; start it from elsewhere"
             )
-        alive = {fd: user for user in found if (fd := _signal(user, number)) >= 0}
+        alive = {process: user for user in found if (process := _signal(user, number)) is not None}
         self.evicted += [f"{number.name} to {user}" for user in alive.values()]
         try:
             self._wait_gone(alive, patience)
         finally:
-            for fd in alive:
-                os.close(fd)
+            for process in alive:
+                process.close()
 
-    def _wait_gone(self, alive: dict[int, User], patience: float) -> None:
+    def _wait_gone(self, alive: dict[Handle, User], patience: float) -> None:
         waiting = dict(alive)
 
         def gone() -> bool:
-            for fd in select.select(list(waiting), [], [], 0)[0]:
-                del waiting[fd]
+            for process in select.select(list(waiting), [], [], 0)[0]:
+                del waiting[process]
             for user in waiting.values():
                 reason = self._watch(user.pid)
                 if reason:
@@ -153,13 +192,13 @@ class Unmounting:
 
         self._course.until(gone, patience)
 
-    def _explain(self, holding: Holding, busy: Sequence[str]) -> None:
-        """Still busy: go on while there is time and somebody to end, else say who it is."""
-        still = [*map(str, self._users(holding)), *users.in_kernel(frozenset(busy), self._places)]
-        if not still or self._course.left <= 0:
-            raise GiveUp(
-                f"{busy[0]} is still in use by {', '.join(still) or 'somebody who is not in /proc'}", "in_use"
-            )
+    def _explain(self, reach: Reach, busy: Sequence[str]) -> None:
+        """Still busy: go on while there is time and a process to end, else say who it is."""
+        processes = [str(user) for user in self._users(reach)]
+        if not processes or self._course.left <= _LAST_S:
+            still = [*processes, *users.in_kernel(frozenset(busy), self._places)]
+            who = ", ".join(still) or "somebody who is not in /proc"
+            raise GiveUp(f"{busy[0]} is still in use by {who}", "in_use")
 
 
 def _lineage() -> set[int]:
@@ -180,17 +219,17 @@ def _status(pid: int) -> list[str]:
         return []
 
 
-def _signal(user: User, number: signal.Signals) -> int:
-    """Signal exactly the process that was listed. Returns a pidfd to wait for its end, -1 if it has ended."""
+def _signal(user: User, number: signal.Signals) -> Handle | None:
+    """Signal exactly the process that was listed. Returns it, to wait for its end; ``None`` if it has ended."""
     try:
-        pidfd = os.pidfd_open(user.pid)
+        process = Handle(user.pid)
     except ProcessLookupError:
-        return -1
+        return None
     try:
         if users.started(user.pid) == user.started:
-            signal.pidfd_send_signal(pidfd, number)
-            return pidfd
+            process.send(number)
+            return process
     except ProcessLookupError:
         pass
-    os.close(pidfd)
-    return -1
+    process.close()
+    return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmdk_failover.guest.mounts import Line, of_process
+from vmdk_failover.guest.mounts import Line, of_process, unescape
 from vmdk_failover.guest.places import HERE, Places, names, read
 
 #: Programs whose work on a device must not be disturbed, by the beginning of their names.
@@ -20,6 +20,9 @@ TOOLS = (
     "resize2fs", "e2image", "debugfs", "badblocks", "dd", "ddrescue", "partclone", "fdisk", "sfdisk", "gdisk",
     "sgdisk", "parted", "wipefs", "blkdiscard", "pvcreate", "cryptsetup", "qemu",
 )  # fmt: skip
+
+
+_KERNEL_THREAD = 0x00200000
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,16 @@ def started(pid: int, places: Places = HERE) -> int:
         return int((read(places.proc / str(pid) / "stat") or "").rpartition(")")[2].split()[19])
     except (IndexError, ValueError):
         return 0
+
+
+def waiting(places: Places = HERE) -> tuple[tuple[int, str], ...]:
+    """Processes (pid, command) in uninterruptible sleep, the kernel's own left out; what they wait for cannot be seen."""
+    return tuple((pid, command(pid, places)) for pid in _pids(places) if _is_waiting(pid, places))
+
+
+def _is_waiting(pid: int, places: Places) -> bool:
+    words = (read(places.proc / str(pid) / "stat") or "").rpartition(")")[2].split()
+    return len(words) > 6 and words[0] == "D" and not int(words[6]) & _KERNEL_THREAD
 
 
 class _Mounts:
@@ -202,11 +215,14 @@ def is_tool(opener: Opener) -> bool:
 
 
 def in_kernel(mountpoints: frozenset[str], places: Places = HERE) -> tuple[str, ...]:
-    """Swap files and loop devices on a file system: they keep it busy and are no processes."""
+    """Swap files, loop devices and NFS exports on a file system: they keep it busy and are no processes."""
     tops = tuple(mountpoint + "/" for mountpoint in mountpoints)
     rows = (read(places.proc / "swaps") or "").splitlines()[1:]
-    swaps = [f"swap on {row.split()[0]}" for row in rows if row.startswith(tops)]
+    swaps = [f"swap on {path}" for row in rows if (path := unescape(row.split()[0])).startswith(tops)]
     backing = (
         (name, read(places.block(name) / "loop/backing_file") or "") for name in names(places.sys / "block")
     )
-    return (*swaps, *(f"{name} on {path}" for name, path in backing if path.startswith(tops)))
+    loops = [f"{name} on {path}" for name, path in backing if path.startswith(tops)]
+    exported = (row.split()[0] for row in (read(places.proc / "fs/nfsd/exports") or "").splitlines() if row)
+    exports = [f"the NFS export of {unescape(path)}" for path in exported if f"{path}/".startswith(tops)]
+    return (*swaps, *loops, *exports)

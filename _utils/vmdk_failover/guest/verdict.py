@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from vmdk_failover.model import Condition
 
 STANDBY = "standby"
+_WELL, _AWAY = "mounted, and the disk answers", "this node does not have the disk"
 #: What is told when several signs are there; the first one wins.
 ORDER = (
     Condition.DEVICE_GONE,
@@ -47,7 +48,12 @@ class Verdict:
 
     signs: dict[str, Sign] = field(default_factory=dict)
     holds: bool = False
-    fine: Sign = field(default_factory=lambda: Sign(STANDBY, "this node does not have the disk", 0.0))
+    fine: Sign = field(default_factory=lambda: Sign(STANDBY, _AWAY, 0.0))
+    _remark: str = ""
+
+    def remark(self, words: str) -> None:
+        """Something was seen that speaks against nobody yet; it is told along with ``ok``."""
+        self._remark = words
 
     def put(self, source: str, condition: Condition, evidence: str, now: float) -> None:
         """A source speaks. Its first evidence for a condition stays, later ones add nothing."""
@@ -64,6 +70,10 @@ class Verdict:
         """Whether a source speaks against the disk."""
         return source in self.signs
 
+    def says(self, source: str, condition: Condition) -> bool:
+        """Whether that is what a source says."""
+        return source in self.signs and self.signs[source].condition == condition.value
+
     def current(self, now: float) -> Sign:
         """What it comes to now."""
         for condition in ORDER if self.signs else ():
@@ -71,8 +81,11 @@ class Verdict:
             if same:
                 self.fine = Sign("", "", 0.0)
                 return min(same, key=lambda sign: sign.since)
-        word = Condition.OK.value if self.holds else STANDBY
+        word, words = (Condition.OK.value, _WELL) if self.holds else (STANDBY, _AWAY)
+        if self.holds and self._remark:
+            words = f"{words}; {self._remark}"
         if self.fine.condition != word:
-            words = "mounted, and the disk answers" if self.holds else "this node does not have the disk"
             self.fine = Sign(word, words, now)
+        elif self.fine.evidence != words:
+            self.fine = Sign(word, words, self.fine.since)
         return self.fine

@@ -1,8 +1,8 @@
 """
 A reader's side of the prober: start it when there is none, read what it has to say, never wait for it.
 
-Used by a minion's beacon (once a second, in the minion's own process) and by its engine. Only reports that have to be told
-come out: each change, and what is not well again and again while it lasts.
+Used by a minion's beacon (once a second, in the minion's own process) and by its engine, by one of them or by both. Only
+reports that have to be told come out: each change, and what is not well again and again while it lasts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmdk_failover import __version__
 from vmdk_failover.guest import channel
 from vmdk_failover.guest import latest as latest_word
 from vmdk_failover.guest.places import HERE, Places, boot_clock, read
@@ -27,6 +28,7 @@ from vmdk_failover.model import WARNINGS, Condition, Resource
 SILENT_S = 3.0
 _START_S, _START_GRACE_S = 2.0, 5.0
 _EACH_S, _EACH_TIMES, _LATER_S = 0.9, 10, 60.0
+_Mark = tuple[int, int]
 _QUIET = frozenset({Condition.OK.value, STANDBY})
 _RARE = frozenset(one.value for one in WARNINGS)
 _LOG = "prober.log"
@@ -36,6 +38,14 @@ _LOG_LIMIT = 1 << 20
 def latest(state_dir: Path, resource: str, places: Places = HERE) -> dict[str, Any] | None:
     """The prober's latest word on a resource if it is fresh, else ``None``. Does not wait."""
     return latest_word.latest(state_dir, resource, read(places.boot_id) or "")
+
+
+def _number(version: Any) -> tuple[int, ...]:
+    """A version to compare; one that cannot be read counts as the newest, so that nothing is ended for it."""
+    try:
+        return tuple(int(part) for part in str(version).split("."))
+    except ValueError:
+        return (sys.maxsize,)
 
 
 @dataclass
@@ -56,8 +66,18 @@ class Throttle:
     def __init__(self) -> None:
         self._told: dict[str, _Told] = {}
 
-    def is_due(self, report: Mapping[str, Any], now: float) -> bool:
-        """Whether to tell a report now (boot clock, seconds)."""
+    def forget(self, name: str) -> None:
+        """What was told last of a resource has not arrived: it is due at once, unless it is well by then."""
+        told = self._told.get(name)
+        if told is not None:
+            told.at, told.times = float("-inf"), max(0, told.times - 1)
+
+    def is_due(self, report: Mapping[str, Any], now: float, later_s: float = _LATER_S) -> bool:
+        """
+        Whether to tell a report now (boot clock, seconds).
+
+        :param later_s: seconds between two tellings of what has been told often (``renotify``).
+        """
         condition = str(report["condition"])
         told = self._told.setdefault(str(report["resource"]), _Told(Condition.OK.value))
         if condition != told.condition:
@@ -66,7 +86,7 @@ class Throttle:
             self._told[str(report["resource"])] = _Told(condition, 1, now)
             return due
         often = told.times < _EACH_TIMES and condition not in _RARE
-        pause = _EACH_S if often else _LATER_S
+        pause = min(_EACH_S, later_s) if often else later_s
         if condition in _QUIET or now - told.at < pause:
             return False
         told.times, told.at = told.times + 1, now
@@ -78,7 +98,7 @@ class Watch:
     A reader of the node's prober.
 
     :param state_dir: directory of socket, configuration and latest word; best on a tmpfs.
-    :param starts: start the prober if there is none. Exactly the beacon does so.
+    :param starts: start the prober if there is none; of several that do so at once, one comes to life.
     """
 
     def __init__(
@@ -97,9 +117,11 @@ class Watch:
         self._started_at = self._connected_at = float("-inf")
         self._processes: list[subprocess.Popen[bytes]] = []
         self._resources: dict[str, Resource] = {}
+        self._mark: _Mark | None = None
         self._reports: dict[str, dict[str, Any]] = {}
         self._throttle = Throttle()
         self._silent_seq = 0
+        self._has_work = False
 
     def fileno(self) -> int:
         """Readable when the prober has said something; stays the same when the connection does not."""
@@ -109,20 +131,30 @@ class Watch:
         """
         Read without waiting. Returns the reports that are to be told now.
 
-        :param resources: what to watch; a change reaches a running prober. ``None``: whatever it watches.
+        :param resources: what to watch; a change reaches a running prober. ``None``: whatever somebody else has put down.
         """
-        if resources is not None and dict(resources) != self._resources:
+        if resources is not None and (
+            dict(resources) != self._resources or self._mark != channel.mark(self._dir)
+        ):
             self._configure(dict(resources))
         self._bury()
         self._keep_connected()
         self._read()
         now = self._clock()
-        return [report for report in self._present(now) if self._throttle.is_due(report, now)]
+        return [one for one in self._present(now) if self._throttle.is_due(one, now, self._later(one))]
 
-    def wait(self, seconds: float) -> list[dict[str, Any]]:
+    def _later(self, report: Mapping[str, Any]) -> float:
+        resource = self._resources.get(str(report["resource"]))
+        return resource.renotify if resource else float(report.get("renotify", _LATER_S))
+
+    def untold(self, report: Mapping[str, Any]) -> None:
+        """Of those that :meth:`poll` gave, this one has not arrived: it is given again."""
+        self._throttle.forget(str(report["resource"]))
+
+    def wait(self, seconds: float, resources: Mapping[str, Resource] | None = None) -> list[dict[str, Any]]:
         """Wait up to ``seconds`` for the prober to say something, then :meth:`poll`."""
         self._epoll.poll(seconds)
-        return self.poll()
+        return self.poll(resources)
 
     def close(self) -> None:
         """Stop reading; the prober ends when nobody reads for some seconds."""
@@ -133,12 +165,17 @@ class Watch:
 
     def _configure(self, resources: dict[str, Resource]) -> None:
         self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        channel.write_config(self._dir, resources, self._places)
         self._resources = resources
         self._reports = {name: one for name, one in self._reports.items() if name in resources}
+        if not channel.is_put_down(self._dir, resources, self._places):
+            channel.write_config(self._dir, resources, self._places)
+            self._say(channel.RELOAD)
+        self._mark = channel.mark(self._dir)
+
+    def _say(self, word: str) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # a broken connection is noticed by the next read
-                self._socket.send(channel.RELOAD.encode())
+                self._socket.send(word.encode())
 
     def _keep_connected(self) -> None:
         if self._socket is not None:
@@ -146,8 +183,12 @@ class Watch:
         for slot in reversed(channel.SLOTS):
             if slot >= self._slot and self._connect(slot):
                 return
-        if self._starts and self._resources and self._clock() - self._started_at >= _START_S:
+        if self._starts and self._clock() - self._started_at >= _START_S and self._names():
             self._start()
+
+    def _names(self) -> list[str]:
+        """Resources that are to be watched, whoever has put them down."""
+        return list(self._resources) or channel.names(self._dir)
 
     def _connect(self, slot: int) -> bool:
         self._socket = channel.connect(self._dir, slot) if self._dir.is_dir() else None
@@ -156,8 +197,7 @@ class Watch:
         self._slot, self._connected_at = slot, self._clock()
         self._epoll.register(self._socket, select.EPOLLIN)
         if self._starts:
-            with contextlib.suppress(OSError):
-                self._socket.send(channel.RELOAD.encode())
+            self._say(channel.RELOAD)
         return True
 
     def _disconnect(self) -> None:
@@ -169,6 +209,8 @@ class Watch:
     def _start(self) -> None:
         """In a session of its own, with no descriptor of ours, and never waited for."""
         self._started_at = self._clock()
+        if not self._has_work:  # there was nothing to watch, and so nothing to hear
+            self._has_work, self._heard = True, max(self._heard, self._clock() + _START_GRACE_S - SILENT_S)
         log = self._dir / _LOG
         with contextlib.suppress(FileNotFoundError):
             if log.stat().st_size > _LOG_LIMIT:
@@ -205,6 +247,8 @@ class Watch:
             self._heard = self._clock()
             if "resource" in message:
                 self._reports[message["resource"]] = message
+            elif self._starts and _number(message.get("version")) < _number(__version__):
+                self._say(channel.END)  # it outlives the minion's restart, and so an upgrade
         heard = max(self._heard, self._connected_at)  # one that has just been started may take its time
         if self._clock() - heard > SILENT_S and not (self._starts and self._slot):
             self._disconnect()  # it is stuck: one replacement, no more
@@ -213,7 +257,9 @@ class Watch:
     def _present(self, now: float) -> list[dict[str, Any]]:
         if now - self._heard <= SILENT_S:
             return list(self._reports.values())
-        return [self._silence(name, now) for name in self._resources or self._reports]
+        names = self._names()
+        self._has_work = self._has_work and bool(names)
+        return [self._silence(name, now) for name in names]
 
     def _silence(self, name: str, now: float) -> dict[str, Any]:
         self._silent_seq += 1

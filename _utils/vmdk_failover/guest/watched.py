@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 
-from vmdk_failover.guest import devices, mounts, options
+from vmdk_failover.guest import devices, mounts
+from vmdk_failover.guest.attribute import Attribute
 from vmdk_failover.guest.counters import READ, WRITE, Board
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.error_trace import Failure
+from vmdk_failover.guest.flags import Flags
 from vmdk_failover.guest.kernel_log import FILE_SYSTEM, Complaint
 from vmdk_failover.guest.motion import Motion
 from vmdk_failover.guest.mounts import Line
-from vmdk_failover.guest.places import Places, read
+from vmdk_failover.guest.places import Places
 from vmdk_failover.guest.probe import Probe
+from vmdk_failover.guest.probes import Probes, device_of
 from vmdk_failover.guest.trials import Trials
 from vmdk_failover.guest.verdict import Verdict
 from vmdk_failover.model import Condition, Mount, Resource
 
-#: Seconds in which a mount that has just gone may still be written out before it counts as lazily unmounted.
+#: Seconds after which a file system that is mounted nowhere and still alive counts as lazily unmounted.
 SETTLE_S = 0.3
-#: After an error: good reads in a row, and seconds without another failed write, that take the word back.
-GOOD_READS, QUIET_S = 3, 10.0
+#: Seconds without another failed write that take the word back, if writes were completed since.
+QUIET_S = 10.0
+#: Seconds for which the prober must not have run for a wait to start anew.
+LONG_PAUSE_S = 2.0
 _ERROR = {READ: "read error", WRITE: "write error"}
-_DEVICE, _FS, _MOUNT, _UUID, _PROBE = "device", "fs", "mount", "uuid", "probe hangs"
-_OPTIONS = "options"
+_DEVICE, _FS, _MOUNT, _OPTIONS = "device", "fs", "mount", "options"
 _OFFLINE = frozenset({"offline", "transport-offline"})
 
 
@@ -40,18 +42,20 @@ class Watched:
     def __init__(self, resource: Resource, places: Places, log: Callable[[str], None]) -> None:
         self.resource, self.places, self._log = resource, places, log
         self.verdict = Verdict()
-        self.probes: dict[str, Probe] = {}
+        self.probes = Probes(resource, self.verdict, self._reads_fail, self._reads_are_good, log)
         self.motion = Motion(resource, self.verdict)
-        self.trials = Trials(resource, self.verdict, self._error)
+        self.trials = Trials(resource, self.verdict, self._writes_fail)
         self.settling = 0.0
         self._holding = Holding(resource, ())
         self._remembered: dict[str, str] = {}
-        self._first_options: dict[int, frozenset[str]] = {}
-        self._baseline: dict[str, int] = {}
-        self._mount_ids: tuple[int, ...] = ()
-        self.lines: tuple[Line, ...] = ()
-        self._last_error = {READ: 0.0, WRITE: 0.0}
-        self._written_at_error = 0
+        self._flags = Flags(self.verdict)
+        self._counts: dict[str, tuple[Attribute, int]] = {}
+        self._states: dict[str, Attribute] = {}
+        self._mount_ids: tuple[tuple[int, int], ...] = ()
+        self.ours: tuple[tuple[Mount, Line], ...] = ()
+        self._last_failed_write = 0.0
+        self._written_at_error: Mapping[str, int] = {}
+        self._failed_on: frozenset[str] = frozenset()
         self._seen_complete = False
 
     # -- who is there
@@ -62,7 +66,7 @@ class Watched:
         if not held.complete and not self._remembered:
             self._remembered = dict(devices.orphans(held, lines, self.places))
             held = devices.holding(self.resource, self.places, self._remembered.items())
-        self._holding = held
+        self._hold(held)
         shown = [(mount, mounts.visible(lines, mount.mountpoint)) for mount in self.resource.mounts]
         ours = [(mount, line) for mount, line in shown if line is not None and held.is_ours(line)]
         self._note_mounts(now, ours)
@@ -73,44 +77,52 @@ class Watched:
         if not alive:
             self._forget(held)
 
+    def _hold(self, held: Holding) -> None:
+        self._holding = held
+        names = {device.name for device in held.found}
+        for name, state in tuple(self._states.items()):  # a name may come back with another disk
+            if name not in names or state.read() is None:
+                self._states.pop(name).close()
+        for name in names - self._states.keys():
+            self._states[name] = Attribute(self.places.block(name) / "device/state")
+
     def _note_mounts(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
         """A new mount starts with a clean record: what was said of the one before is over."""
-        ids = tuple(line.mount_id for _, line in ours)
-        self.lines = tuple(line for _, line in ours)
+        ids = tuple((line.mount_id, self._generation(line)) for _, line in ours)
+        self.ours, lines = tuple(ours), [line for _, line in ours]
         if ids == self._mount_ids:
-            return
+            return self.trials.follow(lines)
         self._mount_ids = ids
-        self._open_probes(now, ours)
-        self.trials.look(ours)
-        self._first_options = {line.mount_id: line.of_fs for _, line in ours}
         if ids:
-            self._remembered = self._holding.blocks
-            self._baseline = {name: self._errors_count(name) for name in self._remembered}
             self.motion.begin()
-            self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE)
+            self.probes.begin()
+            self.verdict.clear(*_ERROR.values(), _FS)
+            self._remembered = self._holding.blocks
+            self._count_from_here()
+        self.probes.open(now, self._holding, ours, self.places)
+        self.trials.look(lines)
+        self._flags.begin(lines)
 
-    def _open_probes(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
-        for probe in self.probes.values():
-            probe.close()
-        self.probes = {}
-        for mount, line in ours:
-            name = self._device_of(line)
-            try:
-                self.probes[name] = Probe(f"{self.places.dev}/{name}", mount)
-            except OSError as err:
-                if err.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
-                    self._error(now, READ, f"{name} cannot be opened: {err.strerror}")
-                self._log(f"{self.resource.name}: {name} is not probed: {err}")
+    def _generation(self, line: Line) -> int:
+        """The kernel gives the number of a mount to the next one: this tells them apart."""
+        return mounts.generation(device_of(self._holding, line), line.fstype, self.places)
 
-    def _device_of(self, line: Line) -> str:
-        names = {number: name for name, number in self._holding.blocks.items()}
-        return names.get(line.number) or os.path.basename(line.source)
+    def _count_from_here(self) -> None:
+        self._forget_counts()
+        for name in self._remembered:
+            count = Attribute(self.places.sys / "fs/ext4" / name / "errors_count")
+            self._counts[name] = (count, int(count.read() or 0))
+
+    def _forget_counts(self) -> None:
+        for count, _ in self._counts.values():
+            count.close()
+        self._counts = {}
 
     def _judge_device(self, now: float, alive: bool, lines: Sequence[Line]) -> None:
         held = self._holding
         self._seen_complete = held.complete or (self._seen_complete and alive)
         vanished = any(mounts.is_vanished(line, self.places) for line in lines)
-        offline = [d.name for d in held.found if read(self.places.block(d.name) / "device/state") in _OFFLINE]
+        offline = self._offline()
         if alive and not held.complete and (self._seen_complete or vanished):
             words = f"disk {held.missing} ({', '.join(held.blocks)}) has left this node while in use (sysfs, by-id)"
             self.verdict.put(_DEVICE, Condition.DEVICE_GONE, words, now)
@@ -119,6 +131,9 @@ class Watched:
             self.verdict.put(_DEVICE, Condition.DEVICE_OFFLINE, words, now)
         else:
             self.verdict.clear(_DEVICE)
+
+    def _offline(self) -> list[str]:
+        return [name for name, state in self._states.items() if state.read() in _OFFLINE]
 
     def _judge_mounts(self, now: float, shown: Sequence[tuple[Mount, Line | None]], alive: bool) -> None:
         for mount, line in shown:
@@ -130,21 +145,16 @@ class Watched:
                 return self._judge_missing(now, mount, alive and not self._mount_ids)
         self.settling = 0.0
         self.verdict.clear(_MOUNT)
-        self._judge_options(now, [(mount, line) for mount, line in shown if line is not None])
+        self._flags.judge(now, [(mount, line) for mount, line in shown if line is not None])
 
     def _judge_missing(self, now: float, mount: Mount, alive: bool) -> None:
-        """Gone from mountinfo is not yet unmounted: the kernel may still be writing, or users keep it alive."""
-        if not alive:
-            self.settling = 0.0
-            words = f"nothing is mounted on {mount.mountpoint} (mountinfo)"
-            return self.verdict.put(_MOUNT, Condition.UNMOUNTED, words, now)
-        if not self.settling:
-            self.settling = now
-        if now - self.settling >= SETTLE_S:
-            words = (
-                f"nothing is mounted on {mount.mountpoint}, but its superblock is alive (mountinfo, sysfs)"
-            )
-            self.verdict.put(_MOUNT, Condition.LAZILY_UNMOUNTED, words, now)
+        """Gone from mountinfo is told at once. If the file system lives on, it is in use; until then it may be written out."""
+        words = f"nothing is mounted on {mount.mountpoint}"
+        self.settling = (self.settling or now) if alive else 0.0
+        if alive and now - self.settling >= SETTLE_S:
+            words = f"{words}, but its superblock is alive (mountinfo, sysfs)"
+            return self.verdict.put(_MOUNT, Condition.LAZILY_UNMOUNTED, words, now)
+        self.verdict.put(_MOUNT, Condition.UNMOUNTED, f"{words} (mountinfo)", now)
 
     @property
     def numbers(self) -> frozenset[str]:
@@ -157,6 +167,11 @@ class Watched:
         return frozenset(self._holding.blocks)
 
     @property
+    def disks(self) -> list[str]:
+        """Kernel names of the disks at the bottom."""
+        return [device.name for device in self._holding.found] or list(self._remembered)
+
+    @property
     def is_complete(self) -> bool:
         """All its disks are here."""
         return self._holding.complete
@@ -164,67 +179,73 @@ class Watched:
     @property
     def is_settling(self) -> bool:
         """A mount has just gone and its file system is still alive: worth another look soon."""
-        return bool(self.settling) and not self.verdict.has(_MOUNT)
-
-    def _judge_options(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
-        changes = []
-        for mount, line in ours:
-            if bad := options.given_up(line):
-                words = f"the kernel shows {bad} on {line.mountpoint} (mountinfo)"
-                self.verdict.put(_FS, Condition.FS_ERROR, words, now)
-            if new := options.changed(mount, line, self._first_options.get(line.mount_id, line.of_fs)):
-                changes.append(f"on {line.mountpoint} {new} (mountinfo)")
-        if changes:
-            self.verdict.put(_OPTIONS, Condition.OPTIONS_CHANGED, "; ".join(changes), now)
-        else:
-            self.verdict.clear(_OPTIONS)
+        return bool(self.settling) and not self.verdict.says(_MOUNT, Condition.LAZILY_UNMOUNTED)
 
     def _forget(self, held: Holding) -> None:
         """No file system of it is alive: nothing that was said of the old one matters to the next."""
-        self._remembered, self._baseline = {}, {}
-        self.verdict.clear(*_ERROR.values(), _FS, _UUID, _PROBE, _OPTIONS)
+        self._remembered = {}
+        self._forget_counts()
+        self.probes.begin()
+        self.verdict.clear(*_ERROR.values(), _FS, _OPTIONS)
         self.motion.end(gone=not held.complete)
 
     # -- what the disks do
 
     def sample(self, now: float, board: Board) -> None:
         """Judge the counters of the disks."""
-        if self.motion.sample(now, board, self._disks()):
-            self._judge_write_error(now, self.motion.written)
-
-    def _disks(self) -> list[str]:
-        return [device.name for device in self._holding.found] or list(self._remembered)
+        if self.motion.sample(now, board, self.disks):
+            self._judge_write_error(now)
 
     def check(self, now: float) -> bool:
         """What tells nobody when it changes: ext4's count of errors, a disk's state. Returns whether to look anew."""
-        for name in self._remembered:
-            self._judge_errors_count(now, name)
-        block = f"{self.places.sys}/class/block"
-        states = (read(f"{block}/{device.name}/device/state") for device in self._holding.found)
-        return bool(self.verdict.signs) or any(state in _OFFLINE for state in states)
+        for name, (attribute, before) in self._counts.items():
+            count = int(attribute.read() or 0)
+            if count > before:
+                words = f"ext4 on {name} has counted {count - before} errors since it was mounted (sysfs errors_count)"
+                self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+        return bool(self.verdict.signs) or self._flags.is_undecided or bool(self._offline())
 
-    def _judge_write_error(self, now: float, done: int) -> None:
+    def _judge_write_error(self, now: float) -> None:
+        written, before = self.motion.written, self._written_at_error
         if not self.verdict.has(_ERROR[WRITE]):
-            self._written_at_error = done
-        elif now - self._last_error[WRITE] >= QUIET_S and done > self._written_at_error:
-            self.verdict.clear(_ERROR[WRITE])
+            self._written_at_error = written
+        elif now - self._last_failed_write >= QUIET_S:
+            moved = {name for name in before if written.get(name, 0) > before[name]}
+            if moved & self._failed_on if self._failed_on & before.keys() else moved:
+                self.verdict.clear(_ERROR[WRITE])
 
-    def _errors_count(self, name: str) -> int:
-        return int(read(f"{self.places.sys}/fs/ext4/{name}/errors_count") or 0)
+    @property
+    def is_busy(self) -> bool:
+        """Somebody uses a disk, or something is wrong: worth a closer look."""
+        return self.motion.is_busy or bool(self.verdict.signs)
 
-    def _judge_errors_count(self, now: float, name: str) -> None:
-        count, before = self._errors_count(name), self._baseline.get(name, 0)
-        if count > before:
-            words = f"ext4 on {name} has counted {count - before} errors since it was mounted (sysfs errors_count)"
-            self.verdict.put(_FS, Condition.FS_ERROR, words, now)
+    @property
+    def due_at(self) -> float:
+        """When something is to be read or tried next."""
+        return min(self.probes.due_at, self.trials.due_at)
 
+    @property
     def hung_at(self) -> float:
         """When the disk counts as hung if nothing completes until then; infinite if all is well or it is hung already."""
-        starts = self.motion.stalled()
-        starts += [probe.pending for probe in self.probes.values() if probe.pending]
-        starts += self.trials.pending()
+        starts = [*self.motion.stalled(), *self.probes.pending, *self.trials.pending()]
         hung = self.verdict.current(0.0).condition == Condition.HUNG.value
         return min(starts) + self.resource.hang_timeout if starts and not hung else math.inf
+
+    def paused(self, now: float, seconds: float) -> None:
+        """
+        The prober itself, perhaps the whole node, has not run for some seconds: they are no fault of the disk's.
+
+        A wait goes on without them; after a long pause it starts anew, for the disk was perhaps paused longer than we.
+        """
+        limit = self.resource.hang_timeout
+        short = seconds < LONG_PAUSE_S
+
+        def since(began: float) -> float:
+            is_hung = now - seconds - began >= limit
+            return min(now, began + seconds) if short or is_hung else now
+
+        for part in (self.motion, self.probes, self.trials):
+            part.paused(since)
 
     # -- what is said of them
 
@@ -236,11 +257,11 @@ class Watched:
         if complaint.about == FILE_SYSTEM:
             self.verdict.put(_FS, Condition.FS_ERROR, words, now)
         else:
-            self._error(now, complaint.about, words)
+            self._request_failed(now, complaint.about, complaint.name, complaint.sector, words)
 
     def reported(self, now: float, mountpoint: str, error: str) -> None:
         """A file system has reported an error of its own."""
-        if any(line.mountpoint == mountpoint for line in self.lines):
+        if any(line.mountpoint == mountpoint for _, line in self.ours):
             words = f"the file system on {mountpoint} reports {error} (fanotify)"
             self.verdict.put(_FS, Condition.FS_ERROR, words, now)
 
@@ -249,59 +270,53 @@ class Watched:
         names = [name for name, number in self._holding.blocks.items() if number == failure.number]
         if names:
             words = f"a {failure.about} of {names[0]} failed: {failure.error} (block_rq_error)"
-            self._error(now, failure.about, words)
+            self._request_failed(now, failure.about, names[0], failure.sector, words)
 
-    def _error(self, now: float, direction: str, words: str) -> None:
-        self._last_error[direction] = now
-        for probe in self.probes.values():
-            probe.good = 0
-        self.verdict.put(_ERROR[direction], Condition.IO_ERROR, words, now)
+    def _request_failed(self, now: float, direction: str, name: str, sector: int, words: str) -> None:
+        """Somebody has lost data, and that is enough; a read of our own is judged by its result."""
+        if direction == WRITE:
+            self._writes_fail(now, name, words)
+        elif not self.probes.are_ours(name, sector):
+            self._reads_fail(now, name, words)
 
-    # -- what our own reads say
+    def _writes_fail(self, now: float, name: str, words: str) -> None:
+        self._last_failed_write, self._failed_on = now, frozenset({name})
+        self.verdict.put(_ERROR[WRITE], Condition.IO_ERROR, words, now)
+
+    def _reads_fail(self, now: float, _: str, words: str) -> None:
+        self.probes.renew()
+        self.verdict.put(_ERROR[READ], Condition.IO_ERROR, words, now)
+
+    def _reads_are_good(self) -> None:
+        self.verdict.clear(_ERROR[READ])
+
+    # -- what our own reads and writes say
 
     @property
     def is_waiting(self) -> bool:
         """A read or write of our own is under way."""
-        return any(probe.pending for probe in self.probes.values()) or bool(self.trials.pending())
+        return bool(self.probes.pending) or bool(self.trials.pending())
 
     def overdue(self, now: float) -> None:
         """Judge the reads and writes that are under way."""
-        if not self.is_waiting and not self.verdict.signs:
-            return
-        self.trials.overdue(now)
-        late = [
-            p for p in self.probes.values() if p.pending and now - p.pending >= self.resource.hang_timeout
-        ]
-        if late and late[0].pending:
-            words = (
-                f"a read of {late[0].name} has had no answer for {now - late[0].pending:.1f} s (own probe)"
-            )
-            self.verdict.put(_PROBE, Condition.HUNG, words, now)
-        else:
-            self.verdict.clear(_PROBE)
+        if self.is_waiting or self.verdict.signs:
+            self.trials.overdue(now)
+            self.probes.overdue(now)
 
-    def probed(self, now: float, probe: Probe, result: int, data: bytes) -> None:
+    def read_ended(self, now: float, probe: Probe, result: int, data: bytes) -> None:
         """A read has ended."""
-        probe.pending = None
-        if result in (-errno.EAGAIN, -errno.EOPNOTSUPP):
-            return  # a full queue says nothing
-        if result <= 0:
-            what = errno.errorcode.get(-result, str(-result)) if result else "no data"
-            return self._error(
-                now, READ, f"a read of {probe.name} at {probe.offset} failed: {what} (own probe)"
-            )
-        if other := probe.other_filesystem(data):
-            words = f"{probe.name} holds file system {other}, not {probe.mount.fs_uuid} (own probe)"
-            self.verdict.put(_UUID, Condition.WRONG_FILESYSTEM, words, now)
-        probe.good += 1
-        if all(one.good >= GOOD_READS for one in self.probes.values()):
-            self.verdict.clear(_ERROR[READ])
+        self.motion.own_read()
+        if probe in self.probes:  # else it was of an earlier mount
+            self.probes.ended(now, probe, result, data)
+            self.overdue(now)
 
     def close(self) -> None:
         """Let go of all devices."""
-        for probe in self.probes.values():
-            probe.close()
-        self.probes = {}
+        self.probes.close()
+        self._forget_counts()
+        for state in self._states.values():
+            state.close()
+        self._states = {}
 
 
 def report(name: str, watched: Watched, now: float, boot_id: str, seq: int) -> Mapping[str, object]:

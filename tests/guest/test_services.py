@@ -1,0 +1,76 @@
+"""Services and the user's own states: in which order they start and stop, and what is told when they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from vmdk_failover.errors import StepFailed
+from vmdk_failover.guest.node import Services
+from vmdk_failover.model import Resource
+
+RESOURCE = Resource(
+    "r", (), (), (), services=("db", "web"), start_states=("vip",), stop_states=("drain", "last")
+)
+
+
+class Minion:
+    """Salt's functions on a node; notes what is asked of it."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused, self.asked = refused, list[str]()
+        self.salt = {
+            "service.start": self._do("start"),
+            "service.stop": self._do("stop"),
+            "service.status": lambda name: f"stop {name}" in self.refused,
+            "state.apply": self._apply,
+        }
+
+    def _do(self, word: str) -> Any:
+        def act(name: str) -> bool:
+            self.asked.append(f"{word} {name}")
+            return f"{word} {name}" not in self.refused
+
+        return act
+
+    def _apply(self, name: str, concurrent: bool) -> dict[str, Any]:
+        assert concurrent  # a highstate under way must not hold it back
+        self.asked.append(f"state {name}")
+        return {"x": {"result": f"state {name}" not in self.refused}}
+
+
+def test_they_start_in_order_and_stop_in_the_other() -> None:
+    minion = Minion()
+    Services(minion.salt).start(RESOURCE)
+    Services(minion.salt).stop(RESOURCE)
+    assert minion.asked == [
+        "start db",
+        "start web",
+        "state vip",
+        "state drain",
+        "state last",
+        "stop web",
+        "stop db",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refused", "act", "word"),
+    [
+        ("start web", "start", "the service web did not start"),
+        ("state vip", "start", "the state vip failed"),
+        ("state drain", "stop", "the state drain failed"),
+        ("stop web", "stop", "the service web did not stop"),
+    ],
+)
+def test_what_does_not_do_it_is_named(refused: str, act: str, word: str) -> None:
+    minion = Minion(refused)
+    with pytest.raises(StepFailed, match=word):
+        getattr(Services(minion.salt), act)(RESOURCE)
+    assert minion.asked[-1] == refused
+
+
+def test_without_services_nobody_knows_whether_they_run() -> None:
+    assert Services(Minion().salt).running(dataclasses.replace(RESOURCE, services=())) is None

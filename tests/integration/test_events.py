@@ -1,0 +1,127 @@
+"""docs/events.md against the real bus: each event that is there has exactly the keys that are written down, and an example."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import trial
+from lab.cluster import Lab
+from lab.events import Event
+from lab.linux import wait_until
+from lab.scenarios import DISK, FIRST, SCENARIOS
+from vmdk_failover import watching
+from vmdk_failover.case import Then
+
+PAGE = Path(__file__).parents[2] / "docs" / "events.md"
+OURS = ("vmdk", "salt/beacon/*/vmdk/*")
+
+
+@dataclass(frozen=True)
+class Written:
+    """One event of the page. keys: always there. sometimes: may be there too."""
+
+    pattern: str
+    keys: frozenset[str]
+    sometimes: frozenset[str]
+    example: Mapping[str, Any]
+
+
+def page() -> list[Written]:
+    """The events that are written down, in order: the first whose tag fits is meant."""
+    found = []
+    for part in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        tag = re.match(r"`([^`]+)`", part)
+        if not tag:
+            continue
+        rows = re.findall(r"^\| `(\w+)`( \*)? \|", part, re.M)
+        example = re.search(r"```json\n(.+?)\n```", part, re.S)
+        assert example, f"{tag[1]} has no example"
+        keys = frozenset(name for name, star in rows if not star)
+        pattern = re.sub(r"<\w+>", "*", tag[1])
+        found.append(Written(pattern, keys, frozenset(n for n, star in rows if star), json.loads(example[1])))
+    return found
+
+
+def _body(event: Event) -> dict[str, Any]:
+    """What was sent: without what Salt puts around and into every event."""
+    inner = event.data.get("data")
+    body = inner if isinstance(inner, dict) and event.data.get("cmd") == "_minion_event" else event.data
+    return {key: value for key, value in body.items() if key not in ("_stamp", "id")}
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[list[Event]]:
+    """All our events of a failover after an I/O error, a switchover back, and of a node that falls silent."""
+    scenario = SCENARIOS["eio-switchover"]
+    with trial.prepared(scenario, trial.Settings()) as lab:
+        scenario.prepare(lab)
+        scenario.fault(lab)
+        assert _wait(lab, f"vmdk-move/{DISK}/ended", lambda body: body["result"] == "done", 60)
+        lab.master.run("vmdk.switchover", DISK)
+        assert lab.master.events.wait(f"vmdk-heartbeat/{FIRST}", 20)
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 2, 3)
+        everything = [one for one in lab.master.events.seen() if _is_ours(one.tag)]
+    yield everything
+
+
+def _wait(lab: Lab, tag: str, fits: Any, seconds: float) -> Event | None:
+    return lab.master.events.wait(tag, seconds, 0.0, lambda event: fits(_body(event)))
+
+
+def _is_ours(tag: str) -> bool:
+    return tag.startswith("vmdk") or fnmatch.fnmatch(tag, OURS[1])
+
+
+def test_every_event_has_the_keys_that_are_written_down(seen: list[Event]) -> None:
+    written = page()
+    assert len(seen) > 20
+    met = set()
+    for event in seen:
+        meant = next((one for one in written if fnmatch.fnmatch(event.tag, one.pattern)), None)
+        assert meant is not None, f"docs/events.md does not know {event.tag}: {event.data}"
+        keys = set(_body(event))
+        assert meant.keys <= keys, (event.tag, meant.keys - keys)
+        assert keys <= meant.keys | meant.sometimes, (event.tag, keys - meant.keys - meant.sometimes)
+        met.add(meant.pattern)
+    assert {
+        "salt/beacon/*/vmdk/*/*", "vmdk-heartbeat/*", "vmdk-move/*/decided", "vmdk-move/*/step",
+        "vmdk-move/*/outcome", "vmdk-move/*/done", "vmdk-move/*/ended",
+    } <= met, met  # fmt: skip
+
+
+def test_every_example_has_the_keys_of_its_event() -> None:
+    written = page()
+    assert len(written) >= 10
+    for one in written:
+        keys = set(one.example) - {"_stamp", "id"}
+        assert one.keys <= keys <= one.keys | one.sometimes, one.pattern
+
+
+def test_both_ways_a_condition_comes_are_the_same(seen: list[Event]) -> None:
+    ways = {
+        start: {
+            str(_body(one)["condition"])
+            for one in seen
+            if fnmatch.fnmatch(one.tag, start) and "condition" in _body(one)
+        }
+        for start in ("salt/beacon/*/vmdk/*", f"vmdk/{DISK}/*")
+    }
+    assert all("io_error" in found for found in ways.values()), ways
+
+
+def test_every_hint_and_every_verdict_is_written_down() -> None:
+    patterns = {one.pattern for one in page()}
+    hints = watching.WORTH | {"watching", "unfinished", "silent"}
+    assert {f"vmdk/*/{one}" for one in hints} <= patterns
+    told = {"decided", "step", "outcome", "ended"} | {one.value for one in Then}
+    assert {f"vmdk-move/*/{one}" for one in told} <= patterns
