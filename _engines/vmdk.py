@@ -5,7 +5,8 @@ On the master: takes hints (events by way of the reactor, vCenter's stream of ch
 move in a process of its own. Without it a dead VM is noticed only when somebody calls ``vmdk.recover``.
 
 On a node (optional): sends the prober's reports at once over a request channel of its own, also while the minion is busy.
-Without it the beacon does the same once a second.
+Without it the beacon does the same once a second; without the beacon it does the beacon's work too, and asks the master for the
+pillar once a minute. Each of the two starts the prober if there is none. Where both run, both report; the tags differ.
 
 .. code-block:: yaml
 
@@ -47,7 +48,7 @@ import salt.minion
 import salt.utils.event
 
 from vmdk_failover import app, describe, listening, reachable, supervisor, unfinished, watching
-from vmdk_failover.guest import heartbeat, node, watch
+from vmdk_failover.guest import duty, heartbeat, node, teller, watch
 
 __virtualname__ = "vmdk"
 
@@ -82,6 +83,7 @@ def _on_master(tick):
         watches=[lambda: _watch(opts), lambda: _listen(opts), lambda: _find_unfinished(opts)],
         names=lambda: app.names(opts),
         log=log.warning,
+        warm=lambda: app.warm(opts),
         tick=tick,
     ).serve()
 
@@ -97,7 +99,12 @@ def _recover(opts, name, alive):
             tag = f"vmdk-move/{entry['resource']}/{entry['what']}"
             bus.fire_event({**entry, "sentence": describe.sentence(entry)}, tag)
 
-        here = app.App(opts, client, tell, log.warning)
+        def call_hook(function, facts):
+            import salt.runner  # on masters only, and hardly ever
+
+            return salt.runner.RunnerClient(opts).cmd(function, kwarg=dict(facts), print_event=False)
+
+        here = app.App(opts, client, tell, log.warning, call_hook)
         report = here.run(name)
         here.close()
     if report.result == "busy":
@@ -108,24 +115,34 @@ def _watch(opts):
     """vCenter's stream; each change of a protected VM becomes an event for the reactor."""
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
         here = app.App(opts, client=None, warn=log.warning)
-        watching.watch_for_ever(
-            here, lambda name, what: bus.fire_event({"resource": name, "what": what}, f"vmdk/{name}/{what}")
-        )
+        watching.watch_for_ever(here, lambda name, what: _hint(opts, bus, name, what))
+
+
+def _hint(opts, bus, name, what, **more):
+    """Say at once that somebody should look, and let everybody see it; the reactor may be busy with ten thousand other events."""
+    supervisor.hint(app.state_dir(opts) / "engine.sock", name)
+    bus.fire_event({"resource": name, "what": what, **more}, f"vmdk/{name}/{what}")
 
 
 def _listen(opts):
-    """The nodes' heartbeats; silence becomes an event for the reactor."""
+    """The nodes' heartbeats and reports; silence becomes an event."""
     ear = salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True)
     with ear, salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
 
         def take(seconds):
-            data = ear.get_event(wait=seconds, tag=listening.TAG, match_type="startswith")
-            return data.get("data", data) if isinstance(data, dict) else data
+            event = ear.get_event(wait=seconds, tag="", full=True)
+            if not isinstance(event, dict) or not isinstance(event.get("tag"), str):
+                return None
+            data = event.get("data")
+            is_beat = event["tag"].startswith(listening.TAG)
+            return event["tag"], data.get("data", data) if is_beat and isinstance(data, dict) else data
 
-        def hint(name, silent):
-            bus.fire_event({"resource": name, "what": "silent", "node": silent}, f"vmdk/{name}/silent")
-
-        listening.listen_for_ever(app.App(opts, client=None, warn=log.warning), take, hint)
+        listening.listen_for_ever(
+            app.App(opts, client=None, warn=log.warning),
+            take,
+            lambda name, node: _hint(opts, bus, name, "silent", node=node),
+            lambda name, node: supervisor.hint(app.state_dir(opts) / "engine.sock", name),
+        )
 
 
 def _find_unfinished(opts):
@@ -135,7 +152,7 @@ def _find_unfinished(opts):
         unfinished.watch_for_ever(
             here.journal,
             here.lock,
-            lambda name, what: bus.fire_event({"resource": name, "what": what}, f"vmdk/{name}/{what}"),
+            lambda name, what: _hint(opts, bus, name, what),
             lambda: reachable.find_out(app.state_dir(opts)),
         )
 
@@ -144,54 +161,57 @@ def _find_unfinished(opts):
 
 
 def _on_node():
-    opts = dict(__opts__)
-    listener = watch.Watch(node.state_dir(opts), starts=False)
-    pulse = heartbeat.Pulse(node.state_dir(opts), opts["id"])
-    channel, told = None, True
+    opts, state_dir = dict(__opts__), node.state_dir(__opts__)
+    engine = teller.Teller(
+        opts,
+        watch.Watch(state_dir),
+        heartbeat.Pulse(state_dir, opts["id"]),
+        duty.Substitute(state_dir),
+        connect=lambda: _Line(opts),
+        is_enrolled=lambda: _enrolled(opts),
+        warn=log.warning,
+    )
     while True:
-        reports, beat = listener.wait(pulse.left()), None
-        if _enrolled(opts):
-            beat = pulse.due(opts)
-        if not (reports or beat) or not _enrolled(opts):
-            continue
-        try:
-            channel = channel or _channel(opts)
-            for report in reports:
-                _send(opts, channel, f"vmdk/{report['resource']}/{report['condition']}", report)
-            if beat:
-                _send(opts, channel, f"{heartbeat.TAG}{opts['id']}", beat)
-                pulse.sent()
-            told = True
-        except Exception as err:  # Salt's channel raises its own, tornado's and zmq's errors
-            if told or reports:
-                log.warning("vmdk: the master could not be told (%s); it is tried again", type(err).__name__)
-            channel, told = _closed(channel), False
+        engine.turn()
 
 
 def _enrolled(opts):
-    """A channel that opens before the minion has met its master makes a second key, and the minion is locked out for good."""
     return all(
         os.path.exists(os.path.join(opts["pki_dir"], name)) for name in ("minion.pem", "minion_master.pub")
     )
 
 
-def _channel(opts):
-    if "master_uri" not in opts:
-        opts.update(salt.minion.resolve_dns(opts))
-    return salt.channel.client.ReqChannel.factory(opts)
+class _Line:
+    """A request channel of Salt's that is kept."""
 
+    def __init__(self, opts):
+        if "master_uri" not in opts:
+            opts.update(salt.minion.resolve_dns(opts))
+        self._opts = opts
+        self._channel = salt.channel.client.ReqChannel.factory(opts)
 
-def _closed(channel):
-    if channel is not None:
-        channel.close()
+    def send(self, tag, data):
+        load = {
+            "id": self._opts["id"],
+            "cmd": "_minion_event",
+            "tag": tag,
+            "data": data,
+            "tok": self._channel.auth.gen_token(b"salt"),
+        }
+        self._channel.send(load, timeout=3, tries=1)
 
+    def pillar(self):
+        load = {
+            "id": self._opts["id"],
+            "cmd": "_pillar",
+            "grains": self._opts.get("grains") or {},
+            "saltenv": self._opts.get("saltenv"),
+            "pillarenv": self._opts.get("pillarenv"),
+            "pillar_override": None,
+            "extra_minion_data": {},
+            "ver": "2",
+        }
+        return self._channel.crypted_transfer_decode_dictentry(load, dictkey="pillar", timeout=10, tries=1)
 
-def _send(opts, channel, tag, data):
-    load = {
-        "id": opts["id"],
-        "cmd": "_minion_event",
-        "tag": tag,
-        "data": data,
-        "tok": channel.auth.gen_token(b"salt"),
-    }
-    channel.send(load, timeout=3, tries=1)
+    def close(self):
+        self._channel.close()

@@ -34,7 +34,7 @@ _REFUSAL = (
 if _FOUND == _WANT:
     _REFUSAL = ""
 # --- end of bootstrap
-from vmdk_failover import app, signing
+from vmdk_failover import app, keys
 from vmdk_failover.model import to_plain
 
 __virtualname__ = "vmdk"
@@ -50,7 +50,10 @@ def ext_pillar(minion_id, pillar, *args, **kwargs):
     """
     found = app.settings(__opts__)
     mine = {n: to_plain(r) for n, r in found.resources.items() if minion_id in {x.minion for x in r.nodes}}
-    share = {"key": signing.node_key(app.master_secret(__opts__), minion_id), "resources": mine}
+    kept = keys.Keys(app.state_dir(__opts__))
+    share = {"key": kept.current(minion_id), "resources": mine}
+    if old := kept.old(minion_id):  # the keys are being changed
+        share["old_key"] = old
     if not mine:
         return {"vmdk": share}
     return {"vmdk": share, "beacons": {"vmdk": [{"resources": mine}]}}

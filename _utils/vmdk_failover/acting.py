@@ -8,21 +8,54 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdk_failover import assess
-from vmdk_failover.errors import FailoverError, OutcomeUnknown
-from vmdk_failover.model import Move, NodeFacts, Outcome, Result, Step, StepKind, to_plain
-from vmdk_failover.ports import Guest, Hypervisor, Lock
+from vmdk_failover.around import Confirmed
+from vmdk_failover.case import FENCES
+from vmdk_failover.errors import FailoverError, OutcomeUnknown, Refused
+from vmdk_failover.model import (
+    Move,
+    NodeFacts,
+    Outcome,
+    Resource,
+    Result,
+    Step,
+    StepKind,
+    to_plain,
+)
+from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
 
 #: What vCenter does to a VM: one at a time per node, across all resources.
-WRITES = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL})
+WRITES = frozenset(
+    {
+        StepKind.FENCE,
+        StepKind.FENCE_HOOK,
+        StepKind.FENCE_HOST,
+        StepKind.POWER_ON,
+        StepKind.DETACH,
+        StepKind.ATTACH,
+        StepKind.SEAL,
+    }
+)
+
+
+class NoHooks:
+    """The ``Hooks`` port where nobody can call a runner."""
+
+    def call(self, function: str, facts: Mapping[str, str], within: float) -> str:
+        """See the port."""
+        raise Refused(f"{function} cannot be called from here; use salt-run on the master")
 
 
 class Hands:
     """Who does the steps of a move."""
 
-    def __init__(self, hypervisor: Hypervisor, guest: Guest, lock: Lock) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, guest: Guest, lock: Lock, hooks: Hooks, vicinity: Vicinity
+    ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
         self.lock = lock
+        self.hooks = hooks
+        self.vicinity = vicinity
 
     def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
         """Do one step. Whatever goes wrong becomes an outcome; the next look tells the truth."""
@@ -30,8 +63,10 @@ class Hands:
         try:
             if step.kind not in WRITES:
                 return act(step)
-            with self.lock.node(step.node, getattr(move.resource.timeouts, step.kind.value)):
-                return act(step)
+            with self.lock.node(step.node, within(move.resource, step.kind)):
+                outcome = act(step)
+            self.remember(move, outcome)
+            return outcome
         except OutcomeUnknown as err:
             return Outcome(step, Result.UNKNOWN, err.reason, err.code)
         except FailoverError as err:
@@ -55,7 +90,14 @@ class Hands:
         def seal(step: Step) -> Outcome:
             return hypervisor.seal(resource, resource.node(step.node), seen.node(step.node).vm, move.epoch)
 
+        def power_on(step: Step) -> Outcome:
+            self.check_free(resource, step)
+            return hypervisor.power_on(resource, resource.node(step.node), seen.node(step.node).vm)
+
         return {
+            StepKind.POWER_ON: power_on,
+            StepKind.FENCE_HOOK: lambda step: self.hook(move, seen, step, resource.fence),
+            StepKind.FENCE_HOST: lambda step: self.fence_host(move, seen, step),
             StepKind.SEAL: seal,
             StepKind.FENCE: fence,
             StepKind.DETACH: detach,
@@ -65,6 +107,45 @@ class Hands:
             StepKind.MOUNT: lambda step: guest.mount(move, self.facts(seen, step)),
         }
 
+    def hook(self, move: Move, seen: assess.Snapshot, step: Step, function: str) -> Outcome:
+        """Call a hook of the administrator's. What it says of a VM is not believed; vCenter is looked at."""
+        vm, node = seen.node(step.node).vm, move.resource.node(step.node)
+        facts = {
+            "resource": move.resource.name,
+            "node": step.node,
+            "vm": vm.name,
+            "vm_uuid": node.vm_uuid,
+            "host": vm.host,
+        }
+        said = self.hooks.call(function, facts, within(move.resource, step.kind))
+        return Outcome(step, Result.DONE, said)
+
+    def fence_host(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
+        """Get an ESXi host off that vCenter does not reach; the hook has read its power back, nobody else can."""
+        vm, function = seen.node(step.node).vm, move.resource.host_fence
+        outcome = self.hook(move, seen, step, function)
+        words = f"{function} has powered the host {vm.host} of {step.node} off"
+        self.vicinity.confirm(step.node, Confirmed(vm.host, vm.boot_time, words))
+        return outcome
+
+    def check_free(self, resource: Resource, step: Step) -> None:
+        """Under the node's lock: nobody has given the VM a protected disk since it was looked at."""
+        now = self.hypervisor.observe(resource)
+        tenants = self.vicinity.look(resource, now).tenants.get(step.node, ())
+        vm = now.vm(step.node)
+        if not vm.is_off or tenants or any(vm.lists(disk) is not False for disk in resource.disks):
+            raise Refused(
+                f"{step.node} is not off any more or has a protected disk again; it is left as it is"
+            )
+
+    def remember(self, move: Move, outcome: Outcome) -> None:
+        """What other moves have to know of a node that was fenced, or started again."""
+        kind, node = outcome.step.kind, outcome.step.node
+        if kind in FENCES and outcome.result is not Result.FAILED and move.resource.fence_action == "reboot":
+            self.vicinity.restart(node, True)
+        if kind is StepKind.POWER_ON:
+            self.vicinity.restart(node, False)
+
     def facts(self, seen: assess.Snapshot, step: Step) -> NodeFacts:
         facts = seen.node(step.node).facts
         if facts is None:
@@ -72,6 +153,14 @@ class Hands:
                 f"{step.node} gave no signed answer, so it cannot be told to {step.kind.value}", "silent"
             )
         return facts
+
+
+def within(resource: Resource, kind: StepKind) -> float:
+    """Seconds that a step may take."""
+    limits = resource.timeouts
+    if kind in (StepKind.FENCE_HOOK, StepKind.FENCE_HOST):
+        return limits.fence
+    return float(getattr(limits, kind.value)) + (limits.service if kind is StepKind.MOUNT else 0.0)
 
 
 def basis(seen: assess.Snapshot, step: Step) -> str:

@@ -1,24 +1,26 @@
 """
 Composition: Salt's options become objects, here and nowhere else.
 
-``settings`` reads the configuration with the files of ``resources_dir``; :class:`App` is what runners and the master's
-engine work with. Nodes use :mod:`vmdk_failover.guest` by their own small factory in ``guest/node.py``.
+:class:`App` is what runners and the master's engine work with; ``configured.py`` reads the configuration. Nodes use
+:mod:`vmdk_failover.guest` by their own small factory in ``guest/node.py``.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, signing
+from vmdk_failover import config, heard
+from vmdk_failover.claims import Claims, FileShelf, SharedJournal, Shelf
+from vmdk_failover.configured import names, resources_dir, settings, state_dir
 from vmdk_failover.engine import Engine, Report, Tell
-from vmdk_failover.errors import ConfigError
-from vmdk_failover.journal import FileJournal
+from vmdk_failover.errors import ConfigError, JournalError
+from vmdk_failover.hooks import Run, RunnerHooks
+from vmdk_failover.journal import FileJournal, Moment
+from vmdk_failover.keys import Keys
 from vmdk_failover.lock import FileLock
 from vmdk_failover.lookout import FileLookout
 from vmdk_failover.model import HypervisorFacts, Resource
@@ -26,11 +28,46 @@ from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
 from vmdk_failover.remote import RemoteGuest, SaltCall
 from vmdk_failover.saltcall import LocalCall
+from vmdk_failover.vicinity import FileVicinity
 
-STATE_DIR = "/var/lib/salt/vmdk"
-RESOURCES_DIR = "/etc/salt/vmdk.d"
+__all__ = [
+    "App",
+    "SystemClock",
+    "Unreachable",
+    "master_secret",
+    "names",
+    "now",
+    "resources_dir",
+    "settings",
+    "state_dir",
+    "warm",
+]
+
 #: Seconds for a read of vCenter with its repetitions: after that it is unreadable, and held; the engine looks again soon.
 READ_S = 6.0
+#: Seconds that nodes get to take note of a new pillar, without anybody having to wait for it.
+FETCH = 2.0
+
+
+def now() -> Moment:
+    """This moment, by this machine's clocks."""
+    return Moment(heard.master_boot(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+
+
+def warm(opts: Mapping[str, Any]) -> None:
+    """
+    Do what each mover would have to do again: import pyVmomi (a third of a second), read the configuration. For the process that
+    movers are forked from; it opens no session.
+    """
+    from vmdk_failover.vsphere import preload
+
+    preload()
+    settings(opts)
+
+
+def master_secret(opts: Mapping[str, Any]) -> bytes:
+    """The secret that all nodes' keys are derived from; made at first use, never shown."""
+    return Keys(state_dir(opts)).secret()
 
 
 class SystemClock:
@@ -46,96 +83,6 @@ class SystemClock:
         time.sleep(seconds)
 
 
-def settings(opts: Mapping[str, Any]) -> config.Settings:
-    """
-    Read the product's configuration from the master's options and from ``resources_dir``.
-
-    :param opts: Salt's options.
-    :return: what could be understood, with all faults. A broken file affects its own resource alone.
-    """
-    section = opts.get("vmdk")
-    if not isinstance(section, Mapping):
-        return config.parse(section if section is not None else {})
-    written, faults = section.get("resources") or {}, []
-    if not isinstance(written, Mapping):
-        written, faults = {}, [config.Fault("vmdk.resources", "must be a mapping")]
-    resources = dict(written)
-    for path in sorted(resources_dir(opts).glob("*.yaml")):
-        try:
-            resources[path.stem] = _yaml(path)
-        except ConfigError as err:
-            faults.append(config.Fault(f"resources.{path.stem}", err.reason))
-            resources.pop(path.stem, None)
-    found = config.parse({**section, "resources": resources})
-    return config.Settings(found.vcenter, found.resources, (*found.faults, *faults))
-
-
-def names(opts: Mapping[str, Any]) -> set[str]:
-    """
-    Names of all resources, sound or not, without reading their files: asked at every hint. One that was taken out of the
-    configuration in mid-move is among them until its move has ended.
-    """
-    section = opts.get("vmdk") or {}
-    return {
-        *FileJournal(state_dir(opts) / "journal").open_moves(),
-        *map(str, section.get("resources") or {}),
-        *(path.stem for path in resources_dir(opts).glob("*.yaml")),
-    }
-
-
-def resources_dir(opts: Mapping[str, Any]) -> Path:
-    """Where ``protect`` writes one file per resource."""
-    return Path(str((opts.get("vmdk") or {}).get("resources_dir") or RESOURCES_DIR))
-
-
-def state_dir(opts: Mapping[str, Any]) -> Path:
-    """Where the master keeps the journal, locks and its secret; below Salt's ``root_dir`` unless configured."""
-    configured = (opts.get("vmdk") or {}).get("state_dir")
-    return (
-        Path(str(configured))
-        if configured
-        else Path(str(opts.get("root_dir") or "/")) / STATE_DIR.lstrip("/")
-    )
-
-
-def master_secret(opts: Mapping[str, Any]) -> bytes:
-    """The secret that all node keys are derived from; made at first use, mode 0600, never shown."""
-    path = state_dir(opts) / "secret"
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(32))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(fresh, path)  # whoever comes second keeps the first one's secret
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(fresh)
-    return path.read_bytes()
-
-
-def _yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise ConfigError(f"{path} cannot be read: {err.strerror}") from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        mark = getattr(err, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{line} is not valid YAML; the resource is left out until it is mended"
-        ) from err
-
-
 class Unreachable:
     """The ``Hypervisor`` port without a usable vCenter configuration: everything is unknown, nothing can be done."""
 
@@ -148,7 +95,7 @@ class Unreachable:
     def _refuse(self, *_: Any) -> Any:
         raise ConfigError(self.reason)
 
-    power_off = detach = attach = seal = _refuse
+    power_off = detach = attach = seal = power_on = _refuse
 
 
 class App:
@@ -159,6 +106,7 @@ class App:
     :param client: a ``salt.client.LocalClient``, or a ready ``SaltCall`` in tests.
     :param tell: receives verdicts and outcomes as they happen.
     :param warn: receives one sentence about each answer that was not believed.
+    :param hook: calls a runner function of the administrator's; without it none can be called.
     """
 
     def __init__(
@@ -167,22 +115,56 @@ class App:
         client: Any,
         tell: Tell = lambda entry: None,
         warn: Callable[[str], None] = lambda sentence: None,
+        hook: Run | None = None,
     ) -> None:
         self.opts = opts
-        self.call: SaltCall = client if hasattr(client, "state") else LocalCall(client)
+        self.hook = hook
+        self.call: SaltCall = client if hasattr(client, "state") else LocalCall(client, self._is_off)
         self.tell = tell
         self.warn = warn
         self.clock = SystemClock()
-        self.journal = FileJournal(state_dir(opts) / "journal")
-        self.lock = FileLock(state_dir(opts) / "locks")
+        place = state_dir(opts)
+        self.journal = FileJournal(place / "journal", place / "known", now)
+        self.lock = FileLock(place / "locks")
+        self.keys = Keys(place)
+        self._shelves: dict[str, Shelf] = {}
 
     @cached_property
     def settings(self) -> config.Settings:
         return settings(self.opts)
 
+    @property
+    def master(self) -> str:
+        """This master's id."""
+        return str(self.opts.get("id") or "master")
+
+    @property
+    def bystander(self) -> str:
+        """Why this master only watches, as a sentence; ``""`` if it acts."""
+        active = self.settings.active_master
+        if not active or active == self.master:
+            return ""
+        return f"this master ({self.master}) only watches: {active} is the active one (active_master); run it there"
+
     @cached_property
-    def secret(self) -> bytes:
-        return master_secret(self.opts)
+    def shared(self) -> FileJournal:
+        """The journal that moves are written into: in step with the other masters', if there are any."""
+        if not self.settings.claims:
+            return self.journal
+        place, claims = state_dir(self.opts), Claims(self._shelf, self.master)
+        return SharedJournal(place / "journal", place / "known", now, claims=claims)
+
+    def _shelf(self, name: str) -> Shelf:
+        if name not in self._shelves:
+            self._shelves[name] = self._new_shelf(name)
+        return self._shelves[name]
+
+    def _new_shelf(self, name: str) -> Shelf:
+        if self.settings.claims != "vcenter":
+            return FileShelf(Path(self.settings.claims), name)
+        from vmdk_failover.vsphere.claims import DatastoreShelf
+
+        return DatastoreShelf(self.session, self.settings.resources.get(name) or self.resource(name))
 
     @cached_property
     def session(self) -> Any:
@@ -215,16 +197,56 @@ class App:
             return Unreachable(self._no_vcenter())
         return VCenter(self.session)
 
+    def _is_off(self, minion: str) -> bool:
+        mine = [one for one in self.settings.resources.values() if minion in one.minions]
+        return bool(mine) and any(
+            vm.minion == minion and vm.is_off for vm in self.hypervisor.observe(mine[0]).vms
+        )
+
     @cached_property
     def guest(self) -> RemoteGuest:
-        return RemoteGuest(self.call, lambda minion: signing.node_key(self.secret, minion), self.warn)
+        return RemoteGuest(self.call, self.keys.current, self.warn, self.keys.old, self.keys.spoke)
 
     @cached_property
     def engine(self) -> Engine:
         lookout = FileLookout(state_dir(self.opts), self.hypervisor, lambda: self.settings.resources)
         return Engine(
-            self.hypervisor, self.guest, self.journal, self.lock, self.clock, self.tell, lookout=lookout
+            self.hypervisor,
+            self.guest,
+            self.shared,
+            self.lock,
+            self.clock,
+            self.tell,
+            lookout=lookout,
+            vicinity=self.vicinity,
+            hooks=None if self.hook is None else RunnerHooks(self.hook),
         )
+
+    @cached_property
+    def vicinity(self) -> FileVicinity:
+        """What is remembered of neighbours and hosts."""
+        return FileVicinity(
+            state_dir(self.opts),
+            lambda: self.settings.resources,
+            lambda name: self.journal.state(name).paused,
+        )
+
+    def faults(self) -> list[config.Fault]:
+        """Everything that is wrong with the configuration, and with what nodes say of it."""
+        found, several = list(self.settings.faults), sorted(self.guest.several)
+        if waiting := self.keys.waiting_for(self.minions):
+            words = f"the keys are being changed, and the old ones count until {', '.join(waiting)} has spoken under the new one"
+            found.append(config.Fault("vmdk.keys", words))
+        if several and not (self.settings.claims or self.settings.active_master):
+            words = (
+                f"{', '.join(several)} has several masters, and nothing keeps two of them from acting at once; say which one "
+                "acts (active_master), or where they claim what they do (claims, docs/configuration.md)"
+            )
+            found.append(config.Fault("vmdk", words))
+        for trouble in (self.journal.trouble, self.shared.trouble):
+            if trouble and all(f.reason != trouble for f in found):
+                found.append(config.Fault("vmdk.state_dir", trouble))
+        return found
 
     def _no_vcenter(self) -> str:
         faults = [str(f) for f in self.settings.faults if f.where.startswith("vcenter")]
@@ -236,7 +258,12 @@ class App:
 
         :raises ConfigError: with what is wrong with it in the configuration.
         """
-        move = self.journal.state(name).move
+        try:
+            move = self.journal.state(name).move
+        except JournalError:
+            if name not in self.settings.resources:
+                raise
+            move = None  # the engine reads it too, and holds
         if move is not None:
             return move.resource
         if name in self.settings.resources:
@@ -250,8 +277,14 @@ class App:
         raise ConfigError(f"there is no resource called {name!r}; known are: {known}")
 
     def run(self, name: str, wish: Wish | None = None) -> Report:
-        """Look at a resource and do what follows; see :meth:`vmdk_failover.engine.Engine.run`."""
+        """
+        Look at a resource and do what follows; see :meth:`vmdk_failover.engine.Engine.run`. A master that is not the active one
+        does nothing.
+        """
+        if self.bystander:
+            return Report(name, "refused", 0, self.bystander)
         report = self.engine.run(self.resource(name), wish)
+        self._end_change_of_keys()
         if report.steps:
             told = {"resource": name, "rule": report.rule, "reason": report.reason, "epoch": report.epoch}
             calls = self.session.calls if "session" in self.__dict__ else 0
@@ -263,6 +296,16 @@ class App:
             }
             self.tell({"what": "ended", **told, **more})
         return report
+
+    @property
+    def minions(self) -> list[str]:
+        """Minion ids of all nodes."""
+        return sorted({node.minion for one in self.settings.resources.values() for node in one.nodes})
+
+    def _end_change_of_keys(self) -> None:
+        """As soon as every node has spoken under its new key, the old ones count no more, and the nodes are told so."""
+        if self.keys.changing and self.keys.end(self.minions):
+            self.call.ask(self.minions, "saltutil.refresh_pillar", {}, FETCH, lambda *_: True)
 
     def close(self) -> None:
         """Give the vCenter session back."""

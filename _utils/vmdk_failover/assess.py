@@ -7,9 +7,11 @@ say, what is mounted and whether the disk works is the node's. Unknown stays unk
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Tenant
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     Crowd,
@@ -37,6 +39,10 @@ class NodeSight:
     :param complete: its VM lists all of them at their recorded places.
     :param misfit: why vCenter would refuse the disks on this VM, one phrase each.
     :param signs: what the master notices of it without asking; all unknown if nobody looked.
+    :param confirmed: ``""``, or who said that its host is off, while vCenter has not seen that host again.
+    :param tenants: other resources of which its VM lists a disk.
+    :param impostor: SMBIOS UUID of another VM that answers under its name, ``""`` if there is none; it has no say.
+    :param to_restart: a fence powered it off, and it is to be powered on when nothing protected is on it any more.
     """
 
     minion: str
@@ -47,16 +53,37 @@ class NodeSight:
     complete: bool
     misfit: tuple[str, ...] = ()
     signs: Signs = UNNOTICED
+    confirmed: str = ""
+    tenants: tuple[Tenant, ...] = ()
+    to_restart: bool = False
+    impostor: str = ""
 
-    @property
+    @functools.cached_property
     def off(self) -> bool:
         """Proven off: nothing on this node can write."""
-        return self.vm.present is False or self.vm.is_off
+        return self.vm.present is False or self.vm.is_off or bool(self.confirmed)
 
     @property
     def known(self) -> bool:
-        """vCenter's word about this VM is current (VM and host connected, power readable), or the VM does not exist."""
-        return self.vm.present is False or (self.vm.connected is True and self.vm.power is not Power.UNKNOWN)
+        """vCenter's word about this VM is current (VM and host connected, power readable), or needs not be."""
+        vm = self.vm
+        current = vm.connected is True and vm.power is not Power.UNKNOWN
+        return current or vm.present is False or bool(self.confirmed)
+
+    @property
+    def host_gone(self) -> bool:
+        """The host is not connected to vCenter, as far as can be seen, and nobody has confirmed that it is off."""
+        return _host_gone(self.vm) and not self.confirmed
+
+    @property
+    def misplaced(self) -> bool:
+        """Its VM lists a disk of the resource at another SCSI bus or unit than recorded."""
+        return any(not _in_place(self.vm, disk) for disk in self.listed)
+
+    @property
+    def paused_tenants(self) -> tuple[str, ...]:
+        """Names of other resources on it that are in maintenance."""
+        return tuple(t.name for t in self.tenants if t.paused)
 
     @property
     def running(self) -> bool:
@@ -82,9 +109,25 @@ class NodeSight:
         """Why this node could not take the resource now; empty if it could."""
         if not self.running:
             return (f"its VM is {_power_words(self.vm)}",)
+        if self.vm.question:
+            return (f"its VM waits for an answer in vCenter: {self.vm.question}",)
+        if self.impostor:
+            return (f"another VM (SMBIOS UUID {self.impostor}) answers under its name",)
         if self.facts is None:
             return ("its minion gave no signed answer",)
-        return (*self.misfit, *self.facts.unready)
+        return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready)
+
+    def _stale_memory(self, facts: NodeFacts) -> tuple[str, ...]:
+        """A guest that has the file system of a disk that is not there any more would write old memory onto it."""
+        clean = facts.mounted is MountState.UNMOUNTED and facts.superblock is False
+        if self.holds is not False or clean:
+            return ()
+        if facts.mounted is MountState.FOREIGN and facts.superblock is False:
+            return ("something else is mounted at a mount point of the resource: unmount it there",)
+        return (
+            "its guest still has the file system, or does not say that it has not, and its VM does not list the disk (taken out "
+            "by hand, or the VM was reverted): unmount it there, or restart the VM",
+        )
 
 
 @dataclass(frozen=True)
@@ -94,6 +137,7 @@ class Snapshot:
 
     :param readable: vCenter answered; ``reason`` says why not.
     :param crowd: nodes of other resources; looked at only when a node is silent.
+    :param ailing: other resources on the same datastores that cannot use their disk now.
     """
 
     resource: Resource
@@ -101,6 +145,7 @@ class Snapshot:
     reason: str
     nodes: tuple[NodeSight, ...]
     crowd: Crowd = NO_CROWD
+    ailing: tuple[Ailing, ...] = ()
 
     def node(self, minion: str) -> NodeSight:
         """The sight of ``minion``; an empty, unknown one if it is not a node of the resource."""
@@ -110,17 +155,17 @@ class Snapshot:
         nothing = VmFacts(minion=minion, present=False, disks=())
         return NodeSight(minion, nothing, None, (), False, False)
 
-    @property
+    @functools.cached_property
     def holders(self) -> tuple[NodeSight, ...]:
         """Nodes whose VM lists a disk of the resource."""
         return tuple(n for n in self.nodes if n.holds)
 
-    @property
+    @functools.cached_property
     def writers(self) -> tuple[NodeSight, ...]:
         """Holders that are not proven off."""
         return tuple(n for n in self.holders if not n.off)
 
-    @property
+    @functools.cached_property
     def unclear(self) -> tuple[NodeSight, ...]:
         """Nodes of which vCenter does not say whether they hold a disk."""
         return tuple(n for n in self.nodes if n.holds is None)
@@ -130,22 +175,13 @@ class Snapshot:
         return tuple(n for n in self.nodes if n.minion != without and not n.unfit())
 
 
-def unclear_words(nodes: Sequence[NodeSight]) -> str:
-    """Why it is not clear whether nodes hold the disk, and what to do, as part of a sentence."""
-    names = " and ".join(n.minion for n in nodes)
-    if any(n.vm.snapshot for n in nodes):
-        words = "has a snapshot that holds the disk, so nothing can be detached from it; delete the snapshot"
-        return f"the VM of {names} {words}"
-    why = "VM there twice, unreadable, or the disk matches by path or UUID alone"
-    return f"vCenter does not say clearly whether {names} holds the disk ({why})"
-
-
 def look(
     resource: Resource,
     hypervisor: HypervisorFacts,
     answers: Mapping[str, NodeFacts],
     signs: Mapping[str, Signs] | None = None,
     crowd: Crowd = NO_CROWD,
+    around: Around = NOTHING_AROUND,
 ) -> Snapshot:
     """
     Join what was seen.
@@ -154,21 +190,62 @@ def look(
     :param hypervisor: vCenter's word.
     :param answers: verified answers of nodes, by minion id; a silent node is absent.
     :param signs: what the master notices of silent nodes, by minion id.
+    :param around: what is known of neighbours and hosts.
     """
     noticed = signs or {}
     sights = tuple(
-        _sight(resource, hypervisor.vm(n.minion), answers.get(n.minion), noticed.get(n.minion, UNNOTICED))
+        _sight(
+            resource, hypervisor.vm(n.minion), answers.get(n.minion), noticed.get(n.minion, UNNOTICED), around
+        )
         for n in resource.nodes
     )
-    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd)
+    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing)
 
 
-def _sight(resource: Resource, vm: VmFacts, facts: NodeFacts | None, signs: Signs) -> NodeSight:
+def _sight(
+    resource: Resource, vm: VmFacts, facts: NodeFacts | None, signs: Signs, around: Around
+) -> NodeSight:
+    impostor = facts.smbios if facts is not None and not _same_machine(vm.smbios, facts.smbios) else ""
+    facts = None if impostor else facts
     words = [vm.lists(disk) for disk in resource.disks]
     listed = tuple(disk for disk, word in zip(resource.disks, words, strict=True) if word)
     holds: bool | None = True if listed else None if None in words else False
     complete = len(listed) == len(resource.disks) and all(_in_place(vm, disk) for disk in listed)
-    return NodeSight(vm.minion, vm, facts, listed, holds, complete, _misfit(resource, vm, listed), signs)
+    return NodeSight(
+        vm.minion,
+        vm,
+        facts,
+        listed,
+        holds,
+        complete,
+        _misfit(resource, vm, listed),
+        signs,
+        _confirmed(vm, facts, around.confirmed.get(vm.minion)),
+        around.tenants.get(vm.minion, ()),
+        vm.minion in around.to_restart,
+        impostor,
+    )
+
+
+def _same_machine(one: str, other: str) -> bool:
+    """Whether two SMBIOS UUIDs may be of one machine, in either byte order of the first three fields."""
+    if not one or not other or one == other:
+        return True
+    here, there = ("".join(c for c in text.lower() if c not in "- ") for text in (one, other))
+    swapped = "".join(here[i : i + 2] for i in (6, 4, 2, 0, 10, 8, 14, 12)) + here[16:]
+    return there in (here, swapped)
+
+
+def _host_gone(vm: VmFacts) -> bool:
+    return vm.present is True and vm.connected is False and vm.host_connected is not True
+
+
+def _confirmed(vm: VmFacts, facts: NodeFacts | None, word: Confirmed | None) -> str:
+    """A confirmation counts until the host is connected again; never against a node that answers."""
+    if word is None or facts is not None or not _host_gone(vm):
+        return ""
+    meant = bool(vm.host) and (vm.host, vm.boot_time) == (word.host, word.boot_time)
+    return word.words if meant else ""
 
 
 def _in_place(vm: VmFacts, disk: Disk) -> bool:

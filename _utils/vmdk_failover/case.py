@@ -7,22 +7,26 @@ A :class:`Case` is an open move, what is seen now, and what the move's own steps
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.errors import Busy, VersionConflict
+from vmdk_failover.blind import REMOUNT
+from vmdk_failover.errors import Busy, LockedByStranger, VersionConflict
 from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Result, Step, StepKind
 
 FENCE_TRIES = 3
 ATTACH_TRIES = 3
 DETACH_TRIES = 5
 SEAL_TRIES = 3
+HOOK_TRIES = 2
+#: Steps after which a node is to be powered on again, if that is wanted.
+FENCES = frozenset({StepKind.FENCE, StepKind.FENCE_HOOK})
 MOUNT_TRIES = 2
 #: Refusals that only mean "look again": another request was faster. They do not count as tries.
 NO_TRY = frozenset({VersionConflict.code, Busy.code})
 #: Steps to which that applies: a node that still mounts is left to it; one that is busy releasing is fenced all the same.
-_BY_VCENTER = frozenset({StepKind.FENCE, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL, StepKind.MOUNT})
+_BY_VCENTER = frozenset({*FENCES, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL, StepKind.MOUNT})
 
 
 class Then(str, enum.Enum):
@@ -78,8 +82,12 @@ class Case:
 
     @property
     def dead_holders(self) -> tuple[NodeSight, ...]:
-        """Nodes besides the target that list a disk and are proven off."""
-        return tuple(n for n in self.seen.holders if n.minion != self.move.target and n.off and n.vm.present)
+        """
+        Nodes besides the target that list a disk, are proven off, and can be changed: a VM on a host that is gone lets go of
+        its disk only when that host is back.
+        """
+        others = (n for n in self.seen.holders if n.minion != self.move.target and not n.confirmed)
+        return tuple(n for n in others if n.off and n.vm.present)
 
     @property
     def source_holds(self) -> bool:
@@ -89,6 +97,18 @@ class Case:
     @property
     def is_rescue(self) -> bool:
         return self.move.kind is MoveKind.FAILOVER
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table; ``when`` is its condition in words, for people and for the diagram."""
+
+    number: int
+    when: str
+    matches: Callable[[Case], bool]
+    then: Then | StepKind
+    reason: Callable[[Case], str]
+    node: Callable[[Case], str] = lambda case: case.move.target
 
 
 @dataclass(frozen=True)
@@ -120,12 +140,12 @@ def stale(case: Case) -> tuple[NodeSight, ...]:
 
 
 def tasks(case: Case) -> tuple[NodeSight, ...]:
-    return tuple(n for n in concerned(case) if n.vm.present and n.vm.task != "")
+    return tuple(n for n in concerned(case) if n.vm.present and n.vm.task != "" and not n.confirmed)
 
 
 def blocked(case: Case) -> tuple[NodeSight, ...]:
     others = (n for n in case.seen.holders if n.minion != case.move.target)
-    return tuple(n for n in others if n.vm.snapshot is not False and n.vm.present)
+    return tuple(n for n in others if n.vm.snapshot is not False and n.vm.present and not n.confirmed)
 
 
 def arrived(case: Case) -> bool:
@@ -167,7 +187,7 @@ def sealable(case: Case) -> tuple[Outcome, ...]:
 
 def _may_seal(case: Case, node: str) -> bool:
     sight = case.seen.node(node)
-    there = bool(sight.vm.present and sight.known and sight.vm.change_version)
+    there = bool(sight.vm.present and sight.vm.connected and sight.known and sight.vm.change_version)
     return there and case.tried(StepKind.SEAL, node) < SEAL_TRIES
 
 
@@ -181,8 +201,14 @@ def lost_words(outcome: Outcome) -> str:
 
 def cannot_go_on(case: Case) -> bool:
     """One of the rows that give the move up would match (65, 80, 100, 150, 210)."""
-    spent = case.tried(StepKind.ATTACH) >= ATTACH_TRIES
-    return bool(case.strangers) or elsewhere(case) or target_lost(case) or unclean(case) or spent
+    lost = elsewhere(case) or target_lost(case) or unclean(case)
+    return bool(case.strangers) or lost or not may_attach(case)
+
+
+def may_attach(case: Case) -> bool:
+    """It was not tried too often; a file that somebody has open is not tried again at once: each try can freeze the target."""
+    locked = any(o.step.kind is StepKind.ATTACH and o.code == LockedByStranger.code for o in case.outcomes)
+    return case.tried(StepKind.ATTACH) < ATTACH_TRIES and not locked
 
 
 def ahead(case: Case) -> tuple[NodeSight, ...]:
@@ -191,7 +217,8 @@ def ahead(case: Case) -> tuple[NodeSight, ...]:
 
 def may_halt(case: Case) -> bool:
     wanted = case.move.resource.on_error == "halt" and case.is_rescue and case.source.failed
-    return wanted and case.source_holds and case.source.running and not case.tried(StepKind.HALT)
+    free = case.source_holds and not case.source.paused_tenants
+    return wanted and free and case.source.running and not case.tried(StepKind.HALT)
 
 
 def may_ask_release(case: Case) -> bool:
@@ -224,4 +251,39 @@ def unseen_words(case: Case) -> str:
     return (
         f"the VM of {case.move.source} is not to be seen in vCenter any more: it may still run and write. Give the account "
         f"the right to see it; if the VM was deleted, 'salt-run vmdk.clear {case.move.resource.name}'"
+    )
+
+
+def may_remount(case: Case) -> bool:
+    """The move is a remount that began without vCenter, and still goes on without it."""
+    mine = case.move.is_local and case.move.rule == REMOUNT and case.epoch == case.move.epoch
+    return mine and not case.seen.readable and not ahead(case)
+
+
+def impostors(case: Case) -> tuple[NodeSight, ...]:
+    return tuple(n for n in concerned(case) if n.impostor)
+
+
+def leftover(case: Case) -> tuple[NodeSight, ...]:
+    """Dead holders that could let go of the disk now; it is not tried for ever."""
+    if case.tried(StepKind.DETACH) >= DETACH_TRIES:
+        return ()
+    return tuple(n for n in case.dead_holders if n.vm.snapshot is False)
+
+
+def may_power_on(case: Case) -> bool:
+    """The source was fenced to run again, is still off, and nothing protected is on it; it is tried once."""
+    source = case.source
+    free = source.vm.is_off and source.holds is False and not source.tenants and not case.move.is_local
+    return free and source.to_restart and not case.tried(StepKind.POWER_ON)
+
+
+def free_words(case: Case) -> str:
+    """Why the target may take the disk."""
+    believed = [n for n in case.seen.holders if n.confirmed and n.minion != case.move.target]
+    if not believed:
+        return f"no other node holds the disk; {case.move.target} takes it"
+    return (
+        f"{believed[0].confirmed}; {case.move.target} takes the disk, and the VM of {believed[0].minion} lets go of it when "
+        "its host is back"
     )

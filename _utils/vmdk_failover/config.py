@@ -15,6 +15,7 @@ from typing import Any
 
 from vmdk_failover.entries import (
     CHOICES,
+    FUNCTIONS,
     NUMBERS,
     SWITCHES,
     Fault,
@@ -29,6 +30,7 @@ from vmdk_failover.entries import (
     read_nodes,
     read_options,
     read_timeouts,
+    read_vgs,
 )
 from vmdk_failover.model import Resource
 
@@ -49,16 +51,27 @@ RESOURCE_KEYS = (
     "nodes",
     "vm_uuids",
     "disks",
+    "lvm",
     "mounts",
     "services",
     "states",
     "timeouts",
     *NUMBERS,
     *CHOICES,
+    *FUNCTIONS,
     *SWITCHES,
 )
 VCENTER_KEYS = ("host", "port", "user", "password", "ca_file", "sha256")
-TOP_KEYS = ("vcenter", "defaults", "resources", "resources_dir", "node", "state_dir")
+TOP_KEYS = (
+    "vcenter",
+    "defaults",
+    "resources",
+    "resources_dir",
+    "node",
+    "state_dir",
+    "active_master",
+    "claims",
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +94,17 @@ class Settings:
     :param vcenter: ``None`` if it is missing or wrong (then ``faults`` says so).
     :param resources: by name, only those without a fault.
     :param faults: everything that is wrong.
+    :param kept: resources that are broken now and go on with their last good version.
+    :param active_master: id of the only master that acts; ``""`` if every one does.
+    :param claims: where several masters see each other's claims: ``vcenter``, or a directory; ``""`` if nowhere.
     """
 
     vcenter: VCenter | None
     resources: Mapping[str, Resource]
     faults: tuple[Fault, ...] = ()
+    kept: tuple[str, ...] = ()
+    active_master: str = ""
+    claims: str = ""
 
     def faults_of(self, name: str) -> tuple[Fault, ...]:
         """The faults that keep the resource ``name`` from being used."""
@@ -108,7 +127,7 @@ def parse(raw: Any) -> Settings:
     vcenter = _vcenter(raw.get("vcenter"), top)
     defaults = read_mapping(raw.get("defaults") or {}, "defaults", top)
     at_defaults = Faults("defaults")
-    at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, *SWITCHES, "timeouts"))
+    at_defaults.unknown(defaults, (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "timeouts"))
     read_options(defaults, at_defaults)
     bodies = read_mapping(raw.get("resources") or {}, "resources", top)
     faults = [*top.found, *at_defaults.found]
@@ -118,10 +137,26 @@ def parse(raw: Any) -> Settings:
         faults += found
         if resource is not None:
             resources[resource.name] = resource
-    for name, fault in _collisions(resources):
+    for name, fault in collisions(resources):
         faults.append(fault)
         resources.pop(name, None)
-    return Settings(vcenter, resources, tuple(faults))
+    active, claims = _masters(raw, faults)
+    return Settings(vcenter, resources, tuple(faults), (), active, claims)
+
+
+def _masters(raw: Mapping[str, Any], faults: list[Fault]) -> tuple[str, str]:
+    """How several masters go together."""
+    active, claims = raw.get("active_master") or "", raw.get("claims") or ""
+    if not isinstance(active, str):
+        faults.append(Fault("vmdk.active_master", "must be the id of a master, a text"))
+        active = "?"  # nobody's id: a rule that cannot be read lets nobody act
+    if not isinstance(claims, str) or (claims and claims != "vcenter" and not claims.startswith("/")):
+        faults.append(
+            Fault("vmdk.claims", "must be vcenter, or the path of a directory that all masters mount")
+        )
+        active = "?"
+        claims = ""
+    return active, claims
 
 
 def parse_resource(
@@ -153,6 +188,7 @@ def parse_resource(
     start = read_names(states.get("start", []), "states.start", at)
     stop = read_names(states.get("stop", []), "states.stop", at)
     timeouts = read_timeouts(merged.get("timeouts", {}), at)
+    vgs = read_vgs(raw, at)
     check_twice(disks, mounts, at)
     if at.found or timeouts is None:
         return None, at.found
@@ -165,6 +201,7 @@ def parse_resource(
         start_states=start,
         stop_states=stop,
         timeouts=timeouts,
+        vgs=vgs,
         **options,
     )
     return resource, []
@@ -191,7 +228,7 @@ def _vcenter(raw: Any, at: Faults) -> VCenter | None:
     return VCenter(raw["host"], raw["user"], raw["password"], port, raw.get("ca_file"), pin)
 
 
-def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
+def collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
     """Two resources that claim one disk, or one SCSI slot or mount point of one node: both are left out."""
     owners: dict[tuple[str, str], list[str]] = {}
     for name, resource in resources.items():
@@ -204,11 +241,15 @@ def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
         for mount in resource.mounts:
             for node in resource.nodes:
                 owners.setdefault((f"mount point on {node.minion}", mount.mountpoint), []).append(name)
+        for group in resource.vgs:
+            for node in resource.nodes:
+                owners.setdefault((f"volume group on {node.minion}", group.name), []).append(name)
     found: list[tuple[str, Fault]] = []
     for (what, value), names in owners.items():
         for name in names if len(names) > 1 else ():
             others = ", ".join(n for n in names if n != name)
-            where = f"resources.{name}.{'mounts' if what.startswith('mount') else 'disks'}"
+            key = {"mount": "mounts", "volume": "lvm"}.get(what.split()[0], "disks")
+            where = f"resources.{name}.{key}"
             found.append(
                 (
                     name,
@@ -225,11 +266,14 @@ def _collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
 def to_body(resource: Resource) -> dict[str, Any]:
     """The dict that :func:`parse_resource` reads as this resource."""
     plain = dataclasses.asdict(resource)
-    body: dict[str, Any] = {key: plain[key] for key in (*NUMBERS, *CHOICES, *SWITCHES, "timeouts")}
+    body: dict[str, Any] = {
+        key: plain[key] for key in (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "timeouts")
+    }
     body["nodes"] = [n.minion for n in resource.nodes]
     body["vm_uuids"] = {n.minion: n.vm_uuid for n in resource.nodes}
     body["disks"] = [dataclasses.asdict(d) for d in resource.disks]
     body["mounts"] = [dataclasses.asdict(m) for m in resource.mounts]
+    body["lvm"] = [{"vg": g.name, "uuid": g.uuid} for g in resource.vgs]
     body["services"] = list(resource.services)
     body["states"] = {"start": list(resource.start_states), "stop": list(resource.stop_states)}
     return body

@@ -18,6 +18,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
     StepKind.DETACH.value: ("detaching the disk from", "detached from"),
     StepKind.ATTACH.value: ("attaching the disk to", "attached to"),
     StepKind.MOUNT.value: ("bringing into service on", "mounted on"),
+    StepKind.FENCE_HOOK.value: ("fencing by its own hook:", "fenced by its own hook:"),
+    StepKind.FENCE_HOST.value: ("getting the host off of", "got the host off of"),
+    StepKind.POWER_ON.value: ("powering on", "powered on"),
     StepKind.SEAL.value: ("making a lost request impossible on", "made a lost request impossible on"),
 }
 

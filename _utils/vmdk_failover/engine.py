@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vmdk_failover import assess, policy, rules
-from vmdk_failover.acting import Hands, basis, in_advance
+from vmdk_failover import assess, policy, rules, sighted
+from vmdk_failover.acting import Hands, NoHooks, basis, in_advance, within
 from vmdk_failover.errors import Busy, FailoverError
 from vmdk_failover.model import (
     Move,
@@ -24,9 +24,9 @@ from vmdk_failover.model import (
     to_plain,
 )
 from vmdk_failover.policy import Choice, Situation, Wish
-from vmdk_failover.ports import Clock, Guest, Hypervisor, Journal, Lock, Lookout, Record
+from vmdk_failover.ports import Clock, Guest, Hooks, Hypervisor, Journal, Lock, Lookout, Record, Vicinity
 from vmdk_failover.rules import Then
-from vmdk_failover.witnesses import NoLookout, Witnesses
+from vmdk_failover.witnesses import NoLookout, NoVicinity, Witnesses
 
 #: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).
 LOOK_AGAIN = 0.1
@@ -35,7 +35,11 @@ LOOK_AGAIN_AT_LAST = 2.0
 #: A person's request waits this long for a look that is under way (seconds).
 WISH_WAIT = 10.0
 
+#: Rows by which a move leaves a running node that answers; these are not done without end.
+DAMPED = frozenset({597, 660})
+
 Tell = Callable[[Mapping[str, Any]], None]
+Looked = Callable[[Resource, assess.Snapshot], None]
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Engine:
     :param tell: called with each verdict and outcome as a plain dict, for events and progress; must not raise.
     :param budget: seconds after which a run ends as held, whatever is still to be done.
     :param lookout: what the master notices of silent nodes; without one their silence only holds.
+    :param vicinity: what is remembered of neighbours and hosts. :param hooks: the administrator's own fences.
+    :param looked: told the last look when a move begins and when a run ends, under the lock; must not raise.
     """
 
     def __init__(
@@ -82,6 +88,9 @@ class Engine:
         tell: Tell = lambda entry: None,
         budget: float = 900.0,
         lookout: Lookout | None = None,
+        vicinity: Vicinity | None = None,
+        hooks: Hooks | None = None,
+        looked: Looked = lambda resource, seen: None,
     ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
@@ -91,6 +100,9 @@ class Engine:
         self.tell = tell
         self.budget = budget
         self.lookout: Lookout = lookout or NoLookout()
+        self.vicinity: Vicinity = vicinity or NoVicinity()
+        self.hooks: Hooks = hooks or NoHooks()
+        self.looked = looked
 
     def run(self, resource: Resource, wish: Wish | None = None) -> Report:
         """
@@ -102,7 +114,7 @@ class Engine:
         try:
             doing, wait = (wish.kind.value, WISH_WAIT) if wish else ("look", 0.0)
             with self.lock.resource(resource.name, doing, wait):
-                return _Run(self, resource, wish).to_the_end()
+                return _Run(self, resource, wish).to_the_end_and_tell()
         except Busy as err:
             return Report(resource.name, "busy", 0, err.reason)
         except FailoverError as err:  # the journal, or no way to ask any node
@@ -123,15 +135,24 @@ class _Run:
         self.resource = resource
         self.wish = wish
         self.began = engine.clock.monotonic()
-        self.witnesses = Witnesses(engine.hypervisor, engine.guest, engine.clock, engine.lookout)
-        self.hands = Hands(engine.hypervisor, engine.guest, engine.lock)
+        self.witnesses = Witnesses(
+            engine.hypervisor, engine.guest, engine.clock, engine.lookout, engine.vicinity
+        )
+        self.hands = Hands(engine.hypervisor, engine.guest, engine.lock, engine.hooks, engine.vicinity)
         self.steps: list[Mapping[str, Any]] = []
         self.refused: tuple[int, str] | None = None
         self.wished = 0
         self.pause = LOOK_AGAIN
         self.told: tuple[int, str] | None = None
+        self.seen: assess.Snapshot | None = None
+        self.written: sighted.Words = {}
 
     # -- the loop ---------------------------------------------------------------------------------------------
+
+    def to_the_end_and_tell(self) -> Report:
+        report = self.to_the_end()
+        self.tell_look()
+        return report
 
     def to_the_end(self) -> Report:
         waited_for = (0, "it took too long")
@@ -146,7 +167,7 @@ class _Run:
 
     def decide(self, record: Record) -> Report | None:
         """No move is open: let the policy choose. ``None`` means look again."""
-        seen = self.witnesses.observe(self.resource)
+        seen = self.seen = self.witnesses.observe(self.resource)
         clock = self.engine.clock
         decision = policy.decide(
             Situation(
@@ -157,6 +178,8 @@ class _Run:
         if decision.move is not None:
             self.wished, self.wish = (decision.move.epoch if self.wish else self.wished), None
             self.engine.journal.begin(decision.move)
+            self.engine.journal.note(self.resource.name, {"at": clock.wall(), **self.news(seen)})
+            self.tell_look()
             return None
         if decision.choice is Choice.WAIT:
             self.look_again()
@@ -181,7 +204,7 @@ class _Run:
         """A move is open: do its next step. ``None`` means look again."""
         move = record.move
         assert move is not None
-        seen = self.witnesses.observe(move.resource, move)
+        seen = self.seen = self.witnesses.observe(move.resource, move)
         verdict = rules.next_verdict(
             rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
         )
@@ -196,6 +219,8 @@ class _Run:
             self.write_hold(verdict.rule, verdict.reason)
             return self.report("held", verdict.rule, verdict.reason, move.epoch)
         self.finish(move, verdict)
+        if verdict.then is Then.DONE:
+            self.engine.vicinity.ailing(move.resource, None, "")
         if verdict.then is Then.DONE and self.wish is not None:  # it was asked of another world than this one
             words = f"an earlier move was under way and has ended: {verdict.reason}; ask again"
             return self.report("refused", verdict.rule, words, move.epoch, move.target)
@@ -226,7 +251,11 @@ class _Run:
                 "reason": verdict.reason,
                 "code": code,
                 "because": move.reason,
-                "damped": move.kind is MoveKind.FAILOVER and move.rule == 660 and verdict.then is Then.DONE,
+                "by": move.rule,
+                "condition": move.condition,
+                "damped": move.kind is MoveKind.FAILOVER
+                and move.rule in DAMPED
+                and verdict.then is Then.DONE,
                 "fenced": fenced,
                 "took": self.engine.clock.monotonic() - self.began,
                 "ended": self.engine.clock.wall(),
@@ -248,10 +277,11 @@ class _Run:
                 "step": to_plain(step),
                 "begun": in_advance(seen, step),
                 "at": clock.wall(),
+                **self.news(seen),
             },
         )
         told = {"step": step.kind.value, "node": step.node, "epoch": move.epoch}
-        self.say("step", verdict.rule, verdict.reason, **told, within=_within(move.resource, step.kind))
+        self.say("step", verdict.rule, verdict.reason, **told, within=within(move.resource, step.kind))
         began = clock.monotonic()
         outcome = self.hands.perform(move, seen, step)
         outcome = replace(outcome, took=clock.monotonic() - began, basis=basis(seen, step))
@@ -289,9 +319,21 @@ class _Run:
             return
         self.told = (rule, reason)
         at = self.engine.clock.wall()
+        if what == Then.WAIT.value:
+            self.engine.journal.note(self.resource.name, {"waits": rule, "reason": reason, "at": at})
         self.engine.tell(
             {"what": what, "resource": self.resource.name, "rule": rule, "reason": reason, "at": at, **more}
         )
+
+    def tell_look(self) -> None:
+        if self.seen is not None:
+            self.engine.looked(self.seen.resource, self.seen)
+
+    def news(self, seen: assess.Snapshot) -> dict[str, Any]:
+        """What the witnesses say and did not say when it was last written down, for the history."""
+        now = sighted.words(seen)
+        fresh, self.written = sighted.news(self.written, now), now
+        return {"saw": fresh} if fresh else {}
 
     def write_hold(self, rule: int, reason: str) -> None:
         self.engine.journal.hold(
@@ -301,10 +343,3 @@ class _Run:
     def report(self, result: str, rule: int, reason: str, epoch: int = 0, active: str = "") -> Report:
         took = self.engine.clock.monotonic() - self.began
         return Report(self.resource.name, result, rule, reason, epoch, active, tuple(self.steps), took)
-
-
-def _within(resource: Resource, kind: StepKind) -> float:
-    """Seconds that a step may take; whoever supervises the move need not worry before."""
-    limits = resource.timeouts
-    more = limits.service if kind is StepKind.MOUNT else 0.0
-    return more + float(getattr(limits, kind.value, limits.detach))

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmdk_failover.model import Disk, Mount, Node, Timeouts
+from vmdk_failover.model import Disk, Mount, Node, Timeouts, VolumeGroup
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _MINION = re.compile(r"[^\s/*?\[\]]{1,255}\Z")
 _PATH = re.compile(r"\[[^\]]+\] \S.*\.vmdk\Z")
+_VG = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}\Z")
+_VG_UUID = re.compile(r"[A-Za-z0-9]{6}(-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}\Z")
 CONTROLLERS = ("pvscsi", "lsilogic", "lsisas", "buslogic")
 #: Options that stand in ``defaults`` too: name → (lowest, highest) in seconds or counts.
 NUMBERS: dict[str, tuple[float, float]] = {
@@ -27,12 +29,18 @@ NUMBERS: dict[str, tuple[float, float]] = {
     "local_tries": (0, 20),
     "slow_ms": (1, 600000),
     "full_percent": (1, 100),
+    "renotify": (1, 3600),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "on_error": ("switchover", "halt"),
     "on_agent_silent": ("hold", "fence"),
     "on_isolated": ("fence", "hold"),
+    "fence_action": ("off", "reboot"),
+    "on_service_failure": ("hold", "next"),
 }
+#: Options that name a Salt runner function of the administrator's.
+FUNCTIONS = ("fence", "host_fence")
+_FUNCTION = re.compile(r"(?!vmdk\.)[A-Za-z_]\w*\.[A-Za-z_]\w*\Z")
 SWITCHES = ("write_probe",)
 
 
@@ -162,6 +170,26 @@ def read_mount(raw: Any, where: str, at: Faults) -> Mount | None:
     return Mount(point, str(body["fs_uuid"]).lower(), str(body["fstype"]), options)
 
 
+def read_vg(raw: Any, where: str, at: Faults) -> VolumeGroup | None:
+    body = read_mapping(raw, where, at)
+    before = len(at.found)
+    at.unknown(body, ("vg", "uuid"), where)
+    name, uuid = str(body.get("vg", "")), str(body.get("uuid") or "")
+    if not _VG.match(name) or name in (".", ".."):
+        at.add(f"{where}.vg", f"must be the name of a volume group, as 'vgs' shows it, not {name!r}")
+    if uuid and not _VG_UUID.match(uuid):
+        at.add(f"{where}.uuid", "must be the volume group's UUID, as 'vgs -o vg_uuid' shows it")
+    return VolumeGroup(name, uuid) if len(at.found) == before else None
+
+
+def read_vgs(raw: Mapping[str, Any], at: Faults) -> tuple[VolumeGroup, ...]:
+    found = tuple(read_each(raw, "lvm", read_vg, at)) if raw.get("lvm") else ()
+    names = [one.name for one in found]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        at.add("lvm", f"{name} is there twice")
+    return found
+
+
 def is_whole(value: Any, lowest: int, highest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
@@ -190,6 +218,7 @@ def read_options(raw: Mapping[str, Any], at: Faults) -> dict[str, Any]:
             at.add(key, f"must be {' or '.join(allowed)}, not {value!r}")
         if value is not None:
             found[key] = value
+    _read_functions(raw, at, found)
     for key in SWITCHES:
         value = raw.get(key)
         if value is not None and not isinstance(value, bool):
@@ -197,6 +226,16 @@ def read_options(raw: Mapping[str, Any], at: Faults) -> dict[str, Any]:
         elif value is not None:
             found[key] = value
     return found
+
+
+def _read_functions(raw: Mapping[str, Any], at: Faults, found: dict[str, Any]) -> None:
+    for key in FUNCTIONS:
+        value = raw.get(key)
+        if value is None:
+            continue
+        if not (isinstance(value, str) and (not value or _FUNCTION.match(value))):
+            at.add(key, f"must name a Salt runner function of your own, for example 'ipmi.off', not {value!r}")
+        found[key] = value
 
 
 def read_timeouts(raw: Any, at: Faults) -> Timeouts | None:

@@ -2,9 +2,10 @@
 The journal: durable intent and history, one pair of files per resource.
 
 ``<dir>/<resource>.json`` is the state (epoch, open move with the resource frozen in it, outcomes of its steps, pause, hold,
-finished moves); it is replaced atomically: write, fsync, rename, fsync of the directory. ``<dir>/<resource>.log`` is the
-history for people, one JSON object a line. A state that cannot be read or written is an error, never an empty one.
-The caller holds the resource's lock (``lock.py``) while it writes.
+finished moves); it is replaced atomically, in space that was set aside (``durable.py``). ``<dir>/<resource>.log`` is the history
+for people, one JSON object a line; when it cannot be written, that is told and nothing waits for it. A state that cannot be read
+or written, or is not there although there was one, is an error, never an empty one. The caller holds the resource's lock
+(``lock.py``) while it writes.
 """
 
 from __future__ import annotations
@@ -12,16 +13,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmdk_failover import config, durable
 from vmdk_failover.errors import JournalError
 from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from_plain, to_plain
 
 #: Finished moves that are kept in the state; the log keeps all.
 RECENT = 50
+#: A history that has grown to so many bytes begins anew; one older part is kept.
+LOG_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Now: id of this machine's boot, seconds of its boot clock, and the wall clock, which people set."""
+
+    boot: str
+    seconds: float
+    wall: float
 
 
 @dataclass(frozen=True)
@@ -43,10 +57,24 @@ class FileJournal:
     The ``Journal`` port over a directory.
 
     :param directory: made if it is missing, mode 0700.
+    :param known: directory beside it with a mark for each resource that ever had a journal, so that a lost one is noticed.
+    :param moment: tells now; with it, ages of finished moves do not depend on the wall clock within one boot.
+    :param patience: seconds for each read or write.
+    :ivar trouble: why the history could not be written, one sentence; ``""`` if all is well.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        known: Path | None = None,
+        moment: Callable[[], Moment] | None = None,
+        patience: float = durable.PATIENCE,
+    ) -> None:
         self.directory = directory
+        self.known = known
+        self.moment = moment
+        self.patience = patience
+        self.trouble = ""
 
     def state(self, resource: str) -> Entry:
         """Read what is recorded of ``resource``; an empty entry for one that never was."""
@@ -60,7 +88,7 @@ class FileJournal:
                 missing_ok=tuple(map(str, plain.get("missing_ok", ()))),
                 pause=plain.get("pause") or {},
                 hold=plain.get("hold"),
-                recent=tuple(plain.get("recent", ())),
+                recent=tuple(self._redated(dict(m)) for m in plain.get("recent", ())),
             )
         except (KeyError, TypeError, ValueError) as err:
             raise JournalError(
@@ -75,7 +103,8 @@ class FileJournal:
                     f"a move of {move.resource.name} is already open, or epoch {move.epoch} is not the next one"
                 )
             plain.update(epoch=move.epoch, move=to_plain(move), outcomes=[], hold=None)
-        self._log(move.resource.name, {"began": {**to_plain(move), "resource": move.resource.name}})
+        frozen = {"resource": move.resource.name, "settings": config.to_body(move.resource)}
+        self._log(move.resource.name, {"began": {**to_plain(move), **frozen}})
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """
@@ -99,7 +128,7 @@ class FileJournal:
             plain.update(move=None, outcomes=[], hold=None)
             if entry.get("ok"):
                 plain["missing_ok"] = []  # somebody holds the disk now; who is lost from now on is lost anew
-            plain["recent"] = [*plain.get("recent", []), dict(entry)][-RECENT:]
+            plain["recent"] = [*plain.get("recent", []), self._dated(entry)][-RECENT:]
         self._log(resource, {"finished": dict(entry)})
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
@@ -134,6 +163,23 @@ class FileJournal:
             plain["recent"] = [{**m, "damped": False, "forgotten": True} for m in plain.get("recent", [])]
         self._log(resource, {"cleared": at})
 
+    def adopt(self, resource: str, epoch: int, entry: Mapping[str, Any], missing: Sequence[str] = ()) -> None:
+        """
+        A person takes the world as it is now: whatever was remembered ends here, also what cannot be read or is lost; maintenance
+        goes on.
+
+        :param epoch: above every one that was ever given out.
+        :param entry: what the history is to tell of it.
+        :param missing: nodes whose VMs vCenter does not show; from now on they count as deleted.
+        """
+        pause = None
+        with contextlib.suppress(JournalError):
+            before = self.state(resource)
+            epoch, pause = max(epoch, before.epoch), dict(before.pause) or None
+        self._set_apart(resource)
+        self._write(resource, {"epoch": epoch, "pause": pause, "missing_ok": [*missing]})
+        self._log(resource, {"adopted": {**entry, "epoch": epoch}})
+
     def names(self) -> list[str]:
         """Resources that this journal knows."""
         return sorted(path.stem for path in self.directory.glob("*.json"))
@@ -151,17 +197,28 @@ class FileJournal:
 
     def history(self, resource: str) -> list[dict[str, Any]]:
         """Everything that was logged of ``resource``, oldest first; a torn last line is left out."""
-        try:
-            lines = self._path(resource, "log").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        except OSError as err:
-            raise JournalError(self._broken(resource, f"cannot be read: {err.strerror}", "log")) from err
         found = []
-        for line in lines:
+        for line in [*self._lines(resource, "log.old"), *self._lines(resource, "log")]:
             with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
         return found
+
+    # -- time -------------------------------------------------------------------------------------------------
+
+    def _dated(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        if self.moment is None:
+            return dict(entry)
+        now = self.moment()
+        return {**entry, "moment": {"boot": now.boot, "seconds": now.seconds}}
+
+    def _redated(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """When it ended by today's wall clock: somebody may have set that since; after a boot there is nothing better."""
+        then = entry.pop("moment", None)
+        if self.moment is not None and isinstance(then, Mapping):
+            now = self.moment()
+            if then.get("boot") == now.boot:
+                entry["ended"] = now.wall - (now.seconds - float(then["seconds"]))
+        return entry
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -177,10 +234,11 @@ class FileJournal:
         )
 
     def _read(self, resource: str) -> dict[str, Any]:
+        path = self._path(resource)
         try:
-            plain = json.loads(self._path(resource).read_text(encoding="utf-8"))
+            plain = json.loads(durable.within(self.patience, lambda _: path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            return {}
+            return self._never_was(resource)
         except OSError as err:
             raise JournalError(self._broken(resource, f"cannot be read: {err.strerror}")) from err
         except ValueError as err:
@@ -189,24 +247,85 @@ class FileJournal:
             raise JournalError(self._broken(resource, "is damaged"))
         return plain
 
+    def _never_was(self, resource: str) -> dict[str, Any]:
+        """Nothing, if there never was a journal."""
+        try:
+            lost = self.known is not None and os.stat(self.known / resource) is not None
+        except FileNotFoundError:
+            lost = False
+        except OSError as err:
+            raise JournalError(self._broken(resource, f"cannot be read: {err.strerror}")) from err
+        if lost:
+            raise JournalError(
+                f"the journal of {resource} ({self._path(resource)}) is lost; nothing is done with {resource} until you bring it "
+                f"back, or take the world as it is now with 'salt-run vmdk.adopt {resource}'"
+            )
+        return {}
+
     @contextlib.contextmanager
     def _changed(self, resource: str) -> Iterator[dict[str, Any]]:
         plain = self._read(resource)
         yield plain
-        try:
+        self._write(resource, plain)
+
+    def _write(self, resource: str, plain: Mapping[str, Any]) -> None:
+        path, content = self._path(resource), json.dumps(plain, sort_keys=True).encode()
+
+        def write(given_up: durable.GivenUp) -> None:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self._path(resource), json.dumps(plain, sort_keys=True).encode())
+            durable.replace(path, content, given_up)
+            self._mark(resource)
+
+        try:
+            durable.within(self.patience, write)
         except OSError as err:
             raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
 
-    def _log(self, resource: str, entry: Mapping[str, Any]) -> None:
+    def _mark(self, resource: str) -> None:
+        if self.known is None or (self.known / resource).exists():
+            return
+        self.known.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.known / resource).touch(0o600)
+        durable.sync_folder(self.known)
+
+    def _set_apart(self, resource: str) -> None:
+        """Keep a journal that is to be given up, for whoever wants to know later."""
+        path = self._path(resource)
         try:
-            with open(self._path(resource, "log"), "ab+") as log:
-                torn = log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
-                line = json.dumps(to_plain(entry), sort_keys=True) + "\n"
-                log.write(("\n" if torn else "").encode() + line.encode())
+            path.rename(path.with_suffix(f".given-up-{time.time():.0f}"))
+        except FileNotFoundError:
+            return
         except OSError as err:
-            raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}", "log")) from err
+            raise JournalError(self._broken(resource, f"cannot be set apart: {err.strerror}")) from err
+
+    def _lines(self, resource: str, kind: str) -> list[str]:
+        path = self._path(resource, kind)
+        try:
+            return durable.within(
+                self.patience, lambda _: path.read_text(encoding="utf-8", errors="replace").splitlines()
+            )
+        except FileNotFoundError:
+            return []
+        except OSError as err:
+            raise JournalError(self._broken(resource, f"cannot be read: {err.strerror}", kind)) from err
+
+    def _log(self, resource: str, entry: Mapping[str, Any]) -> None:
+        """The state is written already: a history that cannot be is no reason to hold."""
+        dated = {"at": self.moment().wall, **entry} if self.moment is not None else entry
+        path, line = self._path(resource, "log"), json.dumps(to_plain(dated), sort_keys=True) + "\n"
+        try:
+            durable.within(self.patience, lambda _: _append(path, line.encode()))
+            self.trouble = ""
+        except OSError as err:
+            self.trouble = f"the history of {resource} ({path}) cannot be written: {err.strerror}"
+
+
+def _append(path: Path, line: bytes) -> None:
+    if path.exists() and path.stat().st_size > LOG_LIMIT:
+        path.rename(path.with_suffix(".log.old"))
+    with open(path, "ab+") as log:
+        torn = log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
+        log.write((b"\n" if torn else b"") + line)
 
 
 def _outcome(plain: Mapping[str, Any]) -> Outcome:
@@ -219,22 +338,3 @@ def _outcome(plain: Mapping[str, Any]) -> Outcome:
         plain.get("took", 0.0),
         basis=plain.get("basis", ""),
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file so that after a power cut it holds the old or the new content, never a part."""
-    fresh = path.with_suffix(".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    os.rename(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -8,6 +8,7 @@ listener's own ticks begins all windows anew, because who was not listening has 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,28 +35,71 @@ WARN = 60.0
 #: So many earlier boots of a node are remembered against replays.
 PAST = 8
 
+#: Events by which nodes ask for a look: ``salt/beacon/<minion>/vmdk/<resource>/…`` and ``vmdk/<resource>/<condition>``.
+_REPORT = re.compile(r"(?:salt/beacon/(?P<minion>[^/]+)/)?vmdk/(?P<resource>[^/]+)/[^/]+\Z")
+#: From one node, hints for one resource are passed on so many seconds apart.
+HINTS_APART = 0.5
+
 Hint = Callable[[str, str], None]
-Take = Callable[[float], Any]
+Take = Callable[[float], "tuple[str, Any] | None"]
 
 
-def listen_for_ever(app: App, take: Take, hint: Hint) -> None:
+def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
     """
     Listen until the process is ended.
 
-    :param take: waits so many seconds for a heartbeat and returns what was sent, or ``None``.
-    :param hint: called with a resource's name and the node that is silent.
+    :param take: waits so many seconds for an event and returns its tag and what was sent, or ``None``.
+    :param silent: called with a resource's name and the node that is silent.
+    :param report: called with a resource's name and the node that reports something of it. The reactor does the same, but ten
+        thousand events of somebody else may be waiting there.
     """
-    ear = Ear(state_dir(app.opts), lambda minion: signing.node_key(app.secret, minion), hint, app.warn)
-    read_at = float("-inf")
+    ear = Ear(
+        state_dir(app.opts), app.keys.current, silent, app.warn, old_key=app.keys.old, spoke=app.keys.spoke
+    )
+    reports, read_at = Reports(report), float("-inf")
     while True:
         if time.monotonic() - read_at > SETTINGS:
             read_at = time.monotonic()
             app.__dict__.pop("settings", None)
             ear.watch(app.settings.resources)
-        beat = take(TICK)
-        if beat is not None:
-            ear.hear(beat)
+            reports.watch(app.settings.resources)
+        event = take(TICK)
+        if event is not None and event[0].startswith(TAG):
+            ear.hear(event[1])
+        elif event is not None:
+            reports.take(*event)
         ear.tick()
+
+
+@dataclass
+class Reports:
+    """
+    What nodes report of their resources, as hints; who sent it is only believed as far as it costs a look.
+
+    :param hint: called with a resource's name and the node.
+    """
+
+    hint: Hint
+    clock: Callable[[], float] = time.monotonic
+    nodes: dict[str, frozenset[str]] = field(default_factory=dict)
+    last: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def watch(self, resources: Mapping[str, Resource]) -> None:
+        """Take reports of these resources from now on."""
+        self.nodes = {name: frozenset(n.minion for n in one.nodes) for name, one in resources.items()}
+
+    def take(self, tag: str, data: Any) -> None:
+        """Take one event; a node can speak of its own resources only, and not too often."""
+        found = _REPORT.match(tag)
+        if found is None or not isinstance(data, Mapping):
+            return
+        minion, resource = found["minion"] or data.get("id"), found["resource"]
+        if not isinstance(minion, str) or minion not in self.nodes.get(resource, ()):
+            return
+        now = self.clock()
+        if now - self.last.get((minion, resource), float("-inf")) >= HINTS_APART:
+            self.last[minion, resource] = now
+            self.hint(resource, minion)
 
 
 @dataclass
@@ -65,6 +109,8 @@ class Ear:
 
     :param directory: the master's state directory.
     :param key: the key of a node.
+    :param old_key: the key that it had before, while that still counts, else ``""``.
+    :param spoke: told the node and the key of each heartbeat that is believed.
     """
 
     directory: Path
@@ -76,6 +122,8 @@ class Ear:
     ignored: int = 0
     warned: float = float("-inf")
     told: dict[str, float] = field(default_factory=dict)
+    old_key: Callable[[str], str] = lambda minion: ""
+    spoke: Callable[[str, str], None] = lambda minion, key: None
 
     def __post_init__(self) -> None:
         before, now = heard.read(self.directory), self.clock()
@@ -94,7 +142,7 @@ class Ear:
     def hear(self, beat: Any) -> None:
         """Take one event; anything but a fresh heartbeat of a node is ignored."""
         try:
-            body = signing.check_heartbeat(self._key, beat)
+            body, key = self._believed(beat)
         except BadSignature as err:
             self.ignored += 1
             return self._warn(err.reason)
@@ -109,6 +157,7 @@ class Ear:
             body["boot_id"], body["seq"], address, body["version"], body["uptime"], self.clock(), past
         )
         self.known = replace(self.known, nodes={**self.known.nodes, minion: fresh})
+        self.spoke(minion, key)
 
     def tick(self) -> None:
         """Look at the clock; cheap, and to be called several times a second whatever comes in."""
@@ -123,10 +172,22 @@ class Ear:
             self.ticked = now
             self._tell_silence(now)
 
-    def _key(self, minion: str) -> str:
-        if minion not in self.timeouts:
-            raise KeyError(minion)
-        return self.key(minion)
+    def _believed(self, beat: Any) -> tuple[dict[str, Any], str]:
+        """A heartbeat and the key that it is signed with; :raises BadSignature: it is none of a node's."""
+        used: list[str] = []
+
+        def known(minion: str, key: Callable[[str], str]) -> str:
+            if minion not in self.timeouts or not (found := key(minion)):
+                raise KeyError(minion)
+            used.append(found)
+            return found
+
+        try:
+            return signing.check_heartbeat(lambda minion: known(minion, self.key), beat), used[-1]
+        except BadSignature as err:
+            with contextlib.suppress(BadSignature):
+                return signing.check_heartbeat(lambda minion: known(minion, self.old_key), beat), used[-1]
+            raise err
 
     def _warn(self, reason: str) -> None:
         now = self.clock()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmdk_failover.resource import Disk, Mount, Node, Resource, Timeouts
+from vmdk_failover.resource import Disk, Mount, Node, Resource, Timeouts, VolumeGroup
 from vmdk_failover.words import (
     FAILED_CONDITIONS,
     WARNINGS,
@@ -49,6 +50,7 @@ __all__ = [
     "StepKind",
     "Timeouts",
     "VmFacts",
+    "VolumeGroup",
     "move_from_plain",
     "node_facts_from_plain",
     "resource_from_plain",
@@ -83,6 +85,11 @@ class VmFacts:
     :param task: description of a task that is queued or running on the VM, ``""`` if none.
     :param heartbeat: guest heartbeat ``green``, ``yellow``, ``red``, ``gray`` or ``""`` (unset).
     :param boot_time: vCenter's boot time of the VM, ISO text, ``""`` if unset.
+    :param host_connected: the host alone is connected; a VM can be out of reach on a host that is well.
+    :param question: what the VM waits with until somebody answers it in vCenter, ``""`` if it does not.
+    :param full: that question is that its datastore has no space left.
+    :param smbios: SMBIOS UUID of the VM as vCenter has it, ``""`` if it cannot be read.
+    :param copies: how many VMs have the recorded instance UUID, if it is more than one.
     """
 
     minion: str
@@ -100,6 +107,11 @@ class VmFacts:
     heartbeat: str = ""
     host: str = ""
     boot_time: str = ""
+    host_connected: bool | None = None
+    question: str = ""
+    full: bool = False
+    smbios: str = ""
+    copies: int = 0
 
     @property
     def is_off(self) -> bool:
@@ -153,6 +165,7 @@ class NodeFacts:
     :param released: epoch of the last proven clean release since boot that still holds, else ``None``.
     :param unready: why the node could not take the resource now, one phrase each; empty means ready.
     :param services: every service of the resource runs; ``None`` if not known or there are none to know of.
+    :param smbios: SMBIOS UUID of the machine that the node runs in, ``""`` if it does not know it.
     """
 
     minion: str
@@ -169,6 +182,7 @@ class NodeFacts:
     unready: tuple[str, ...] = ()
     services: bool | None = None
     version: str = ""
+    smbios: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,7 +214,7 @@ class Move:
     An intent: bring ``resource`` (frozen as it was) from ``source`` to ``target``. All that outlives a crash.
 
     ``source`` is the node that listed the disk when the move began; it equals ``target`` for local moves and is ``""`` if
-    no node listed it.
+    no node listed it. ``condition`` is the failure that it reported then, ``""`` if none.
     """
 
     resource: Resource
@@ -210,6 +224,7 @@ class Move:
     epoch: int
     reason: str
     rule: int = 0
+    condition: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -267,10 +282,23 @@ class Permit:
     signature: str = ""
 
 
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _fields_of(kind: type) -> tuple[str, ...] | None:
+    """Names of a dataclass' fields, ``None`` for any other class; asked for at every step, and never another one."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
 def to_plain(value: Any) -> Any:
     """Turn a value of this module into dicts, lists, strings and numbers, fit for JSON and for Salt's event bus."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    kind: type = type(value)
+    if kind in _ATOMS:
+        return value
+    names = _fields_of(kind)
+    if names is not None:
+        return {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, (tuple, list, frozenset, set)):
@@ -290,6 +318,7 @@ def resource_from_plain(plain: Mapping[str, Any]) -> Resource:
     data["nodes"] = tuple(Node(**n) for n in data["nodes"])
     data["disks"] = tuple(Disk(**d) for d in data["disks"])
     data["mounts"] = tuple(Mount(**m) for m in data["mounts"])
+    data["vgs"] = tuple(VolumeGroup(**v) for v in data.get("vgs", ()))
     data["timeouts"] = Timeouts(**data.get("timeouts", {}))
     for key in ("services", "start_states", "stop_states"):
         data[key] = tuple(data.get(key, ()))
@@ -306,13 +335,15 @@ def move_from_plain(plain: Mapping[str, Any]) -> Move:
 
 #: Types of a node's word; what is not of these is not read.
 _WORD: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("minion", "boot_id", "busy", "evidence", "version"), (str,)),
+    **dict.fromkeys(("minion", "boot_id", "busy", "evidence", "version", "smbios"), (str,)),
     **dict.fromkeys(("device", "superblock", "services"), (bool, type(None))),
     "uptime": (int, float),
     "epoch": (int,),
     "released": (int, type(None)),
     "unready": (list, tuple),
 }
+#: Numbers of a node's word: the highest that is possible (seconds, epochs); none is negative.
+_HIGHEST: Mapping[str, float] = {"uptime": 1e11, "epoch": 1e15, "released": 1e15}
 
 
 def node_facts_from_plain(plain: Mapping[str, Any]) -> NodeFacts:
@@ -322,6 +353,9 @@ def node_facts_from_plain(plain: Mapping[str, Any]) -> NodeFacts:
     wrong = sorted(key for key, kinds in _WORD.items() if key in data and type(data[key]) not in kinds)
     if wrong:
         raise ValueError(f"a node's answer cannot be read: {', '.join(wrong)} of a wrong type")
+    for key, highest in _HIGHEST.items():
+        if data.get(key) is not None and not 0 <= data[key] <= highest:  # nor is it NaN
+            raise ValueError(f"a node's answer cannot be read: {key} is no possible number")
     try:
         data["mounted"] = MountState(data.get("mounted", "unknown"))
         data["condition"] = Condition(data.get("condition", "unknown"))

@@ -7,9 +7,12 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 
 from __future__ import annotations
 
-from vmdk_failover.assess import unclear_words
-from vmdk_failover.model import MountState, Move, MoveKind
-from vmdk_failover.silence import SILENT
+from vmdk_failover.blind import REMOUNT
+from vmdk_failover.doubts import impostor_words, unclear_words
+from vmdk_failover.failing import ASKING, FAILING
+from vmdk_failover.mending import MENDING
+from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.silence import LOST_HOST, SILENT
 from vmdk_failover.situation import (
     HOUR,
     TARGET_TRIES,
@@ -19,17 +22,22 @@ from vmdk_failover.situation import (
     PolicyRow,
     Situation,
     Wish,
+    did_not_start,
     holder_name,
-    just_busy,
+    idle,
+    idle_words,
+    lacking_words,
+    last_home,
+    left_behind,
+    locked_out,
+    locked_words,
     lost_from_sight,
     no_target,
     of_holder,
-    unmounted,
-    why_failed,
+    why_off,
     wish_fault,
     wished_target,
     wishes,
-    worn_out,
 )
 
 __all__ = [
@@ -55,6 +63,18 @@ POLICY: tuple[PolicyRow, ...] = (
         lambda s: "paused by an operator; 'salt-run vmdk.resume' ends it",
     ),
     PolicyRow(
+        REMOUNT,
+        "vCenter cannot be read, and the node that got the disk last sees it and has it not mounted",
+        lambda s: not s.seen.readable and bool(last_home(s)),
+        Choice.MOVE,
+        lambda s: (
+            f"vCenter cannot be read, but {last_home(s)} was the last to get the disk, sees it, and has it not mounted: it is "
+            "mounted there again"
+        ),
+        MoveKind.REPAIR,
+        last_home,
+    ),
+    PolicyRow(
         520,
         "vCenter cannot be read",
         lambda s: not s.seen.readable,
@@ -76,7 +96,7 @@ POLICY: tuple[PolicyRow, ...] = (
         "it is not known whether a node holds the disk",
         lambda s: bool(s.seen.unclear),
         Choice.HOLD,
-        lambda s: unclear_words(s.seen.unclear),
+        lambda s: unclear_words(s.seen),
     ),
     PolicyRow(
         540,
@@ -88,15 +108,13 @@ POLICY: tuple[PolicyRow, ...] = (
         ),
     ),
     PolicyRow(
-        545,
-        "the word about the holder is not current",
-        of_holder(lambda s, h: not h.known),
+        542,
+        "another VM answers under the holder's name",
+        of_holder(lambda s, h: bool(h.impostor)),
         Choice.HOLD,
-        lambda s: (
-            f"what vCenter says of {holder_name(s)} is not current (VM or host not connected); restore the host, "
-            "or prove it off and say so"
-        ),
+        lambda s: impostor_words(s.holder) if s.holder else "",
     ),
+    *LOST_HOST,
     PolicyRow(
         550,
         "an operator's request cannot be done",
@@ -123,12 +141,40 @@ POLICY: tuple[PolicyRow, ...] = (
         wished_target,
     ),
     PolicyRow(
+        595,
+        "active and healthy, and a dead node still lists the disk",
+        of_holder(lambda s, h: h.healthy and bool(left_behind(s))),
+        Choice.MOVE,
+        lambda s: (
+            f"active on {holder_name(s)}; {left_behind(s)} is off and still lists the disk, without which it can boot"
+        ),
+        MoveKind.REPAIR,
+        holder_name,
+    ),
+    PolicyRow(
+        597,
+        "mounted, its services did not start, and they are to be tried on the next node",
+        of_holder(did_not_start),
+        Choice.MOVE,
+        lambda s: (
+            f"the services of {s.resource.name} do not start on {holder_name(s)} (on_service_failure: next)"
+        ),
+    ),
+    PolicyRow(
+        598,
+        "mounted, and its services do not run",
+        of_holder(idle),
+        Choice.HOLD,
+        idle_words,
+    ),
+    PolicyRow(
         600,
         "active and healthy",
         of_holder(lambda s, h: h.healthy),
         Choice.NOTHING,
         lambda s: f"active on {holder_name(s)}",
     ),
+    *ASKING,
     PolicyRow(
         610,
         "a task runs on the holder",
@@ -137,109 +183,29 @@ POLICY: tuple[PolicyRow, ...] = (
         lambda s: f"a task still runs on {holder_name(s)}",
     ),
     PolicyRow(
+        615,
+        "the holder is off, and somebody has just had the disk's file open",
+        of_holder(lambda s, h: not h.running and locked_out(s)),
+        Choice.HOLD,
+        locked_words,
+    ),
+    PolicyRow(
         620,
         "the holder is off and another node is ready",
         of_holder(lambda s, h: not h.running and bool(s.targets())),
         Choice.MOVE,
-        lambda s: f"the VM of {holder_name(s)} is {s.holder.vm.power.value if s.holder else 'off'}",
+        why_off,
     ),
     PolicyRow(
         630,
         "the holder is off and no node is ready",
         of_holder(lambda s, h: not h.running),
         Choice.HOLD,
-        lambda s: (
-            f"the VM of {holder_name(s)} is {s.holder.vm.power.value if s.holder else 'off'} and {no_target(s)}"
-        ),
+        lambda s: f"{why_off(s)}, and {no_target(s)}",
     ),
     *SILENT,
-    PolicyRow(
-        650,
-        "the disk fails on the holder, too many failovers",
-        of_holder(lambda s, h: h.failed and s.rescues() >= s.resource.max_failovers_per_hour),
-        Choice.HOLD,
-        lambda s: (
-            f"{holder_name(s)} reports {why_failed(s)}, but {s.rescues()} failovers within the hour are enough; "
-            "find the cause, then 'salt-run vmdk.clear'"
-        ),
-    ),
-    PolicyRow(
-        660,
-        "the disk fails on the holder and another node is ready",
-        of_holder(lambda s, h: h.failed and bool(s.targets())),
-        Choice.MOVE,
-        lambda s: f"{holder_name(s)} reports {why_failed(s)}",
-    ),
-    PolicyRow(
-        670,
-        "the disk fails on the holder and no node is ready",
-        of_holder(lambda s, h: h.failed),
-        Choice.HOLD,
-        lambda s: f"{holder_name(s)} reports {why_failed(s)}, and {no_target(s)}",
-    ),
-    PolicyRow(
-        700,
-        "unmounted, and somebody works on the device",
-        of_holder(lambda s, h: unmounted(s, h) and bool(h.facts and h.facts.busy)),
-        Choice.HOLD,
-        lambda s: (
-            f"unmounted on {holder_name(s)}, and {s.holder.facts.busy if s.holder and s.holder.facts else ''}; "
-            "it is mounted when that has ended"
-        ),
-    ),
-    PolicyRow(
-        705,
-        "unmounted, and the device was just found in exclusive use",
-        of_holder(just_busy),
-        Choice.HOLD,
-        lambda s: (
-            f"unmounted on {holder_name(s)}, and somebody there holds the device exclusively; "
-            "it is mounted when that has ended ('salt-call vmdk.status' on the node shows more)"
-        ),
-    ),
-    PolicyRow(
-        710,
-        "something else is mounted there",
-        of_holder(
-            lambda s, h: h.facts is not None and h.facts.mounted in (MountState.FOREIGN, MountState.UNKNOWN)
-        ),
-        Choice.HOLD,
-        lambda s: (
-            f"something else is mounted at a mount point of {s.resource.name} on {holder_name(s)}, or its mounts cannot be read"
-        ),
-    ),
-    PolicyRow(
-        720,
-        "unmounted, and it cannot be mounted there, and another node is ready",
-        of_holder(lambda s, h: worn_out(s, h) and bool(s.targets())),
-        Choice.MOVE,
-        lambda s: f"it could not be brought into service on {holder_name(s)}",
-    ),
-    PolicyRow(
-        730,
-        "unmounted, and it cannot be mounted there, and no node is ready",
-        of_holder(worn_out),
-        Choice.HOLD,
-        lambda s: f"it could not be brought into service on {holder_name(s)}, and {no_target(s)}",
-    ),
-    PolicyRow(
-        740,
-        "unmounted, and the node is not fit",
-        of_holder(lambda s, h: unmounted(s, h) and bool(h.unfit())),
-        Choice.HOLD,
-        lambda s: (
-            f"unmounted on {holder_name(s)}, which cannot take it: {'; '.join(s.holder.unfit()) if s.holder else ''}"
-        ),
-    ),
-    PolicyRow(
-        750,
-        "unmounted on the holder",
-        of_holder(unmounted),
-        Choice.MOVE,
-        lambda s: f"{holder_name(s)} holds the disk and has it not mounted",
-        MoveKind.REPAIR,
-        holder_name,
-    ),
+    *FAILING,
+    *MENDING,
     PolicyRow(
         790,
         "nobody is seen to hold the disk, and the VM of a node cannot be seen",
@@ -250,6 +216,13 @@ POLICY: tuple[PolicyRow, ...] = (
             "that the account may not see can still run. Give the account the right to see it; if the VM was deleted, "
             f"'salt-run vmdk.clear {s.resource.name}'"
         ),
+    ),
+    PolicyRow(
+        795,
+        "nobody holds the disk, and a VM outside the resource has just had its file open",
+        lambda s: s.holder is None and locked_out(s),
+        Choice.HOLD,
+        locked_words,
     ),
     PolicyRow(
         800,
@@ -268,10 +241,10 @@ POLICY: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         900,
-        "anything else",
+        "anything else: mounted, and its VM does not list all disks",
         lambda s: True,
         Choice.HOLD,
-        lambda s: f"the state of {s.resource.name} on {holder_name(s)} is not understood",
+        lacking_words,
     ),
 )
 
@@ -295,12 +268,14 @@ def decide(situation: Situation, rows: tuple[PolicyRow, ...] = POLICY) -> Decisi
 
 def _begin(row: PolicyRow, situation: Situation, reason: str) -> Move:
     holder, target = situation.holder, row.target(situation)
+    source = target if row.kind is MoveKind.REPAIR else holder.minion if holder else ""
     return Move(
         situation.resource,
         row.kind,
-        holder.minion if holder else "",
+        source,
         target,
         situation.epoch + 1,
         reason,
         row.number,
+        holder.facts.condition.value if holder and holder.facts and holder.failed else "",
     )

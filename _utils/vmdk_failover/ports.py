@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from vmdk_failover.around import Around, Confirmed
 from vmdk_failover.model import (
     Crowd,
     Disk,
@@ -50,6 +51,43 @@ class Hypervisor(Protocol):
         Make every earlier request to the VM impossible: write ``epoch`` into its extraConfig ``vmdk.epoch``, guarded by
         ``seen.change_version``, so that its version changes.
         """
+
+    def power_on(self, resource: Resource, node: Node, seen: VmFacts) -> Outcome:
+        """Power the VM on and wait for the task; one that is on already is done."""
+
+
+class Hooks(Protocol):
+    """What an administrator has written to get a VM or an ESXi host off where vCenter cannot."""
+
+    def call(self, function: str, facts: Mapping[str, str], within: float) -> str:
+        """
+        Call a Salt runner function by name, once, with ``facts`` as its arguments.
+
+        :param facts: ``resource``, ``node``, ``vm``, ``vm_uuid`` and ``host``.
+        :param within: seconds.
+        :return: what it said, if it said that power was read back as off (``True``, or ``{"off": True}``).
+        :raises StepFailed: it said no, or it failed. :raises OutcomeUnknown: it gave no answer in time.
+        """
+
+
+class Vicinity(Protocol):
+    """What the master remembers around a resource, shared by all resources."""
+
+    def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
+        """
+        What is known now. A word that a host is off is forgotten when ``seen`` shows the host connected.
+
+        :raises JournalError: such a word cannot be forgotten, so that it might count later.
+        """
+
+    def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
+        """Remember for a while that the resource's disk fails on this VM; ``None``: it does not any more."""
+
+    def confirm(self, minion: str, word: Confirmed) -> None:
+        """Remember a word that the host of a node's VM is off. :raises JournalError: it cannot be written."""
+
+    def restart(self, minion: str, wanted: bool) -> None:
+        """Remember or forget that a node is to be powered on again after a fence."""
 
 
 class Lookout(Protocol):
@@ -124,6 +162,14 @@ class Record(Protocol):
     @property
     def paused(self) -> bool:
         """Maintenance: observe, do nothing."""
+
+    @property
+    def pause(self) -> Mapping[str, Any]:
+        """Who began maintenance (``by``), ``since`` when; empty if there is none."""
+
+    @property
+    def hold(self) -> Mapping[str, Any] | None:
+        """Why nothing is done: ``rule``, ``reason``, ``since``."""
 
     @property
     def missing_ok(self) -> Sequence[str]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vmdk_failover import assess, rules
+from vmdk_failover.around import Around, Confirmed
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.case import FENCES
 from vmdk_failover.model import (
     Condition,
     DiskFacts,
@@ -64,7 +66,22 @@ def _after(seen: Snapshot, move: Move, step: Step) -> Snapshot:
     vms = tuple(vm if n.minion == step.node else n.vm for n in seen.nodes)
     answers: Mapping[str, NodeFacts | None] = {n.minion: n.facts for n in seen.nodes} | {step.node: facts}
     spoken = {minion: said for minion, said in answers.items() if said is not None}
-    return assess.look(seen.resource, HypervisorFacts(True, "", vms), spoken)
+    around = _around(seen, move, step)
+    return assess.look(seen.resource, HypervisorFacts(True, "", vms), spoken, around=around)
+
+
+def _around(seen: Snapshot, move: Move, step: Step) -> Around:
+    """What is remembered after ``step``."""
+    words = {n.minion: Confirmed(n.vm.host, n.vm.boot_time, n.confirmed) for n in seen.nodes if n.confirmed}
+    if step.kind is StepKind.FENCE_HOST:
+        vm = seen.node(step.node).vm
+        words[step.node] = Confirmed(vm.host, vm.boot_time, f"the host {vm.host} of {step.node} is off")
+    again = {n.minion for n in seen.nodes if n.to_restart} - {
+        step.node if step.kind is StepKind.POWER_ON else ""
+    }
+    if step.kind in FENCES and move.resource.fence_action == "reboot":
+        again.add(step.node)
+    return Around({n.minion: n.tenants for n in seen.nodes}, seen.ailing, words, frozenset(again))
 
 
 _Effect = Callable[[NodeSight, Move], "tuple[VmFacts, NodeFacts | None]"]
@@ -78,6 +95,10 @@ def _released(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
 
 def _off(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
     return replace(sight.vm, power=Power.OFF, connected=True), None
+
+
+def _on(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
+    return replace(sight.vm, power=Power.ON), None
 
 
 def _detached(sight: NodeSight, move: Move) -> tuple[VmFacts, NodeFacts | None]:
@@ -106,6 +127,9 @@ _EFFECTS: Mapping[StepKind, _Effect] = {
     StepKind.RELEASE: _released,
     StepKind.HALT: _off,
     StepKind.FENCE: _off,
+    StepKind.FENCE_HOOK: _off,
+    StepKind.FENCE_HOST: lambda sight, move: (sight.vm, None),
+    StepKind.POWER_ON: _on,
     StepKind.DETACH: _detached,
     StepKind.ATTACH: _attached,
     StepKind.MOUNT: _mounted,

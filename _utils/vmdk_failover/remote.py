@@ -8,7 +8,7 @@ had been silent. Orders carry a permit for one act, one boot, one epoch, until a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from vmdk_failover import signing
@@ -56,6 +56,7 @@ class SaltCall(Protocol):
 
 
 Warn = Callable[[str], None]
+Spoke = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,19 @@ class RemoteGuest:
 
     :param key: returns the key of a node, by minion id.
     :param warn: told one sentence about each answer that was not believed.
+    :param old_key: returns the key that a node had before, while that still counts, else ``""``.
+    :param spoke: told the node and the key of each answer that was.
+    :ivar under: the key of each node's last answer: the one that it knows for sure.
+    :ivar several: nodes that have more than one master.
     """
 
     call: SaltCall
     key: Callable[[str], str]
     warn: Warn = lambda sentence: None
+    old_key: Callable[[str], str] = lambda minion: ""
+    spoke: Spoke = lambda minion, key: None
+    under: dict[str, str] = field(default_factory=dict, repr=False)
+    several: set[str] = field(default_factory=set)
 
     def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
         """Ask nodes about ``resource``; only verified answers are returned."""
@@ -83,6 +92,32 @@ class RemoteGuest:
                 if facts is not None:
                     found[minion] = facts
         return found
+
+    def ask_all(
+        self, resources: Mapping[str, Resource], minions: Sequence[str], wait: float
+    ) -> tuple[dict[str, dict[str, NodeFacts]], set[str]]:
+        """
+        Ask nodes about all their resources in one question.
+
+        :param wait: seconds.
+        :return: verified answers by resource and minion, and who said anything at all. A node that knows another version of a
+            resource has no word on it here.
+        """
+        nonce = signing.new_nonce()
+        marks = {name: signing.part_of(nonce, resource) for name, resource in resources.items()}
+
+        def believed(minion: str, answer: Any) -> dict[str, NodeFacts]:
+            said = answer if isinstance(answer, Mapping) else {}
+            words = {n: self._facts(minion, said[n], mark) for n, mark in marks.items() if n in said}
+            return {name: word for name, word in words.items() if isinstance(word, NodeFacts)}
+
+        kwargs = {"names": sorted(resources), "nonce": nonce}
+        answers = self.call.ask(minions, "vmdk.all_facts", kwargs, wait, lambda m, a: bool(believed(m, a)))
+        found: dict[str, dict[str, NodeFacts]] = {name: {} for name in resources}
+        for minion in answers:
+            for name, word in believed(minion, answers[minion]).items():
+                found[name][minion] = word
+        return found, set(answers)
 
     def release(self, move: Move, facts: NodeFacts) -> Outcome:
         """Order the source to stop using the disk and to prove it."""
@@ -116,11 +151,11 @@ class RemoteGuest:
             nonce=nonce,
             digest=signing.digest(move.resource),
         )
-        signed = signing.sign_permit(self.key(minion), permit)
+        signed = signing.sign_permit(self._key_of(minion), permit)
         kwargs = {"name": move.resource.name, "resource": to_plain(move.resource), "permit": to_plain(signed)}
         said = self.call.state(minion, state, kwargs, wait + PERMIT_SLACK, self._sure(nonce))
         if said is None:
-            return Outcome(step, Result.UNKNOWN, f"{minion} did not answer within {wait:.0f} s", "silent")
+            return Outcome(step, Result.UNKNOWN, f"{minion} gave no answer", "silent")
         return self._outcome(step, said, nonce)
 
     def _outcome(self, step: Step, said: Mapping[str, Any], nonce: str) -> Outcome:
@@ -135,12 +170,30 @@ class RemoteGuest:
     def _sure(self, nonce: str) -> Sure:
         return lambda minion, answer: isinstance(self._facts(minion, answer, nonce), NodeFacts)
 
+    def _key_of(self, minion: str) -> str:
+        """The key to sign orders with: while keys are changed a node may not have the new one yet."""
+        counting = self._counting(minion)
+        return self.under[minion] if self.under.get(minion) in counting else counting[0]
+
+    def _counting(self, minion: str) -> list[str]:
+        return [key for key in (self.key(minion), self.old_key(minion)) if key]
+
     def _facts(self, minion: str, answer: Any, nonce: str) -> NodeFacts | str:
         """A node's verified word, or why it is not believed. Whoever can send an event can send anything."""
-        try:
-            return node_facts_from_plain(signing.check_answer(self.key(minion), answer, nonce, minion))
-        except (BadSignature, ValueError, TypeError, RecursionError) as err:
-            return str(err)
+        wrong = ""
+        for key in self._counting(minion):
+            try:
+                body = signing.check_answer(key, answer, nonce, minion)
+                facts = node_facts_from_plain(body)
+            except (BadSignature, ValueError, TypeError, RecursionError) as err:
+                wrong = wrong or str(err)
+                continue
+            self.under[minion] = key
+            if body.get("several_masters") is True:
+                self.several.add(minion)
+            self.spoke(minion, key)
+            return facts
+        return wrong
 
     def _believe(self, minion: str, answer: Any, nonce: str) -> NodeFacts | None:
         found = self._facts(minion, answer, nonce)

@@ -41,6 +41,14 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class VolumeGroup:
+    """An LVM volume group on the resource's disks: its name, and its UUID as ``vgs`` shows it (``""``: not recorded)."""
+
+    name: str
+    uuid: str = ""
+
+
+@dataclass(frozen=True)
 class Node:
     """A VM that may hold the resource: its minion id and its instance UUID (lower case, with dashes)."""
 
@@ -61,6 +69,7 @@ class Timeouts:
     mount: float = 300.0
     service: float = 90.0
     seal: float = 30.0
+    power_on: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -69,11 +78,16 @@ class Resource:
     A protected set of disks and mounts that move together.
 
     Times are in seconds. ``on_error`` is ``switchover`` or ``halt``, ``on_agent_silent`` and ``on_isolated`` are ``hold`` or
-    ``fence`` (docs/configuration.md).
+    ``fence``, ``fence_action`` is ``off`` or ``reboot``, ``on_service_failure`` is ``hold`` or ``next`` (docs/configuration.md).
+
+    :param fence: Salt runner function that powers a VM off when vCenter cannot; ``""``: there is none.
+    :param host_fence: Salt runner function that powers an ESXi host off that is gone from vCenter; ``""``: there is none.
 
     :param write_probe: write to a hidden file at every probe, so that failing writes of an idle file system are seen.
     :param slow_ms: mean milliseconds per request from which a disk counts as slow.
     :param full_percent: percentage from which a file system counts as nearly full.
+    :param renotify: seconds between two reports of what lasts, once it was reported ten times.
+    :param vgs: volume groups that lie on the disks, and on no other disk.
     """
 
     name: str
@@ -96,6 +110,12 @@ class Resource:
     write_probe: bool = False
     slow_ms: float = 1000.0
     full_percent: float = 90.0
+    renotify: float = 60.0
+    on_service_failure: str = "hold"
+    fence_action: str = "off"
+    fence: str = ""
+    host_fence: str = ""
+    vgs: tuple[VolumeGroup, ...] = ()
 
     def node(self, minion: str) -> Node:
         """Return the node called ``minion``; ``KeyError`` if it is none of this resource's."""

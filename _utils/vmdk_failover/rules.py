@@ -12,16 +12,11 @@ a move is not given up while a request of its own may still be carried out (rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from vmdk_failover.assess import unclear_words
+from vmdk_failover.blind import could_mount, has_mounted
 from vmdk_failover.case import (
-    ATTACH_TRIES,
-    DETACH_TRIES,
-    FENCE_TRIES,
     MOUNT_TRIES,
     Case,
+    Row,
     Then,
     Verdict,
     ahead,
@@ -29,10 +24,14 @@ from vmdk_failover.case import (
     blocked,
     cannot_go_on,
     elsewhere,
+    free_words,
+    impostors,
+    leftover,
     lost_words,
-    may_ask_release,
-    may_halt,
+    may_attach,
     may_land,
+    may_power_on,
+    may_remount,
     names_of,
     sealable,
     source_name,
@@ -42,23 +41,12 @@ from vmdk_failover.case import (
     target_lost,
     tasks,
     unseen_words,
-    why_fence,
 )
+from vmdk_failover.doubts import impostor_words, misplaced_words, question_words, unclear_words
+from vmdk_failover.leaving import LEAVING, may_fence_host, stale_words
 from vmdk_failover.model import Step, StepKind
 
 __all__ = ["RULES", "Case", "Row", "Then", "Verdict", "next_verdict"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table; ``when`` is its condition in words, for people and for the diagram."""
-
-    number: int
-    when: str
-    matches: Callable[[Case], bool]
-    then: Then | StepKind
-    reason: Callable[[Case], str]
-    node: Callable[[Case], str] = lambda case: case.move.target
 
 
 RULES: tuple[Row, ...] = (
@@ -68,6 +56,22 @@ RULES: tuple[Row, ...] = (
         lambda c: c.paused,
         Then.HOLD,
         lambda c: "paused by an operator; 'salt-run vmdk.resume' lets it go on",
+    ),
+    Row(
+        15,
+        "vCenter cannot be read, and the node that had the disk sees it and has it not mounted",
+        lambda c: (
+            may_remount(c) and could_mount(c.seen, c.move.target) and c.tried(StepKind.MOUNT) < MOUNT_TRIES
+        ),
+        StepKind.MOUNT,
+        lambda c: f"vCenter cannot be read, but {c.move.target} sees its disk and has it not mounted",
+    ),
+    Row(
+        17,
+        "vCenter cannot be read, and the node that had the disk has it mounted again",
+        lambda c: may_remount(c) and has_mounted(c.seen, c.move.target),
+        Then.DONE,
+        lambda c: f"active on {c.move.target}, by its own word: vCenter cannot be read",
     ),
     Row(
         20,
@@ -98,17 +102,38 @@ RULES: tuple[Row, ...] = (
         "it is not known whether a node holds the disk",
         lambda c: bool(c.seen.unclear),
         Then.HOLD,
-        lambda c: unclear_words(c.seen.unclear),
+        lambda c: unclear_words(c.seen),
+    ),
+    Row(
+        42,
+        "another VM answers under the name of a node of the move",
+        lambda c: bool(impostors(c)),
+        Then.HOLD,
+        lambda c: impostor_words(impostors(c)[0]),
+    ),
+    Row(
+        44,
+        "the source's host is gone, and there is a way to get it off",
+        may_fence_host,
+        StepKind.FENCE_HOST,
+        lambda c: (
+            f"the host {c.source.vm.host} of {c.move.source} is gone from vCenter and {c.move.source} may still write there"
+        ),
+        source_name,
     ),
     Row(
         45,
         "the word about a holder is not current",
         lambda c: bool(stale(c)),
         Then.HOLD,
-        lambda c: (
-            f"what vCenter says of {names_of(stale(c))} is not current (VM or host not connected); "
-            "restore the host, or prove it off and say so"
-        ),
+        stale_words,
+    ),
+    Row(
+        48,
+        "a VM concerned waits for an answer in the middle of a task",
+        lambda c: any(n.vm.question for n in tasks(c)),
+        Then.HOLD,
+        lambda c: question_words(next(n for n in tasks(c) if n.vm.question)),
     ),
     Row(
         50,
@@ -150,6 +175,22 @@ RULES: tuple[Row, ...] = (
         lambda c: f"the disk is on {names_of(c.strangers)}, which this move knows nothing of",
     ),
     Row(
+        67,
+        "arrived, and a dead node still lists the disk",
+        lambda c: arrived(c) and bool(leftover(c)),
+        StepKind.DETACH,
+        lambda c: f"{leftover(c)[0].minion} is off and still lists the disk; without it, it can boot",
+        lambda c: leftover(c)[0].minion,
+    ),
+    Row(
+        68,
+        "arrived, and the fenced node is to run again",
+        lambda c: arrived(c) and may_power_on(c),
+        StepKind.POWER_ON,
+        lambda c: f"{c.move.source} was fenced and no protected disk is left on it (fence_action: reboot)",
+        source_name,
+    ),
+    Row(
         70,
         "arrived",
         arrived,
@@ -180,77 +221,21 @@ RULES: tuple[Row, ...] = (
         Then.ABANDON,
         lambda c: f"{c.move.target} cannot take {c.move.resource.name}: {'; '.join(c.target.unfit())}",
     ),
-    Row(
-        105,
-        "the disk cannot be detached",
-        lambda c: c.tried(StepKind.DETACH) >= DETACH_TRIES,
-        Then.HOLD,
-        lambda c: f"the disk could not be detached in {DETACH_TRIES} tries: {c.said(StepKind.DETACH)}",
-    ),
-    Row(
-        110,
-        "a dead node lists the disk",
-        lambda c: bool(c.dead_holders),
-        StepKind.DETACH,
-        lambda c: f"{c.dead_holders[0].minion} is off and cannot write; its VM must let go of the disk",
-        lambda c: c.dead_holders[0].minion,
-    ),
-    Row(
-        120,
-        "the source has proven its release",
-        lambda c: c.source_holds and c.released,
-        StepKind.DETACH,
-        lambda c: f"{c.move.source} has proven that it released the disk",
-        source_name,
-    ),
-    Row(
-        130,
-        "the source is to halt itself",
-        may_halt,
-        StepKind.HALT,
-        lambda c: f"{c.move.source} cannot use the disk and is to halt itself (on_error: halt)",
-        source_name,
-    ),
-    Row(
-        140,
-        "the source may still write and answers",
-        may_ask_release,
-        StepKind.RELEASE,
-        lambda c: f"{c.move.source} must stop using the disk",
-        source_name,
-    ),
-    Row(
-        150,
-        "a planned move cannot be clean",
-        lambda c: c.source_holds and not c.is_rescue,
-        Then.ABANDON,
-        lambda c: f"{c.move.source} did not release the disk cleanly: {c.said(StepKind.RELEASE)}",
-    ),
-    Row(
-        160,
-        "fencing does not work",
-        lambda c: c.source_holds and c.tried(StepKind.FENCE) >= FENCE_TRIES,
-        Then.HOLD,
-        lambda c: (
-            f"{c.move.source} is not off after {FENCE_TRIES} power-offs ({c.said(StepKind.FENCE)}); "
-            "power its VM off by hand"
-        ),
-    ),
-    Row(
-        170,
-        "the source may still write",
-        lambda c: c.source_holds,
-        StepKind.FENCE,
-        lambda c: f"{c.move.source} may still write: {why_fence(c)}",
-        source_name,
-    ),
+    *LEAVING,
     Row(195, "the source's VM cannot be seen any more", source_unseen, Then.HOLD, unseen_words),
+    Row(
+        198,
+        "the target lists a disk at another place",
+        lambda c: c.target.misplaced,
+        Then.HOLD,
+        lambda c: misplaced_words(c.target),
+    ),
     Row(
         200,
         "the disk is free",
-        lambda c: not c.target.complete and c.tried(StepKind.ATTACH) < ATTACH_TRIES,
+        lambda c: not c.target.complete and may_attach(c),
         StepKind.ATTACH,
-        lambda c: f"no other node holds the disk; {c.move.target} takes it",
+        free_words,
     ),
     Row(
         210,

@@ -17,6 +17,8 @@ from vmdk_failover.errors import OutcomeUnknown
 PUBLISH = 5.0
 #: A long step: seconds between two questions whether it still runs, for their answer, how many may fail, and for a last look.
 EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
+#: Seconds between two looks whether its VM is off; longer where looking takes long.
+GLANCE = 1.0
 
 
 #: Whether a minion's return is believed: its id and what it returned.
@@ -28,10 +30,12 @@ class LocalCall:
     Calls nodes by a ``salt.client.LocalClient``.
 
     :param client: the client; used by one thread at a time.
+    :param is_off: whether a minion's VM is seen to be off now, so that it will not answer; unknown is no.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, is_off: Callable[[str], bool] = lambda minion: False) -> None:
         self.client = client
+        self.is_off = is_off
 
     def ask(
         self,
@@ -45,7 +49,7 @@ class LocalCall:
         began = time.monotonic()
         job = self._publish(minions, function, kwargs)
         returns = self._gather(job, minions, wait - (time.monotonic() - began), sure)
-        return {m: r["return"] for m, r in returns.items() if _is_good(r)}
+        return {m: r["return"] for m, r in returns.items() if "return" in r and _is_good(r)}
 
     def state(
         self, minion: str, state: str, kwargs: Mapping[str, Any], wait: float, sure: Sure | None = None
@@ -58,20 +62,24 @@ class LocalCall:
     def _while_it_runs(
         self, minion: str, told: Mapping[str, Any], wait: float, sure: Sure | None
     ) -> Mapping[str, Any] | None:
-        """A node that dies during a long step must not cost the whole wait: it is asked whether the job still runs."""
-        deadline, missed = time.monotonic() + wait, 0
+        """A node that dies during a long step must not cost the whole wait: vCenter is asked, and the node whether the job runs."""
+        began = time.monotonic()
+        deadline, ask_at, missed, glance = began + wait, began + EACH, 0, GLANCE
         job = self._publish([minion], "state.single", told)
         self.client.event.subscribe(f"salt/job/{job}/ret/", "startswith")
         certain = None if sure is None else lambda who, body: sure(who, _only_state(body).get("answer"))
         doubtful: Mapping[str, Any] | None = None
         while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
-            found = self._gather(job, [minion], min(left, EACH), certain).get(minion)
+            found = self._gather(job, [minion], min(left, glance, EACH), certain).get(minion)
             if found is not None and (certain is None or certain(minion, found.get("return"))):
                 return found
-            doubtful = found or doubtful
-            missed = (
-                0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
-            )
+            doubtful, looks_at = found or doubtful, time.monotonic()
+            if self.is_off(minion):
+                break
+            glance = max(GLANCE, 4 * (time.monotonic() - looks_at))
+            if time.monotonic() >= ask_at:
+                runs = self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion)
+                missed, ask_at = 0 if runs else missed + 1, time.monotonic() + EACH
         return self._gather(job, [minion], LAST, certain).get(minion) or doubtful
 
     def _gather(

@@ -6,7 +6,7 @@ nobody asks: Salt has copied the files to places of its own.
 
 from pathlib import Path
 
-FACES = ("modules", "states", "beacons", "runners", "engines", "pillar")
+FACES = ("modules", "states", "beacons", "runners", "engines", "pillar", "output")
 
 
 def dirs() -> dict[str, list[str]]:

@@ -27,7 +27,10 @@ def node_key(master_secret: bytes, minion: str) -> str:
 
 def canonical(value: Any) -> bytes:
     """The one byte form of a plain value that is signed."""
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    plain = to_plain(value)
+    return json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
 
 
 def digest(resource: Resource) -> str:
@@ -38,6 +41,11 @@ def digest(resource: Resource) -> str:
 def new_nonce() -> str:
     """A fresh random nonce, 32 hex digits."""
     return secrets.token_hex(16)
+
+
+def part_of(nonce: str, resource: Resource) -> str:
+    """The nonce of one resource in a question about several: an answer counts for this very version of it alone."""
+    return f"{nonce}:{resource.name}:{digest(resource)}"
 
 
 def _mac(key: str, purpose: str, body: Any) -> str:
@@ -51,6 +59,15 @@ def sign_permit(key: str, permit: Permit) -> Permit:
     return dataclasses.replace(
         permit, signature=_mac(key, "permit", dataclasses.replace(permit, signature=""))
     )
+
+
+def is_signed(key: str, permit: Permit) -> bool:
+    """Whether ``permit`` is signed with ``key``."""
+    try:
+        wanted = _mac(key, "permit", dataclasses.replace(permit, signature=""))
+    except (TypeError, ValueError):  # no master signs what cannot be written plainly
+        return False
+    return hmac.compare_digest(wanted.encode(), str(permit.signature).encode(errors="replace"))
 
 
 def check_permit(
@@ -76,8 +93,7 @@ def check_permit(
     :param epoch: highest epoch this node has acted under for the resource.
     :raises BadSignature: with the first thing that is wrong.
     """
-    wanted = _mac(key, "permit", dataclasses.replace(permit, signature=""))
-    if not hmac.compare_digest(wanted, permit.signature):
+    if not is_signed(key, permit):
         raise BadSignature(
             f"the permit for {resource.name} on {node} is not signed by this node's master; nothing was done"
         )
@@ -111,6 +127,8 @@ HEARTBEAT: Mapping[str, type | tuple[type, ...]] = {
 }
 #: No word of a heartbeat is longer.
 HEARTBEAT_WORD = 256
+#: No number of a heartbeat is higher.
+HIGHEST = 1e15
 
 
 def sign_heartbeat(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,18 +144,24 @@ def check_heartbeat(key: Callable[[str], str], beat: Any) -> dict[str, Any]:
     :raises BadSignature: if it is anything else; whatever its form or size.
     """
     body = {k: v for k, v in beat.items() if k != "signature"} if isinstance(beat, Mapping) else {}
-    if set(body) != set(HEARTBEAT) or any(
-        isinstance(v, bool) or not isinstance(v, HEARTBEAT[k]) or len(str(v)) > HEARTBEAT_WORD
-        for k, v in body.items()
-    ):
+    if set(body) != set(HEARTBEAT) or not all(_is_word(body[k], kind) for k, kind in HEARTBEAT.items()):
         raise BadSignature("a heartbeat has a form that is not understood")
     try:
         wanted = _mac(key(body["minion"]), "heartbeat", body)
     except (KeyError, ValueError) as err:
         raise BadSignature("a heartbeat names a minion that is no node") from err
-    if not hmac.compare_digest(wanted.encode(), str(beat.get("signature", "")).encode()):
+    if not hmac.compare_digest(wanted.encode(), str(beat.get("signature", "")).encode(errors="replace")):
         raise BadSignature(f"a heartbeat in the name of {body['minion']} is not signed with its key")
     return body
+
+
+def _is_word(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Whether a heartbeat may say this: a short text, or a number that is none of the strange ones."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    if isinstance(value, str):
+        return len(value) <= HEARTBEAT_WORD
+    return isinstance(value, (int, float)) and 0 <= value <= HIGHEST
 
 
 def sign_answer(key: str, body: Mapping[str, Any], nonce: str) -> dict[str, Any]:

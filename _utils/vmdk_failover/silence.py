@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmdk_failover.assess import NodeSight
-from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target
+from vmdk_failover.doubts import lost_host_words
+from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target, of_holder
 
 #: A heartbeat that is no older (seconds) says that the machine and its clock run.
 HEARD = 3.0
@@ -78,6 +79,14 @@ def kept_isolated(s: Situation, h: NodeSight) -> bool:
     return isolated(s, h) and s.resource.on_isolated != "fence"
 
 
+def lost(s: Situation, h: NodeSight) -> bool:
+    """Its host is gone, nothing is heard of it any more, and there is a way to get the host off."""
+    silent = (
+        h.facts is None and h.signs.address is False and not (unheard(s, h) or not_yet(s, h) or cut_off(s, h))
+    )
+    return h.host_gone and silent and bool(s.resource.host_fence) and not h.paused_tenants
+
+
 def has_target(s: Situation, h: NodeSight) -> bool:
     return bool(s.targets())
 
@@ -100,7 +109,38 @@ def witnesses(s: Situation) -> str:
     )
 
 
+LOST_HOST: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        543,
+        "the holder's host is gone, the holder is silent, there is a way to get the host off, and another node is ready",
+        of_holder(lambda s, h: lost(s, h) and bool(s.targets())),
+        Choice.MOVE,
+        lambda s: (
+            f"the host {s.holder.vm.host if s.holder else ''} of {holder_name(s)} is gone from vCenter, and {holder_name(s)} has "
+            f"been silent for more than {s.resource.node_timeout:g} s"
+        ),
+    ),
+    PolicyRow(
+        545,
+        "the word about the holder is not current",
+        of_holder(lambda s, h: not h.known),
+        Choice.HOLD,
+        lambda s: lost_host_words(s.holder, s.resource.host_fence) if s.holder else "",
+    ),
+)
+
+
 SILENT: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        638,
+        "the holder gives no answer, and a paused resource is on it",
+        unanswered(lambda s, h: bool(h.paused_tenants)),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} gives no signed answer; {' and '.join(s.holder.paused_tenants) if s.holder else ''} is on it and "
+            "paused, and maintenance is not disturbed by a fence; 'salt-run vmdk.resume' it, or look at the node"
+        ),
+    ),
     PolicyRow(
         640,
         "the holder gives no answer, and nobody knows for how long",

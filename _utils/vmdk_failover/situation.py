@@ -7,11 +7,14 @@ A :class:`Situation` is what is seen, remembered and asked for while no move is 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.blind import could_mount
+from vmdk_failover.errors import LockedByStranger
 from vmdk_failover.model import Move, MoveKind, Resource
 
 HOUR = 3600.0
@@ -26,6 +29,14 @@ TRIED_IN_VAIN = frozenset({210, 250})
 #: A device that somebody held exclusively is tried again after this long (seconds); that is not the node's fault.
 BUSY_WAIT = 10.0
 DEVICE_BUSY = "device_busy"
+#: A disk whose file a VM outside the resource had open is tried again after this long (seconds).
+STRANGER_WAIT = 20.0
+#: The same if its holder was said to be off: the lock of a dead host runs out, that of a living one never does.
+DOUBT_WAIT = 60.0
+#: Codes of failures that say nothing against the target.
+NOBODYS_FAULT = frozenset({DEVICE_BUSY, LockedByStranger.code})
+#: The row by which a dead node is relieved of a disk that is active elsewhere.
+CLEANING = 595
 
 
 class Choice(str, enum.Enum):
@@ -67,7 +78,7 @@ class Situation:
     def resource(self) -> Resource:
         return self.seen.resource
 
-    @property
+    @functools.cached_property
     def holder(self) -> NodeSight | None:
         """The one node that matters: the only writer, else the first that lists the disk."""
         nodes = self.seen.writers or self.seen.holders
@@ -77,7 +88,15 @@ class Situation:
         """Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all."""
         without = self.holder.minion if self.holder else ""
         ready = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
-        return tuple(sorted(ready, key=lambda n: self.failed(n.minion)))
+        if len(ready) < 2 or not self.recent:
+            return tuple(ready)
+        left = self.left()
+        return tuple(sorted(ready, key=lambda n: (n.minion in left, self.failed(n.minion))))
+
+    def left(self) -> frozenset[str]:
+        """Nodes that the resource was taken from within the hour because its disk failed there; they come last."""
+        late = (m for m in self.recent if not m.get("forgotten") and self.wall - m.get("ended", 0.0) < HOUR)
+        return frozenset(str(m.get("source")) for m in late if m.get("condition"))
 
     def failed(self, minion: str) -> int:
         """Moves to ``minion`` that failed lately, since the last move that ended well and since a person last cleared."""
@@ -85,7 +104,7 @@ class Situation:
         for move in reversed(self.recent):
             if move.get("ok") or move.get("forgotten") or self.wall - move.get("ended", 0.0) > UNLUCKY:
                 break
-            tried = move.get("rule") in TRIED_IN_VAIN and move.get("code") != DEVICE_BUSY
+            tried = move.get("rule") in TRIED_IN_VAIN and move.get("code") not in NOBODYS_FAULT
             count += tried and move.get("target") == minion
         return count
 
@@ -153,25 +172,85 @@ def no_target(s: Situation) -> str:
     )
 
 
-def unmounted(s: Situation, h: NodeSight) -> bool:
-    return h.facts is not None and not h.mounted
-
-
-def just_busy(s: Situation, h: NodeSight) -> bool:
-    """The last try to mount it there found the device in exclusive use, a moment ago."""
+def locked_out(s: Situation) -> bool:
+    """Somebody had the disk's file open a moment ago. If that was said to be off, it is given longer."""
     last = s.recent[-1] if s.recent else {}
-    mine = last.get("code") == DEVICE_BUSY and last.get("target") == h.minion and not last.get("forgotten")
-    return unmounted(s, h) and mine and s.wall - last.get("ended", 0.0) < BUSY_WAIT
+    mine = last.get("code") == LockedByStranger.code and not last.get("forgotten")
+    wait = DOUBT_WAIT if s.holder is not None and s.holder.confirmed else STRANGER_WAIT
+    return mine and s.wall - last.get("ended", 0.0) < wait
 
 
-def worn_out(s: Situation, h: NodeSight) -> bool:
-    return unmounted(s, h) and s.failed(h.minion) >= max(1, s.resource.local_tries)
+def locked_words(s: Situation) -> str:
+    """Who may have the file open, and what to do."""
+    again = f"{s.last_failure()}; it is never forced, and tried again soon"
+    if s.holder is not None and s.holder.confirmed:
+        return (
+            f"{s.holder.confirmed}, but the disk's file is still open: {s.holder.minion} or a VM outside {s.resource.name} "
+            f"runs on{again}; make sure that the host is off"
+        )
+    return f"a VM outside {s.resource.name} (a backup, a clone) has the disk's file open{again}: find that VM"
+
+
+def idle(s: Situation, h: NodeSight) -> bool:
+    """It has it mounted in good health, and a service does not run."""
+    return h.healthy and h.facts is not None and h.facts.services is False
+
+
+def did_not_start(s: Situation, h: NodeSight) -> bool:
+    """The services did not start when the resource was brought there, and it is to go on to the next node then."""
+    last = s.recent[-1] if s.recent else {}
+    failed = last.get("target") == h.minion and s.failed(h.minion) > 0
+    return idle(s, h) and failed and s.resource.on_service_failure == "next" and bool(s.targets())
+
+
+def idle_words(s: Situation) -> str:
+    services = ", ".join(s.resource.services) or "its start states"
+    return (
+        f"{s.resource.name} is mounted on {holder_name(s)}, but its services do not run ({services}){s.last_failure()}; see why "
+        f"and start them on {holder_name(s)}"
+    )
 
 
 def lost_from_sight(s: Situation) -> str:
     """A node whose VM vCenter does not show, without a person having acknowledged that; it may run and write."""
     lost = (n.minion for n in s.seen.nodes if n.vm.present is False and n.minion not in s.missing_ok)
     return next(lost, "")
+
+
+def why_off(s: Situation) -> str:
+    """Why the holder does not run, as part of a sentence."""
+    if s.holder is None:
+        return "nobody holds the disk"
+    return s.holder.confirmed or f"the VM of {s.holder.minion} is {s.holder.vm.power.value}"
+
+
+def left_behind(s: Situation) -> str:
+    """A node that is off by a current word and could let go of the disk; ``""`` if there is none, or it was tried lately."""
+    lately = (m for m in s.recent if s.wall - m.get("ended", 0.0) < UNLUCKY and not m.get("forgotten"))
+    if any(m.get("by") == CLEANING for m in lately):
+        return ""
+    idle = (n for n in s.seen.holders if n.vm.is_off and n.vm.snapshot is False and n.vm.task == "")
+    return next((n.minion for n in idle if n is not s.holder), "")
+
+
+def last_home(s: Situation) -> str:
+    """The node that got the disk last, if it could mount it again without vCenter; ``""`` otherwise."""
+    last = s.recent[-1] if s.recent else {}
+    home = str(last.get("target", ""))
+    facts = s.seen.node(home).facts
+    newest = max((n.facts.epoch for n in s.seen.nodes if n.facts is not None), default=-1)
+    permitted = bool(last.get("ok")) and facts is not None and facts.epoch == s.epoch == newest
+    return home if permitted and s.wish is None and could_mount(s.seen, home) else ""
+
+
+def lacking_words(s: Situation) -> str:
+    """What the holder does not list, although it has it mounted."""
+    listed = s.holder.listed if s.holder else ()
+    lacking = ", ".join(d.path for d in s.resource.disks if d not in listed)
+    return (
+        f"{holder_name(s)} has {s.resource.name} mounted, and its VM does not list {lacking or 'all its disks'}: put it back "
+        "where it was, or protect anew"
+    )
 
 
 def wishes(kind: MoveKind) -> Callable[[Situation], bool]:

@@ -1,7 +1,7 @@
 """
 The master's engine process: takes hints, runs each move in a process of its own, keeps the watch alive.
 
-One thread, one ``select``: nothing in here waits for vCenter, a node or a move. A hint is answered in microseconds; the move
+One thread, one ``poll``: nothing in here waits for vCenter, a node or a move. A hint is answered in microseconds; the move
 runs in a forked child (the imports are already there: a fork takes milliseconds, a fresh ``salt-run`` seconds), so a stuck
 call can starve nobody else. Forking is safe because this process has one thread and no vCenter session. A child that has
 told nothing for ``patience`` seconds is killed; the next look goes on from the journal and the world (docs/adr/0001).
@@ -27,6 +27,10 @@ WATCH_PAUSE = 1.0
 PR_SET_PDEATHSIG = 1
 #: A child that is killed within this time (seconds) is not begun again at once.
 SHORT_LIFE = 1.0
+#: So many seconds apart hints start looks at one resource, after BURST of them at once; more wait for their turn together.
+GAP, BURST = 0.5, 3
+#: Names of resources are believed for so many seconds, unknown ones for a twentieth of it.
+NAMES_FOR = 1.0
 #: No name of a resource is longer.
 NAME = 64
 
@@ -75,6 +79,7 @@ class Supervisor:
     :param names: the resources, read afresh at every tick.
     :param tick: seconds between two looks at every resource without any hint.
     :param patience: seconds after which a silent move is killed.
+    :param warm: called before a child is forked: whatever it does need not be done again there.
     """
 
     path: Path
@@ -84,9 +89,14 @@ class Supervisor:
     log: Log
     tick: float = 30.0
     patience: float = 600.0
+    warm: Callable[[], None] = lambda: None
     children: dict[int, _Child] = field(default_factory=dict)
     watchers: dict[int, int] = field(default_factory=dict)
     watch_from: dict[int, float] = field(default_factory=dict)
+    paid_until: dict[str, float] = field(default_factory=dict)
+    later: set[str] = field(default_factory=set)
+    names_then: frozenset[str] = frozenset()
+    names_at: float = float("-inf")
 
     def serve(self) -> None:
         """Serve until the process is ended."""
@@ -103,10 +113,9 @@ class Supervisor:
             if now >= next_tick:
                 next_tick = now + self.tick
                 self._look_at_all()
+            self._look_at_late()
             self._keep_watch(now)
-            ready, _, _ = select.select(
-                [listener.fileno(), wake, *(c.pipe for c in self.children.values())], [], [], 0.5
-            )
+            ready = _ready([listener.fileno(), wake, *(c.pipe for c in self.children.values())], 0.5)
             if listener.fileno() in ready:
                 self._take(listener)
             if wake in ready:
@@ -134,16 +143,23 @@ class Supervisor:
             with line:
                 line.settimeout(0.2)
                 name = json.loads(line.recv(4096))["recover"]
-                known = name in set(self._known())
+                known = self._is_known(name)
                 under_way = any(c.name == name for c in self.children.values())
                 with contextlib.suppress(OSError):  # who asked may be gone, the hint is as good
                     line.sendall(json.dumps({"accepted": known, "under_way": under_way}).encode() + b"\n")
             if known:
-                self.look_at(name)
+                self.hinted(name)
 
     def _look_at_all(self) -> None:
         for name in sorted(self._known()):
             self.look_at(name)
+
+    def _is_known(self, name: object) -> bool:
+        """Whether there is such a resource; the files are not read for each of ten thousand hints."""
+        age = time.monotonic() - self.names_at
+        if age > NAMES_FOR or (name not in self.names_then and age > NAMES_FOR / 20):
+            self.names_then, self.names_at = frozenset(self._known()), time.monotonic()
+        return name in self.names_then
 
     def _known(self) -> Iterable[str]:
         try:
@@ -152,6 +168,21 @@ class Supervisor:
             self.log(f"the configuration cannot be read: {err}")
             return ()
 
+    def hinted(self, name: str) -> None:
+        """A hint came. Whoever sends thousands of them gets two looks a second: each sees all that there is to see."""
+        now = time.monotonic()
+        due = max(self.paid_until.get(name, 0.0), now)
+        if due - now > GAP * (BURST - 1):
+            self.later.add(name)
+            return
+        self.paid_until[name] = due + GAP
+        self.later.discard(name)
+        self.look_at(name)
+
+    def _look_at_late(self) -> None:
+        for name in sorted(self.later):
+            self.hinted(name)
+
     def look_at(self, name: str) -> None:
         """Start a look at ``name``, or remember to look again when the one under way has ended."""
         for child in self.children.values():
@@ -159,7 +190,7 @@ class Supervisor:
                 child.again = True
                 return
         heard, tells = os.pipe()
-        pid = os.fork()
+        pid = self._fork()
         if pid == 0:
             self._be_child(heard, lambda: self.recover(name, lambda within: _tick(tells, within)))
         os.close(tells)
@@ -171,10 +202,17 @@ class Supervisor:
         for number, watch in enumerate(self.watches):
             if number in self.watchers.values() or now < self.watch_from.get(number, 0.0):
                 continue
-            pid = os.fork()
+            pid = self._fork()
             if pid == 0:
                 self._be_child(-1, watch)
             self.watchers[pid] = number
+
+    def _fork(self) -> int:
+        try:
+            self.warm()
+        except Exception as err:  # the child meets it again, and knows what it means
+            self.log(f"a look is not prepared, it only takes longer: {type(err).__name__}: {err}")
+        return os.fork()
 
     def _be_child(self, unwanted: int, work: Callable[[], None]) -> None:
         """The life of a child: end with the engine's watch or, for a move, go on to the move's end; never return."""
@@ -193,7 +231,7 @@ class Supervisor:
         finally:
             os._exit(0)
 
-    def _hear(self, ready: list[Any]) -> None:
+    def _hear(self, ready: Sequence[int]) -> None:
         now = time.monotonic()
         for pid, child in self.children.items():
             if child.pipe in ready:
@@ -223,6 +261,14 @@ class Supervisor:
                 killed = os.WIFSIGNALED(status) and time.monotonic() - child.began > SHORT_LIFE
                 if child.again or killed:
                     self.look_at(child.name)
+
+
+def _ready(handles: Sequence[int], seconds: float) -> list[int]:
+    """Which of them can be read; ``select`` ends at number 1024, which many moves at once would pass."""
+    poll = select.poll()
+    for handle in handles:
+        poll.register(handle, select.POLLIN)
+    return [handle for handle, _ in poll.poll(seconds * 1000)]
 
 
 def _tick(handle: int, within: float) -> None:

@@ -21,7 +21,7 @@ WAIT = 5.0
 PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 #: Kinds of change that are worth a look; others (a new changeVersion by itself) mean nothing.
-WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone", "heartbeat"})
+WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone", "heartbeat", "question"})
 
 Hint = Callable[[str, str], None]
 

@@ -7,17 +7,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vmdk_failover import assess
+from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
+from vmdk_failover.blind import REMOUNT
 from vmdk_failover.model import (
+    FAILED_CONDITIONS,
     Crowd,
     HypervisorFacts,
+    MountState,
     Move,
     NodeFacts,
     Outcome,
     Resource,
     Signs,
     StepKind,
+    VmFacts,
 )
-from vmdk_failover.ports import Clock, Guest, Hypervisor, Lookout
+from vmdk_failover.ports import Clock, Guest, Hypervisor, Lookout, Vicinity
 
 #: A node's word is asked for again when it is older than this (seconds).
 FACTS_AGE = 3.0
@@ -37,35 +42,82 @@ class NoLookout:
         return Crowd()
 
 
+class NoVicinity:
+    """The ``Vicinity`` port where nothing is remembered."""
+
+    def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
+        """See the port."""
+        return NOTHING_AROUND
+
+    def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
+        """See the port."""
+
+    def confirm(self, minion: str, word: Confirmed) -> None:
+        """See the port."""
+
+    def restart(self, minion: str, wanted: bool) -> None:
+        """See the port."""
+
+
 class Witnesses:
     """What one run has heard of the nodes so far."""
 
-    def __init__(self, hypervisor: Hypervisor, guest: Guest, clock: Clock, lookout: Lookout) -> None:
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        guest: Guest,
+        clock: Clock,
+        lookout: Lookout,
+        vicinity: Vicinity | None = None,
+    ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
         self.clock = clock
         self.lookout = lookout
+        self.vicinity: Vicinity = vicinity or NoVicinity()
         self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
 
     def observe(self, resource: Resource, move: Move | None = None) -> assess.Snapshot:
         """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
         seen = self.hypervisor.observe(resource)
         wanted = self.worth_asking(resource, seen, move)
-        if wanted and seen.readable:
+        if wanted:
             answers = self.guest.ask(resource, wanted)
             now = self.clock.monotonic()
             for minion in wanted:
                 self.heard[minion] = (now, answers.get(minion))
         answers = self.answers(seen)
-        if move is not None or not seen.readable:
+        if not seen.readable:
             return assess.look(resource, seen, answers)
+        if move is not None:
+            return assess.look(resource, seen, answers, around=self.vicinity.look(resource, seen))
+        self.note_ailing(
+            resource, seen, answers
+        )  # first: of two that fail at once, one at least sees the other
+        around = self.vicinity.look(resource, seen)
         silent = [vm.minion for vm in seen.vms if vm.present and not vm.is_off and vm.minion not in answers]
         signs = self.lookout.signs(seen, silent)
         crowd = self.lookout.crowd(resource) if silent else Crowd()
-        return assess.look(resource, seen, answers, signs, crowd)
+        return assess.look(resource, seen, answers, signs, crowd, around)
+
+    def note_ailing(
+        self, resource: Resource, seen: HypervisorFacts, answers: Mapping[str, NodeFacts]
+    ) -> None:
+        """Let other resources of the datastore know that the disk fails here, or does not any more."""
+        for vm in seen.vms:
+            facts = answers.get(vm.minion)
+            if facts is None or not any(vm.lists(disk) for disk in resource.disks):
+                continue
+            if facts.condition in FAILED_CONDITIONS:
+                self.vicinity.ailing(resource, vm, facts.condition.value)
+            elif facts.mounted is MountState.MOUNTED:
+                self.vicinity.ailing(resource, None, "")
 
     def worth_asking(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> list[str]:
         """Minions to ask now: both ends of a move, else all; never one that is off, nor one just found silent."""
+        if not seen.readable:
+            blind = move is None or move.rule == REMOUNT
+            return [n.minion for n in resource.nodes if blind and not self.is_fresh(n.minion)]
         names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
         running = [m for m in names if seen.vm(m).present and not seen.vm(m).is_off]
         if all(self.is_fresh(m) for m in running):

@@ -77,6 +77,9 @@ class StepKind(str, enum.Enum):
     ATTACH = "attach"
     MOUNT = "mount"
     SEAL = "seal"  # make a lost request to a VM impossible
+    FENCE_HOOK = "fence_hook"  # the administrator's own way to get a VM off
+    FENCE_HOST = "fence_host"  # the administrator's own way to get an ESXi host off
+    POWER_ON = "power_on"  # start a fenced VM again
 
 
 class Result(str, enum.Enum):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vmdk_failover import assess
+from vmdk_failover.around import NOTHING_AROUND, Around
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.model import (
     Condition,
@@ -106,11 +107,16 @@ def active(minion: str, **facts: Any) -> NodeFacts:
 
 
 def look(
-    of: Resource, vms: Iterable[VmFacts], words: Iterable[NodeFacts | None] = (), readable: bool = True
+    of: Resource,
+    vms: Iterable[VmFacts],
+    words: Iterable[NodeFacts | None] = (),
+    readable: bool = True,
+    around: Around = NOTHING_AROUND,
 ) -> Snapshot:
     """One look at these VMs, with the words of nodes that gave one."""
     answers = {word.minion: word for word in words if word is not None}
-    return assess.look(of, HypervisorFacts(readable, "" if readable else "no route", tuple(vms)), answers)
+    facts = HypervisorFacts(readable, "" if readable else "no route", tuple(vms))
+    return assess.look(of, facts, answers, around=around)
 
 
 def move(of: Resource, kind: MoveKind = MoveKind.FAILOVER, source: str = "db1", target: str = "db2") -> Move:

@@ -21,7 +21,15 @@ from vmdk_failover.model import (
 )
 from vmdk_failover.rules import Case, Then, Verdict
 
-MOST = {StepKind.SEAL: 3, StepKind.ATTACH: 3, StepKind.DETACH: 5, StepKind.FENCE: 3, StepKind.MOUNT: 2}
+MOST = {
+    StepKind.SEAL: 3,
+    StepKind.ATTACH: 3,
+    StepKind.DETACH: 5,
+    StepKind.FENCE: 3,
+    StepKind.FENCE_HOOK: 2,
+    StepKind.FENCE_HOST: 2,
+    StepKind.MOUNT: 2,
+}
 
 
 def listing(vm: VmFacts, of: Resource) -> bool | None:
@@ -45,6 +53,12 @@ def all_in_place(vm: VmFacts, of: Resource) -> bool:
 def proven_off(vm: VmFacts) -> bool:
     """Off by a current word, or not there at all."""
     return vm.present is False or (vm.power is Power.OFF and vm.connected is True)
+
+
+def believed(node: NodeSight) -> bool:
+    """Off by a word that is good as long as nobody sees or hears of the node."""
+    lost = node.vm.connected is False and node.vm.host_connected is not True
+    return bool(node.confirmed) and lost and node.facts is None
 
 
 def runs(vm: VmFacts) -> bool:
@@ -76,7 +90,9 @@ def wrong(case: Case, verdict: Verdict) -> list[str]:
     if verdict.step is None:
         return [*found, *_wrong_end(case, verdict)]
     kind, node = verdict.step.kind, verdict.step.node
-    moment = _wrong_look if kind is StepKind.SEAL else _wrong_moment
+    if kind is StepKind.MOUNT and not case.seen.readable:
+        return [*found, *(f"mount of {node}: {words}" for words in _blind(case, node))]
+    moment = _wrong_look if kind in (StepKind.SEAL, StepKind.FENCE_HOST) else _wrong_moment
     found += [f"{kind.value} of {node}: {words}" for words in moment(case)]
     sight = case.seen.node(node)
     found += [f"{kind.value} of {node}: {words}" for words in _CHECKS[kind](case, sight)]
@@ -88,10 +104,42 @@ def wrong(case: Case, verdict: Verdict) -> list[str]:
 def _wrong_end(case: Case, verdict: Verdict) -> Iterator[str]:
     if verdict.then is Then.ABANDON and may_land(case):
         yield "the move is given up while a request of its own may still land"
-    if verdict.then is Then.DONE:
-        if case.paused or not case.seen.readable:
+    if verdict.then is Then.WAIT and any(n.vm.question and n.vm.task for n in case.seen.nodes):
+        yield "it waits for what does not pass by itself"
+    if verdict.then is Then.DONE and not case.seen.readable:
+        facts = case.seen.node(case.move.target).facts
+        if facts is None or facts.mounted is not MountState.MOUNTED or facts.condition in FAILED_CONDITIONS:
+            yield "done, unseen"
+        yield from _blind_moment(case, case.move.target)
+    elif verdict.then is Then.DONE:
+        if case.paused:
             yield "done, unseen"
         yield from _wrong_home(case)
+
+
+def _blind_moment(case: Case, node: str) -> Iterator[str]:
+    """What must be so for anything at all to be done while vCenter cannot be read."""
+    if case.move.kind is not MoveKind.REPAIR or not case.move.is_local or case.move.rule != 515:
+        yield "vCenter is unreadable"
+    if case.paused or case.epoch != case.move.epoch or node != case.move.target:
+        yield "paused, or another epoch is current, or not the target"
+    words = {n.minion: n.facts for n in case.seen.nodes if n.facts is not None}
+    if any(facts.epoch > case.epoch for facts in words.values()):
+        yield "a node has acted under a newer epoch"
+    others = (facts for minion, facts in words.items() if minion != node)
+    if any(facts.device is not False or facts.mounted is not MountState.UNMOUNTED for facts in others):
+        yield "another node may have it"
+
+
+def _blind(case: Case, node: str) -> Iterator[str]:
+    yield from _blind_moment(case, node)
+    facts = case.seen.node(node).facts
+    if facts is None or not facts.device or facts.superblock is not False:
+        yield "it does not see the disk, or has it already"
+    elif facts.mounted is not MountState.UNMOUNTED or facts.busy or facts.unready:
+        yield "it is not free or not ready"
+    if sum(1 for o in case.outcomes if o.step.kind is StepKind.MOUNT) >= 2:
+        yield "it is tried again and again"
 
 
 def _wrong_home(case: Case) -> Iterator[str]:
@@ -108,7 +156,7 @@ def _wrong_home(case: Case) -> Iterator[str]:
 
 
 def _may_write(case: Case, node: NodeSight) -> bool:
-    return listing(node.vm, case.move.resource) is not False and not proven_off(node.vm)
+    return listing(node.vm, case.move.resource) is not False and not (proven_off(node.vm) or believed(node))
 
 
 def _wrong_moment(case: Case) -> Iterator[str]:
@@ -127,8 +175,12 @@ def _wrong_moment(case: Case) -> Iterator[str]:
 
 def _wrong_node(node: NodeSight, of: Resource, is_end: bool) -> Iterator[str]:
     held = listing(node.vm, of)
+    if held is not None and believed(node):
+        return
     if held is None:
         yield "may hold the disk or not"
+    if (held or is_end) and node.impostor:
+        yield "is another VM than the one that answers"
     if held and not (node.vm.connected is True and node.vm.power is not Power.UNKNOWN):
         yield "holds the disk and the word about it is not current"
     if (held or is_end) and node.vm.present is not False and node.vm.task != "":
@@ -163,7 +215,8 @@ def _fit(case: Case) -> Iterator[str]:
 
 def _others(case: Case) -> Iterator[str]:
     for node in case.seen.nodes:
-        if node.minion != case.move.target and listing(node.vm, case.move.resource) is not False:
+        held = listing(node.vm, case.move.resource)
+        if node.minion != case.move.target and held is not False and not (held and believed(node)):
             yield f"{node.minion} lists the disk"
 
 
@@ -172,6 +225,11 @@ def _attach(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _others(case)
     if node.minion != case.move.target or all_in_place(node.vm, case.move.resource):
         yield "not what the target lacks"
+    places = {d.path: (d.bus, d.unit) for d in case.move.resource.disks}
+    if any(
+        places.get(mine.path, (mine.bus, mine.unit)) != (mine.bus, mine.unit) for mine in node.vm.disks or ()
+    ):
+        yield "a disk is there at another place"
     if case.move.is_local and not listing(node.vm, case.move.resource):
         yield "a local move takes a disk that was taken away"
     lost = case.move.source and case.move.source not in case.missing_ok
@@ -192,6 +250,45 @@ def _detach(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _fit(case)
 
 
+def _disturbing(node: NodeSight) -> Iterator[str]:
+    if any(tenant.paused for tenant in node.tenants):
+        yield "a paused resource is on it"
+
+
+def _fence_host(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _fit(case)
+    yield from _disturbing(node)
+    others = [n for n in case.seen.nodes if n is not node]
+    if any(_may_write(case, n) or (n.vm.task != "" and n.minion == case.move.target) for n in others):
+        yield "another node may write or has a task"
+    if any(listing(n.vm, case.move.resource) is None for n in case.seen.nodes):
+        yield "who holds the disk is not known"
+    if (
+        case.move.kind is not MoveKind.FAILOVER
+        or node.minion != case.move.source
+        or not case.move.resource.host_fence
+    ):
+        yield "nobody wants that"
+    if node.vm.host_connected or node.vm.connected is not False or node.facts is not None or believed(node):
+        yield "its host is not gone"
+
+
+def _fence_hook(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _fence(case, node)
+    if not case.move.resource.fence or case.tried(StepKind.FENCE) < 3:
+        yield "nobody wants that, or vCenter was not asked often enough"
+
+
+def _power_on(case: Case, node: NodeSight) -> Iterator[str]:
+    yield from _wrong_home(case)
+    if not node.to_restart or node.minion != case.move.source or case.move.is_local:
+        yield "it was not fenced to run again"
+    if not (node.vm.power is Power.OFF and node.vm.connected is True):
+        yield "it is not off"
+    if node.tenants or listing(node.vm, case.move.resource) is not False:
+        yield "a protected disk is on it"
+
+
 def _stopping(case: Case, node: NodeSight) -> Iterator[str]:
     """What forbids to stop a node from writing, in whatever way."""
     if node.minion != case.move.source or node.minion == case.move.target:
@@ -205,6 +302,7 @@ def _stopping(case: Case, node: NodeSight) -> Iterator[str]:
 
 def _fence(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _stopping(case, node)
+    yield from _disturbing(node)
     if case.move.kind is not MoveKind.FAILOVER:
         yield "a planned move never fences"
     if node.facts is not None and node.facts.released == case.move.epoch:
@@ -216,6 +314,7 @@ def _fence(case: Case, node: NodeSight) -> Iterator[str]:
 
 def _halt(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _stopping(case, node)
+    yield from _disturbing(node)
     if case.move.resource.on_error != "halt" or case.move.kind is not MoveKind.FAILOVER:
         yield "nobody wants it to halt"
     if node.facts is None or node.facts.condition not in FAILED_CONDITIONS or not runs(node.vm):
@@ -250,6 +349,9 @@ def _seal(case: Case, node: NodeSight) -> Iterator[str]:
 
 
 _CHECKS = {
+    StepKind.FENCE_HOOK: _fence_hook,
+    StepKind.FENCE_HOST: _fence_host,
+    StepKind.POWER_ON: _power_on,
     StepKind.SEAL: _seal,
     StepKind.ATTACH: _attach,
     StepKind.DETACH: _detach,

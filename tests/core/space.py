@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from tests.core.build import (
     DATA,
@@ -31,6 +32,7 @@ from tests.core.build import (
     says,
     vm,
 )
+from vmdk_failover.around import Around, Confirmed, Tenant
 from vmdk_failover.model import (
     Condition,
     MountState,
@@ -251,6 +253,119 @@ def closed_cases() -> Iterator[Case]:
                 yield Case(move(of), seen, (), EPOCH - 1)
 
 
+#: SMBIOS UUIDs of a node's VM and of a clone of it.
+MACHINE, OTHER = "4237bbbb-1234-5678-9abc-000000000001", "4237cccc-1234-5678-9abc-000000000009"
+#: What may be known around db1.
+AROUND = (
+    Around(),
+    Around(tenants={"db1": (Tenant("wal"),)}),
+    Around(tenants={"db1": (Tenant("wal"), Tenant("logs", True))}),
+    Around(confirmed={"db1": Confirmed("esx1", "", "alice said that esx1 is off")}),
+    Around(confirmed={"db1": Confirmed("esx9", "", "alice said that esx9 is off")}),
+    Around(confirmed={"db1": Confirmed("esx1", "later", "alice said that esx1 is off")}),
+    Around(to_restart=frozenset({"db1"})),
+    Around(tenants={"db1": (Tenant("wal"),)}, to_restart=frozenset({"db1"})),
+)
+FENCED = came_to(StepKind.RELEASE, "db1") + came_to(StepKind.FENCE, "db1", times=3)
+HELPED: tuple[tuple[Outcome, ...], ...] = (
+    (),
+    based(LOST_ATTACH),
+    came_to(StepKind.RELEASE, "db1"),
+    FENCED,
+    FENCED + came_to(StepKind.FENCE_HOOK, "db1", times=2),
+    came_to(StepKind.FENCE_HOST, "db1", times=2),
+    came_to(StepKind.DETACH, "db1", times=5),
+    came_to(StepKind.POWER_ON, "db1"),
+)
+
+
+def strained(minion: str = "db1") -> Iterator[Sight]:
+    """A node that was the holder, with all that neighbours, hosts and questions make of it."""
+    states: tuple[dict[str, Any], ...] = (
+        {},
+        {"power": Power.OFF},
+        {"power": Power.SUSPENDED},
+        {"connected": False},
+        {"connected": False, "power": Power.OFF},
+        {"connected": False, "host_connected": True},
+        {"connected": False, "snapshot": None, "task": None},
+        {"connected": None},
+    )
+    for where, state in product((NOWHERE, THERE, MISPLACED, UNCLEAR), states):
+        yield vm(minion, where, **state), None
+    for word in (says(minion), active(minion, condition=Condition.IO_ERROR), says(minion, released=EPOCH)):
+        yield vm(minion, THERE), word
+        yield vm(minion, THERE, connected=False), word
+    for smbios in (MACHINE, OTHER):
+        yield vm(minion, THERE, smbios=MACHINE), says(minion, released=EPOCH, smbios=smbios)
+    yield vm(minion, THERE, question="Cancel?"), None
+    yield vm(minion, THERE, question="Cancel?", task="powerOn"), None
+    yield vm(minion, THERE, power=Power.OFF, question="moved?", task="powerOn"), None
+
+
+def around_cases() -> Iterator[Case]:
+    """Everything that is known around a resource, with every way to help."""
+    ready = (
+        (vm("db2"), says("db2")),
+        (vm("db2", THERE), says("db2")),
+        (vm("db2", THERE), active("db2")),
+        (vm("db2", task="relocate"), says("db2")),
+        (vm("db2", question="Cancel?"), says("db2")),
+        (vm("db2"), None),
+        (vm("db2", THERE, power=Power.OFF), None),
+        (vm("db2", smbios=MACHINE), says("db2", smbios=OTHER)),
+    )
+    ways: tuple[dict[str, Any], ...] = (
+        {},
+        {"fence": "own.fence", "host_fence": "own.host", "fence_action": "reboot"},
+        {"on_error": "halt"},
+    )
+    for (first, word), (second, other), around, options in product(strained(), ready, AROUND, ways):
+        of = resource(2, **options)
+        seen = look(of, (first, second), (word, other), around=around)
+        for kind, source in (
+            (MoveKind.FAILOVER, "db1"),
+            (MoveKind.SWITCHOVER, "db1"),
+            (MoveKind.REPAIR, "db2"),
+        ):
+            full = kind is MoveKind.FAILOVER and of.on_error != "halt"
+            for tried in HELPED if full else HELPED[::4]:
+                yield Case(move(of, kind, source), seen, tried, EPOCH)
+        yield Case(move(of), seen, (), EPOCH, paused=True)
+
+
+def blind_words(minion: str) -> Iterator[NodeFacts | None]:
+    """What a node may say while vCenter cannot be read."""
+    yield None
+    for device in (True, False, None):
+        yield says(minion, device=device)
+        yield active(minion, device=device)
+    yield says(minion, device=True, epoch=EPOCH + 1)
+    yield says(minion, device=False, epoch=EPOCH + 1)
+    yield says(minion, device=True, superblock=None)
+    yield says(minion, device=True, superblock=True)
+    yield says(minion, device=True, busy="fsck")
+    yield says(minion, device=True, unready=("no tools",))
+    yield says(minion, device=True, mounted=MountState.PARTLY)
+    yield says(minion, device=True, mounted=MountState.UNKNOWN)
+    yield says(minion, device=True, condition=Condition.DEVICE_OFFLINE)
+    yield active(minion, device=True, condition=Condition.IO_ERROR)
+    yield active(minion, device=True, services=False)
+
+
+def blind_cases() -> Iterator[Case]:
+    """vCenter cannot be read, in every kind of move."""
+    of = resource(2)
+    for word, other in product(blind_words("db1"), blind_words("db2")):
+        seen = look(of, (), (word, other), readable=False)
+        for kind, source, _ in kinds(of):
+            for begun in (move(of, kind, source), replace(move(of, kind, source), rule=515)):
+                yield Case(begun, seen, (), EPOCH)
+                yield Case(begun, seen, (), EPOCH, paused=True)
+                yield Case(begun, seen, (), EPOCH + 1)
+                yield Case(begun, seen, came_to(StepKind.MOUNT, "db2", times=2), EPOCH)
+
+
 def every_case() -> Iterator[Case]:
     """The whole space; each case once."""
     for part in (
@@ -259,5 +374,7 @@ def every_case() -> Iterator[Case]:
         dirty_cases,
         three_node_cases,
         two_disk_cases,
+        around_cases,
+        blind_cases,
     ):
         yield from part()

@@ -151,3 +151,20 @@ def test_holders_writers_unclear_and_candidates() -> None:
     assert [n.minion for n in seen.writers] == ["db2"]
     assert [n.minion for n in seen.unclear] == ["db3"]
     assert [n.minion for n in seen.candidates("db2")] == []
+
+
+GIVEN, SWAPPED = "4237bbbb-1234-5678-9abc-000000000001", "bbbb3742-3412-7856-9abc-000000000001"
+
+
+@pytest.mark.parametrize("said", [GIVEN, GIVEN.upper(), SWAPPED, ""])
+def test_a_machine_is_known_in_either_byte_order(said: str) -> None:
+    one = sight(vm("db1", THERE, smbios=GIVEN), active("db1", smbios=said))
+    assert (one.healthy, one.impostor) == (True, "")
+
+
+def test_another_machine_has_no_say() -> None:
+    """A clone answers with the node's id and key: what it says of itself is not the node's."""
+    other = GIVEN.replace("1234", "4321")
+    one = sight(vm("db1", THERE, smbios=GIVEN), says("db1", released=7, smbios=other))
+    assert (one.facts, one.impostor, one.healthy) == (None, other, False)
+    assert other in one.unfit()[0]

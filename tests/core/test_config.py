@@ -96,7 +96,7 @@ FAULTS: list[tuple[str, Any, str, str]] = [
     ("vcenter.sha256", "ab:cd", "vcenter.sha256:", "64 hex digits"),
     ("vcenter.hots", "x", "vcenter.hots:", "did you mean host?"),
     ("resorces", {}, "vmdk.resorces:", "did you mean resources?"),
-    ("zzzz", {}, "vmdk.zzzz:", "known are defaults, node, resources"),
+    ("zzzz", {}, "vmdk.zzzz:", "known are active_master, claims, defaults"),
     ("defaults.node_timeot", 4, "defaults.node_timeot:", "did you mean node_timeout?"),
     ("defaults.node_timeout", "15", "defaults.node_timeout:", "a number from 3 to 3600, not '15'"),
     ("defaults.on_isolated", "wait", "defaults.on_isolated:", "fence or hold, not 'wait'"),

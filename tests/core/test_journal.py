@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.build import EPOCH, came_to, move, resource
 from tests.doubles.journal import MemoryJournal
-from vmdk_failover import journal as module
+from vmdk_failover import durable as module
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import RECENT, FileJournal
 from vmdk_failover.model import Move, MoveKind, Result, StepKind, to_plain
@@ -215,12 +215,10 @@ def test_a_short_write_is_gone_on_with(files: FileJournal, monkeypatch: pytest.M
     assert files.state("pgdata").move == first()
 
 
-STEPS = ("open", "write", "fsync", "rename")
-
-
 def die_in(folder: Path, step: str, count: int) -> None:
     """Change the state, and die by SIGKILL before the ``count``-th call of a step."""
-    real, calls = getattr(os, step), [0]
+    place: Any = module if step == "_exchange" else os
+    real, calls = getattr(place, step), [0]
 
     def deadly(*args: Any) -> Any:
         calls[0] += 1
@@ -228,13 +226,13 @@ def die_in(folder: Path, step: str, count: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args)
 
-    setattr(os, step, deadly)
+    setattr(place, step, deadly)
     FileJournal(folder).finish("pgdata", {"ok": True})
     os._exit(0)
 
 
 @pytest.mark.parametrize(
-    ("step", "count"), [("open", 1), ("write", 1), ("fsync", 1), ("rename", 1), ("open", 2), ("fsync", 2)]
+    ("step", "count"), [("open", 1), ("write", 1), ("fsync", 1), ("_exchange", 1), ("open", 2), ("fsync", 2)]
 )
 def test_killed_between_any_two_steps_it_holds_the_old_or_the_new_state(
     files: FileJournal, step: str, count: int

@@ -12,7 +12,7 @@ import pytest
 from tests.core.build import resource
 from vmdk_failover import heard, signing
 from vmdk_failover.errors import BadSignature
-from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear
+from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports
 
 SECRET = b"s" * 32
 BOOT = heard.master_boot()
@@ -226,3 +226,76 @@ def test_it_listens_to_nodes_of_the_configuration_only(site: Site) -> None:
     site.ear.watch({"pgdata": resource(3)})
     site.ear.hear(beat("db3"))
     assert "db3" in site.ear.known.nodes
+
+
+# -- reports --------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """Reports with a clock that stands still, and the hints that come of them."""
+
+    def __init__(self) -> None:
+        self.now, self.hints = 100.0, []
+        self.reports = Reports(lambda name, node: self.hints.append((name, node)), lambda: self.now)
+        self.reports.watch({"pgdata": resource(2)})
+
+
+@pytest.mark.parametrize(
+    ("tag", "data", "hints"),
+    [
+        ("salt/beacon/db1/vmdk/pgdata/io_error", {}, [("pgdata", "db1")]),
+        ("vmdk/pgdata/io_error", {"id": "db2", "data": {}}, [("pgdata", "db2")]),
+        (
+            "vmdk/pgdata/silent",
+            {"resource": "pgdata"},
+            [],
+        ),  # the engine's own: it has asked for the look itself
+        ("salt/beacon/db9/vmdk/pgdata/io_error", {}, []),
+        ("vmdk/pgdata/io_error", {"id": "db9"}, []),
+        ("vmdk/pgdata/io_error", {"id": ["db1"]}, []),
+        ("vmdk/mail/io_error", {"id": "db1"}, []),
+        ("vmdk/pgdata\n/io_error", {"id": "db1"}, []),
+        ("vmdk/pgdata/io_error/x", {"id": "db1"}, []),
+        ("vmdk-move/pgdata/done", {"id": "db1"}, []),
+        ("x/salt/beacon/db1/vmdk/pgdata/io_error", {}, []),
+        ("salt/beacon/db1/vmdk/pgdata/io_error", None, []),
+        ("", {}, []),
+    ],
+)
+def test_a_node_speaks_of_its_own_resources_only(tag: str, data: Any, hints: list[Any]) -> None:
+    desk = Desk()
+    desk.reports.take(tag, data)
+    assert desk.hints == hints
+
+
+def test_a_flood_of_reports_is_passed_on_in_drops(tmp_path: Path) -> None:
+    desk = Desk()
+    for _ in range(10_000):
+        desk.reports.take("vmdk/pgdata/io_error", {"id": "db2"})
+        desk.now += 0.0001
+    assert 1 <= len(desk.hints) <= 3
+    desk.reports.take("vmdk/pgdata/io_error", {"id": "db1"})
+    assert desk.hints[-1] == ("pgdata", "db1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"uptime": float("nan")},
+        {"uptime": float("inf")},
+        {"uptime": -1.0},
+        {"seq": -1},
+        {"seq": 10**30},
+        {"seq": True},
+        {"version": "x" * 300},
+    ],
+)
+def test_numbers_that_cannot_be_are_no_heartbeat(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    site = Site(tmp_path)
+    try:
+        signed = beat(**wrong)
+    except ValueError:  # it cannot even be signed
+        signed = {**beat(), **wrong}
+    site.ear.hear(signed)
+    site.ear.hear({**beat(), "signature": "\ud800"})
+    assert "db1" not in site.ear.known.nodes and len(site.warnings) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,12 @@ from tests.core import space
 from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
 from tests.core.invariants import wrong
 from vmdk_failover import predict, rules
+from vmdk_failover.around import NOTHING_AROUND, Around
 from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, StepKind
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
-FOR_PROGRESS = frozenset({62, 70, 130, 240})
+FOR_PROGRESS = frozenset({15, 17, 44, 62, 67, 68, 70, 130, 158, 240})
 
 
 @dataclass
@@ -104,6 +106,46 @@ def test_without_row_62_a_lost_request_holds_for_ever() -> None:
     assert seal.step and (seal.step.kind, seal.step.node) == (StepKind.SEAL, "db2")
     held = next_verdict(case, without(62))
     assert (held.rule, held.then) == (63, Then.HOLD)
+
+
+def next_of(vms: tuple[Any, Any], words: tuple[Any, Any], tried: Any = (), **more: Any) -> list[Any]:
+    """The step that follows, and what follows without the row that wants it."""
+    around, readable = more.pop("around", NOTHING_AROUND), more.pop("readable", True)
+    kind, source, rule = more.pop("kind", MoveKind.FAILOVER), more.pop("source", "db1"), more.pop("rule", 0)
+    of = resource(**more)
+    seen = look(of, vms, words, readable, around)
+    case = Case(replace(move(of, kind, source), rule=rule), seen, tried, EPOCH)
+    verdict = next_verdict(case)
+    again = next_verdict(case, without(verdict.rule))
+    return [verdict.rule, verdict.step and verdict.step.kind, again.rule, again.then]
+
+
+HOME = (vm("db2", THERE), active("db2"))
+AGAIN = Around(to_restart=frozenset({"db1"}))
+
+
+def test_without_its_row_each_of_these_does_not_happen() -> None:
+    off, gone = vm("db1", THERE, power=Power.OFF), vm("db1", THERE, connected=False)
+    fenced = came_to(StepKind.FENCE, "db1", times=3)
+    sees = says("db2", device=True)
+    home = (vm("db1", power=Power.OFF), HOME[0]), (None, HOME[1])
+    blind = {"kind": MoveKind.REPAIR, "source": "db2", "rule": 515, "readable": False}
+    assert next_of((gone, vm("db2")), (None, says("db2")), host_fence="own.off") == [
+        44,
+        StepKind.FENCE_HOST,
+        45,
+        Then.HOLD,
+    ]
+    assert next_of((off, HOME[0]), (None, HOME[1])) == [67, StepKind.DETACH, 70, Then.DONE]
+    assert next_of(*home, around=AGAIN) == [68, StepKind.POWER_ON, 70, Then.DONE]
+    assert next_of((vm("db1", THERE), vm("db2")), (None, says("db2")), fenced, fence="own.fence") == [
+        158,
+        StepKind.FENCE_HOOK,
+        160,
+        Then.HOLD,
+    ]
+    assert next_of(*((), (None, sees)), **blind) == [15, StepKind.MOUNT, 20, Then.HOLD]
+    assert next_of(*((), (None, active("db2", device=True))), **blind) == [17, None, 20, Then.HOLD]
 
 
 def test_the_table_is_in_order_and_ends_with_a_row_that_always_matches() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import saltcall
+from tests.core.build import resource
+from vmdk_failover import saltcall, signing
 from vmdk_failover.errors import OutcomeUnknown
+from vmdk_failover.remote import RemoteGuest
 from vmdk_failover.saltcall import LocalCall
 
 WAIT = 0.3
@@ -106,6 +108,31 @@ def test_a_node_that_died_is_not_waited_for_to_the_end(monkeypatch: pytest.Monke
     assert [fun for fun, _ in client.jobs] == ["state.single", *["saltutil.find_job"] * saltcall.MISSES]
 
 
+def test_a_node_whose_vm_is_off_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saltcall, "GLANCE", 0.05)
+    client, began, looked = Client(Bus()), time.monotonic(), list[str]()
+
+    def is_off(minion: str) -> bool:
+        looked.append(minion)
+        return len(looked) > 2
+
+    assert LocalCall(client, is_off).state("db1", "vmdk.mounted", {}, 60.0, genuine) is None
+    assert time.monotonic() - began < 2.0
+    assert looked == ["db1"] * 3 and [fun for fun, _ in client.jobs] == ["state.single"]
+
+
+def test_what_it_said_before_its_vm_was_off_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saltcall, "GLANCE", 0.05)
+    bus = Bus()
+    done = {"x": {"result": True, "comment": "done", "answer": "signed by db1"}}
+
+    def is_off(minion: str) -> bool:
+        bus.events.append(said(minion, done))
+        return True
+
+    assert LocalCall(Client(bus), is_off).state("db1", "vmdk.unmounted", {}, 60.0, genuine) == done["x"]
+
+
 def test_what_salt_itself_refuses_is_a_failure_in_its_words() -> None:
     refused = call(said("db1", ["The function state.apply is running"]))
     told = refused.state("db1", "vmdk.mounted", {}, WAIT, lambda *_: True)
@@ -115,3 +142,32 @@ def test_what_salt_itself_refuses_is_a_failure_in_its_words() -> None:
 def test_a_master_that_does_not_publish_is_an_unknown_outcome() -> None:
     with pytest.raises(OutcomeUnknown, match="is the salt-master up"):
         LocalCall(Client(Bus(), refuses=True)).ask(["db1"], "f", {}, WAIT, genuine)
+
+
+def test_a_flood_of_forged_returns_does_not_cost_the_answer() -> None:
+    """Whoever reads the job's number can forge its returns; the genuine one is found behind ten thousand of them."""
+    key = signing.node_key(b"secret", "db1")
+    facts = {"minion": "db1", "boot_id": "b", "uptime": 5.0}
+    bus = Bus()
+    client = Client(bus)
+    guest = RemoteGuest(LocalCall(client), lambda minion: signing.node_key(b"secret", minion))
+    real = client.run_job
+
+    def run(*args: Any, **more: Any) -> Mapping[str, Any]:
+        nonce = more["kwarg"]["nonce"]
+        forged = signing.sign_answer("00" * 32, facts, nonce)
+        bus.events = [said("db1", forged) for _ in range(10_000)]
+        bus.events.append(said("db1", signing.sign_answer(key, facts, nonce)))
+        return real(*args, **more)
+
+    client.run_job = run  # type: ignore[method-assign]
+    began = time.monotonic()
+    assert guest.ask(resource(), ["db1"])["db1"].uptime == 5.0
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "event", [{"id": "db1"}, {"id": "db1", "retcode": 0}, {"id": ["db1"]}, {"return": 1}, {}]
+)
+def test_a_return_without_a_return_is_none(event: dict[str, Any]) -> None:
+    assert call(event).ask(["db1"], "test.ping", {}, WAIT, genuine) == {}

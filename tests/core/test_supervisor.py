@@ -7,6 +7,7 @@ The supervisor runs in a process of its own; what its moves do is told in files 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover.supervisor import hint
+from vmdk_failover.supervisor import BURST, _ready, hint
 
 PROGRAM = """
 import os, sys, time
@@ -64,8 +65,15 @@ def names():
     return (here / "names").read_text().split()
 
 
+def warm():
+    note("warm", os.getpid())
+    if (here / "cold").exists():
+        raise RuntimeError("no such library")
+
+
 note("pid", os.getpid())
-Supervisor(here / "engine.sock", recover, [watch, listen], names, lambda words: note("log", words), tick, patience).serve()
+log = lambda words: note("log", words)
+Supervisor(here / "engine.sock", recover, [watch, listen], names, log, tick, patience, warm).serve()
 """
 
 
@@ -314,3 +322,51 @@ def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
 
 def test_the_socket_is_for_its_owner_alone(serve: Serve) -> None:
     assert (serve().here / "engine.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_flood_of_hints_is_two_looks_a_second(serve: Serve) -> None:
+    served = serve(names="pgdata")
+    began, sent = time.monotonic(), 0
+    while time.monotonic() - began < 3.0:
+        assert served.hint("pgdata") is not None
+        sent += 1
+    looks = len(served.lines("began-pgdata")) - 1
+    assert sent > 300 and BURST <= looks <= BURST + 8, (sent, looks)
+    last = len(served.lines("began-pgdata"))
+    served.wait("began-pgdata", last + 1)  # the last hint is looked at too
+
+
+def test_a_flood_for_one_resource_does_not_delay_another(serve: Serve) -> None:
+    served = serve()
+    for _ in range(500):
+        served.hint("pgdata")
+    began = time.monotonic()
+    served.hint("mail")
+    served.wait("ended-mail", 2)
+    assert time.monotonic() - began < 1.0
+
+
+def test_what_every_move_needs_is_made_ready_before_it_is_forked(serve: Serve) -> None:
+    served = serve("pgdata")
+    served.wait("ended-pgdata", 1)
+    assert set(served.lines("warm")) == {str(served.process.pid)}
+    (served.here / "cold").touch()
+    served.hint("pgdata")
+    served.wait("ended-pgdata", 2)
+    assert "no such library" in served.wait("log", 1)[0]
+
+
+def test_more_handles_than_select_can_take() -> None:
+    """A storm of moves has one pipe each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    pipes = [os.pipe() for _ in range(600)]
+    try:
+        os.write(pipes[-1][1], b"1")
+        assert pipes[-1][0] > 1024
+        assert _ready([one for one, _ in pipes], 0.0) == [pipes[-1][0]]
+    finally:
+        for one in pipes:
+            os.close(one[0])
+            os.close(one[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -2,43 +2,35 @@
 A world with faults around the real engine. One seed, one history.
 
 Everything that can go wrong in one call or between two calls does so by the seed's dice: requests and answers are lost, lost
-requests are carried out later, the engine dies at any line, witnesses fall silent or blind, VMs die, come back, are suspended.
-There are no VMFS locks here, which in earnest would save the day: the tables must be safe without them.
+requests are carried out later, the engine dies at any line, a second engine runs in the midst of the first, witnesses fall
+silent or blind, and what happens by itself is in ``fate.py``. There are no VMFS locks for what the engine does, which in earnest
+would save the day: the tables must be safe without them. What people and vSphere HA do is kept from what the locks forbid.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import contextlib
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.core.build import resource
+from tests.core import fate
+from tests.core.dice import Dice, Script
+from tests.core.machines import SimNode, SimVm
+from tests.core.ports import GuestPort, LookoutPort, VCenter
+from tests.core.setting import Master, fates, masters, settings
+from tests.core.signed import SignedGuest
+from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
-from tests.doubles.guest import FakeGuest, FakeNode
-from tests.doubles.hypervisor import FakeHypervisor, FakeVm
-from tests.doubles.journal import MemoryJournal, MemoryLock
-from tests.doubles.lookout import FakeLookout
 from vmdk_failover.engine import Engine, Report
-from vmdk_failover.errors import FailoverError, OutcomeUnknown
-from vmdk_failover.model import (
-    Condition,
-    Disk,
-    HypervisorFacts,
-    Move,
-    MoveKind,
-    Node,
-    NodeFacts,
-    Outcome,
-    Power,
-    Resource,
-    Result,
-    Signs,
-    Step,
-    StepKind,
-    VmFacts,
-)
+from vmdk_failover.errors import FailoverError
+from vmdk_failover.journal import FileJournal
+from vmdk_failover.model import MoveKind, Power, Resource, Step
 from vmdk_failover.policy import Wish
+
+#: Seconds after which what is late comes after all; the last is long after anybody waits.
+DELAYS = (0.2, 2.0, 10.0, 100.0, 1000.0)
+NEVER = float("inf")
 
 
 class Crash(BaseException):
@@ -48,381 +40,254 @@ class Crash(BaseException):
 class World:
     """
     :param seed: decides everything.
+    :param script: what happens, instead of what the seed would have.
+    :ivar rate: share of points at which something happens. :ivar loss: share of requests that are lost or late.
+    :ivar fates: what may happen by itself; few kinds in most worlds, so that the same meets the same.
     :ivar broken: sentences of invariants that were broken, in order.
-    :ivar told: what happened, for the one who reads a broken history.
+    :ivar told: what happened, for the one who reads a broken history; only with ``aloud``.
+    :ivar heard: what the engines told, likewise.
+    :ivar events: what happened: when, what, to which node (or more of what it was), to which resource.
+    :ivar happenings: counts what happens, to tell what came before a look and what came after.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)
-        halting = self.dice.random() < 0.3
-        self.resource = resource(self.dice.choice((2, 3)), on_error="halt" if halting else "switchover")
+    def __init__(self, seed: int, script: Script | None = None, aloud: bool = False) -> None:
+        self.dice = Dice(seed, script)
+        self.chance = self.dice.chance
+        setting = self.dice.setting
+        self.resources = settings(setting)
+        self.resource = self.resources[0]
+        self.rate = setting.choice((0.02, 0.06, 0.15))
+        self.loss = min(0.6, self.rate * setting.choice((1, 4, 12)))
+        self.fates = fates(setting)
+        self.vms = {n.minion: SimVm(n.vm_uuid, n.minion) for n in self.resource.nodes}
         self.clock = FakeClock(asleep=self.pass_by)
-        self.hypervisor = _Hypervisor(self)
-        self.guest = _Guest(self)
-        self.lookout = _Lookout(self)
-        self.journal = _Journal(self)
-        self.lock = MemoryLock()
-        self.late: list[Callable[[], None]] = []
-        self.faulty = True
-        self.rate = self.dice.choice((0.02, 0.06, 0.15))
+        self.hypervisor = VCenter(self)
+        signed = setting.random() < 0.04
+        kind = SignedGuest if signed else GuestPort
+        self.guests = {r.name: kind(self, r) for r in self.resources}
+        self.lookouts = {r.name: LookoutPort(self, r) for r in self.resources}
+        self.hooks = SimHooks(self)
+        self.masters = masters(self, setting)
+        self.late: list[tuple[float, Callable[[], None]]] = []
+        self.due = NEVER
+        self.paused: set[str] = set()
+        self.running: list[tuple[str, str]] = []
+        self.operator = Operator(self)
+        self.known = list(self.vms.values())
+        self.happenings = self.crashes = self.landed = 0
+        self.hand = 0
         self.broken: list[str] = []
         self.told: list[str] = []
-        self.node("db1").vm.plug(self.resource.disks[0])
-        self.node("db1").mounted = True
+        self.heard: list[Mapping[str, Any]] = []
+        self.events: list[tuple[float, str, str, str]] = []
+        self.began: dict[str, str] = {}
+        self.aloud = aloud
+        first = setting.choice(self.resource.nodes).minion if len(self.resources) > 1 else "db1"
+        for r in self.resources:
+            self.settle(r, first if setting.random() < 0.7 else setting.choice(r.nodes).minion)
 
-    def node(self, minion: str) -> FakeNode:
-        return self.guest.nodes[minion]
+    def settle(self, of: Resource, minion: str) -> None:
+        """Begin with the resource active on a node."""
+        for disk in of.disks:
+            self.vms[minion].plug(disk)
+        self.node(of, minion).mounted = True
+        self.began[of.name] = minion
 
-    def chance(self, share: float) -> bool:
-        return self.faulty and self.dice.random() < share
+    def node(self, of: Resource, minion: str) -> SimNode:
+        return self.guests[of.name].inside[minion]
+
+    @property
+    def journal(self) -> FileJournal:
+        return self.masters[0].journal
+
+    def at_work(self) -> Master:
+        """The master whose engine runs now."""
+        name = self.running[-1][0]
+        return next(m for m in self.masters if m.name == name)
+
+    def event(self, what: str, more: str, of: Resource) -> None:
+        """Remember something for who tells this history as a scenario."""
+        self.events.append((self.clock.now, what, more, of.name))
 
     def say(self, words: str) -> None:
-        self.told.append(f"{self.clock.now:8.2f} {words}")
+        if self.aloud:
+            self.told.append(f"{self.clock.now:8.2f} {words}")
 
     # -- what the engine is made of ---------------------------------------------------------------------------
 
-    def run(self, wish: Wish | None = None) -> Report | None:
+    def run(self, wish: Wish | None = None, of: Resource | None = None, master: int = 0) -> Report | None:
         """One run of a fresh engine with the same journal; ``None`` if it crashed."""
+        which, who = of or self.resource, self.masters[master]
         engine = Engine(
             self.hypervisor,
-            self.guest,
-            self.journal,
-            self.lock,
+            self.guests[which.name],
+            who.journal,
+            who.lock,
             self.clock,
             self.hear,
-            budget=60.0,
-            lookout=self.lookout,
+            budget=20.0,
+            lookout=self.lookouts[which.name],
+            vicinity=who.vicinity,
+            hooks=self.hooks,
         )
+        self.running.append((who.name, which.name))
         try:
-            report = engine.run(self.resource, wish)
+            report = engine.run(which, wish)
         except Crash:
-            self.say("the engine crashed")
+            self.crashes += 1
+            self.event("crash", "true", which)
+            self.say(f"the engine of {which.name} crashed")
             return None
-        self.say(f"report: {report.result} {report.rule} {report.reason}")
+        finally:
+            self.running.pop()
+        self.say(f"report of {which.name}: {report.result} {report.rule} {report.reason}")
         return report
 
     def hear(self, entry: Mapping[str, Any]) -> None:
-        self.say(
-            f"{entry['what']} {entry.get('step', '')} {entry.get('node', '')} {entry.get('reason', entry.get('outcome'))}"
-        )
+        if self.aloud:
+            self.heard.append(entry)
+            words = entry.get("reason", entry.get("outcome"))
+            self.say(f"{entry['what']} {entry.get('step', '')} {entry.get('node', '')} {words}")
         self.may_crash()
 
     def may_crash(self) -> None:
-        if self.chance(self.rate / 4):
+        if self.chance(self.rate / 6):
             raise Crash
 
     # -- what happens by itself -------------------------------------------------------------------------------
 
     def pass_by(self) -> None:
         """Time in which something may happen."""
-        if self.late and self.chance(0.08):
-            self.late.pop(self.dice.randrange(len(self.late)))()
-        if self.chance(self.rate):
-            self.dice.choice(_EVENTS)(self, self.node(self.dice.choice(sorted(self.guest.nodes))))
-            self.check("by itself")
-        self.may_crash()
+        if self.clock.now >= self.due:
+            self.land()
+        if not self.chance(self.rate):
+            return
+        kind = self.dice.below(12)
+        if kind == 0:
+            raise Crash
+        if kind == 1 or (kind < 4 and len(self.masters) > 1):
+            self.meanwhile()
+        else:
+            fate.happen(self)
+            self.check("what happened by itself")
+
+    def put_off(self, work: Callable[[], None]) -> None:
+        """Something is done later, by itself; only after the dice said that it is late."""
+        self.late.append((self.clock.now + self.dice.pick(DELAYS), work))
+        self.due = min(self.due, self.late[-1][0])
+
+    def land(self) -> None:
+        """What is due is done, in the order of its time."""
+        while self.late and self.clock.now >= self.due:
+            now = min(self.late, key=lambda late: late[0])
+            self.late.remove(now)
+            self.due = min((when for when, _ in self.late), default=NEVER)
+            self.landed += 1
+            now[1]()
+
+    def meanwhile(self) -> None:
+        """The engine of another resource, or of another master, runs in the midst of this one."""
+        if len(self.running) > 1:
+            return
+        busy = {what for _, what in self.running}
+        free = [(r, i) for r in self.resources for i in range(len(self.masters)) if r.name not in busy or i]
+        if free:
+            which, master = self.dice.pick(free)
+            seen = self.hypervisor.looked.copy(), self.hypervisor.shown.copy()
+            self.say(f"meanwhile, {which.name}:")
+            self.run(None, which, master)
+            self.say("back again")
+            self.hypervisor.looked, self.hypervisor.shown = seen
+
+    # -- invariants -------------------------------------------------------------------------------------------
 
     def check(self, after: str) -> None:
-        """The invariants on the world as it is."""
-        writers = [m for m, n in self.guest.nodes.items() if n.can_write(self.resource)]
-        if len(writers) > 1:
-            self.broken.append(f"{writers} can write, after {after}")
+        """Never two that can write, never two that are not off and list the disk."""
+        for of in self.resources:
+            nodes = self.guests[of.name].inside
+            holding = [m for m, n in nodes.items() if n.has()]
+            if len(holding) > 1:
+                writing = [m for m in holding if nodes[m].can_write(of)]
+                words = (
+                    f"{writing} can write" if len(writing) > 1 else f"{holding} list the disk and are not off"
+                )
+                self.broken.append(f"{of.name}: {words}, after {after}")
 
-    def listing(self, but: FakeVm) -> list[str]:
-        """Nodes besides one whose VM lists the disk and is not off."""
-        nodes = self.guest.nodes.items()
-        return [
-            m for m, n in nodes if n.vm is not but and n.vm.power is not Power.OFF and n.sees(self.resource)
-        ]
+    def others(self, of: Resource, vm: SimVm) -> list[str]:
+        """Nodes besides one whose VM lists a disk and is not off."""
+        return [m for m, n in self.guests[of.name].inside.items() if n.vm is not vm and n.has()]
 
-    def calm(self) -> None:
-        """All faults end; what was still under way is carried out or lost."""
-        for work in self.late:
-            if self.dice.random() < 0.5:
-                work()
-        self.faulty, self.late = False, []
-        self.hypervisor.blind = ""
-        for node in self.guest.nodes.values():
-            if node.vm.power is not Power.ON:
-                node.vm.turn(Power.ON)
-            node.wake()
-            node.vm.connected, node.vm.task, node.vm.snapshot = True, "", False
-            node.frozen = node.cut = False
-            node.silent, node.stuck, node.unready, node.cannot_mount, node.trouble = (
-                False,
-                False,
-                (),
-                "",
-                None,
+    def harm(self, step: Step, of: Resource, vm: SimVm) -> str:
+        """The harm that a change does, if it is not refused; empty if it does none."""
+        node = self.node(of, step.node)
+        if step.kind.value == "detach" and node.can_write(of):
+            return f"{of.name}: the disk is pulled from under {step.node}"
+        if step.kind.value == "attach" and self.others(of, vm):
+            return f"{of.name}: attached to {step.node} while {self.others(of, vm)} list it"
+        if step.kind.value == "attach" and node.mounted and not vm.lists(node.uuids):
+            return f"{of.name}: attached to {step.node}, whose guest still has the file system of before"
+        if step.kind.value == "power_on" and any(
+            g.inside[step.node].vm.lists(node.uuids) for g in self.guests.values()
+        ):
+            return f"{step.node} is powered on and lists the disk of {of.name}"
+        if step.kind.value in ("fence", "halt", "fence_hook") and self.disturbed(of, step.node):
+            return (
+                f"{step.node} is powered off under {self.disturbed(of, step.node)}, which is in maintenance"
             )
-        self.check("the calm")
+        return ""
+
+    def disturbed(self, of: Resource, minion: str) -> str:
+        """Another resource that is in maintenance and has its disk there."""
+        parts = {name: guest.inside[minion] for name, guest in self.guests.items() if name != of.name}
+        return next((name for name, part in parts.items() if name in self.paused and part.has()), "")
+
+    def may_start(self, vm: SimVm) -> bool:
+        """
+        Whether this VM can power on: it is in the inventory, and nothing that is not off has one of its disks, nor another one of
+        the same resource: nobody spreads that over several VMs.
+        """
+        if vm not in self.hypervisor.vms:
+            return False
+        parts = (guest.inside for guest in self.guests.values())
+        mine = [inside for inside in parts if vm.lists(inside[vm.name].uuids)]
+        return not any(other.has() for inside in mine for other in inside.values() if other.vm is not vm)
 
 
-class _Hypervisor(FakeHypervisor):
-    """The double with the world's faults in each call."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__([FakeVm(n.vm_uuid, n.minion) for n in world.resource.nodes])
-        self.world = world
-
-    def observe(self, resource: Resource) -> HypervisorFacts:
-        self.world.clock.now += 0.02
-        self.world.pass_by()
-        seen = super().observe(resource)
-        return replace(seen, vms=tuple(self._blurred(vm) for vm in seen.vms))
-
-    def _blurred(self, vm: VmFacts) -> VmFacts:
-        """Properties that could not be read this time."""
-        if not self.world.chance(self.world.rate):
-            return vm
-        unread: Mapping[str, Any] = {
-            "power": Power.UNKNOWN,
-            "connected": None,
-            "disks": None,
-            "task": None,
-            "snapshot": None,
-            "controllers": None,
-            "change_version": "",
-        }
-        key = self.world.dice.choice(sorted(unread))
-        return replace(vm, **{key: unread[key]})
-
-    def _carry_out(self, step: Step, node: Node, seen: VmFacts, change: Callable[[FakeVm], None]) -> None:
-        world = self.world
-        world.pass_by()
-
-        def work() -> None:
-            vm = self._addressed(node)
-            harm = self._harm(step, vm)
-            change(vm)
-            world.broken += harm
-            self.acts.append(step)
-            world.say(f"-- {step.kind.value} of {step.node} is carried out")
-            world.check(step.kind.value)
-
-        if self.blind:
-            raise FailoverError(self.blind, "unreadable")
-        if world.chance(world.rate):
-            raise OutcomeUnknown("the request was lost")
-        if world.chance(world.rate * 3):
-            self._later(step, node, work)
-            if world.chance(0.2):
-                raise Crash  # whoever waited for the answer is not there any more
-            raise OutcomeUnknown("no answer; it is carried out later")
-        work()
-        world.pass_by()
-        if world.chance(world.rate):
-            raise OutcomeUnknown("the answer was lost")
-
-    def _harm(self, step: Step, vm: FakeVm) -> list[str]:
-        """The harm that a change does, if it is not refused."""
-        world = self.world
-        node = next(n for n in world.guest.nodes.values() if n.vm is vm)
-        if step.kind is StepKind.DETACH and node.can_write(world.resource):
-            return [f"the disk is pulled from under {step.node}"]
-        if step.kind is StepKind.ATTACH and world.listing(vm):
-            return [f"attached to {step.node} while {world.listing(vm)} list it"]
-        return []
-
-    def _later(self, step: Step, node: Node, work: Callable[[], None]) -> None:
-        vm = self.vm(node.vm_uuid)
-        shown = self.world.dice.random() < 0.5
-        if shown and not vm.task:
-            vm.task = f"{step.kind.value} (queued)"
-
-        def land() -> None:
-            if shown:
-                vm.task = ""
-            try:
-                work()
-            except FailoverError as err:
-                self.world.say(f"-- late {step.kind.value} of {step.node} is refused: {err.reason}")
-
-        self.world.late.append(land)
-
-    def _check_lock(self, vm: FakeVm, disk: Disk) -> None:
-        """No locks here."""
-
-
-class _Guest(FakeGuest):
-    """The double with the world's faults in each call."""
+class Operator:
+    """A person at the master: pauses, clears, asks for moves; writes into the journal and does not crash."""
 
     def __init__(self, world: World) -> None:
-        nodes = {n.minion: FakeNode(world.hypervisor.vm(n.vm_uuid)) for n in world.resource.nodes}
-        super().__init__(world.hypervisor, world.clock, nodes)
         self.world = world
 
-    def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
-        self.world.pass_by()
-        answers = dict(super().ask(resource, minions))
-        for minion in list(answers):
-            if self.world.chance(self.world.rate):
-                del answers[minion]
-        self.world.pass_by()
-        return answers
+    def pause(self, of: Resource, paused: bool) -> None:
+        """At the first master; the others have to see it."""
+        (self.world.paused.add if paused else self.world.paused.discard)(of.name)
+        self.world.event("operator", "pause" if paused else "resume", of)
+        entry = {"by": "me", "since": self.world.clock.wall()} if paused else None
+        self._calmly(lambda: self.world.journal.pause(of.name, entry))
 
-    def order(
-        self, step: Step, move: Move, facts: NodeFacts, work: Callable[[FakeNode, Move], str]
-    ) -> Outcome:
-        world = self.world
-        world.pass_by()
-        if world.chance(world.rate):
-            return Outcome(step, Result.UNKNOWN, "the order was lost", "silent")
-        if world.chance(world.rate * 2):
-            world.late.append(lambda: self._late(step, move, facts, work))
-            return Outcome(step, Result.UNKNOWN, "no answer; it is carried out later", "silent")
-        outcome = super().order(step, move, facts, work)
-        world.say(f"-- order {step.kind.value} to {step.node}: {outcome.result.value}")
-        world.check(step.kind.value)
-        world.pass_by()
-        if world.chance(world.rate):
-            return Outcome(step, Result.UNKNOWN, "the answer was lost", "silent")
-        return outcome
+    def clear(self, of: Resource) -> None:
+        """Whoever clears has made sure that nothing is pending and that a VM that is not shown was deleted."""
+        shown = self.world.hypervisor.vms
+        missing = [m for m, vm in self.world.vms.items() if vm not in shown]
+        if not self.world.late and all(self.world.vms[m].power is Power.OFF for m in missing):
+            self.world.event("operator", "clear", of)
+            now = self.world.clock.wall()
+            for journal in [master.journal for master in self.world.masters]:
+                self._calmly(functools.partial(journal.clear, of.name, now, missing))
 
-    def _late(self, step: Step, move: Move, facts: NodeFacts, work: Callable[[FakeNode, Move], str]) -> None:
-        node = self.nodes[step.node]
-        if node.frozen:  # it sleeps with the node, and may wake with it
-            self.world.late.append(lambda: self._late(step, move, facts, work))
-        elif node.vm.power is Power.ON:
-            trouble = self.obey(step, move, facts, work)
-            self.world.say(f"-- late order {step.kind.value} to {step.node}: {trouble or 'done'}")
-            self.world.check(f"a late {step.kind.value}")
+    def _calmly(self, work: Callable[[], None]) -> None:
+        faulty, self.world.dice.faulty = self.world.dice.faulty, False
+        with contextlib.suppress(FailoverError):  # it was refused, and the person was told so
+            work()
+        self.world.dice.faulty = faulty
 
-
-class _Lookout(FakeLookout):
-    """The double; now and then nobody has listened, or an address could not be tried."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world.guest, world.clock)
-        self.world = world
-
-    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
-        self.world.pass_by()
-        self.deaf = self.world.chance(self.world.rate)
-        found = super().signs(seen, silent)
-        self.world.pass_by()
-        return found
-
-    def address(self, minion: str) -> bool | None:
-        return None if self.world.chance(self.world.rate) else super().address(minion)
-
-
-class _Journal(MemoryJournal):
-    """The engine may die before and after each write."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-
-    def write(self, resource: str, text: str) -> None:
-        self.world.may_crash()
-        super().write(resource, text)
-        self.world.may_crash()
-
-
-def _die(world: World, node: FakeNode) -> None:
-    if node.vm.power is not Power.OFF:
-        node.vm.turn(Power.OFF)
-        node.wake()
-
-
-def _come_back(world: World, node: FakeNode) -> None:
-    if node.vm.power is not Power.ON:
-        node.vm.turn(Power.ON)
-
-
-def _reboot(world: World, node: FakeNode) -> None:
-    if node.vm.power is Power.ON:
-        node.vm.boots += 1
-        node.wake()
-
-
-def _suspend(world: World, node: FakeNode) -> None:
-    if node.vm.power is Power.ON:
-        node.vm.turn(Power.SUSPENDED)
-
-
-def _resume(world: World, node: FakeNode) -> None:
-    """Go on where it stopped: no new boot."""
-    if node.vm.power is Power.SUSPENDED:
-        node.vm.power = Power.ON
-
-
-def _host(world: World, node: FakeNode) -> None:
-    node.vm.connected = not node.vm.connected
-
-
-def _task(world: World, node: FakeNode) -> None:
-    node.vm.task = "" if node.vm.task else "relocate (running)"
-
-
-def _snapshot(world: World, node: FakeNode) -> None:
-    node.vm.snapshot = not node.vm.snapshot
-
-
-def _blind(world: World, node: FakeNode) -> None:
-    world.hypervisor.blind = "" if world.hypervisor.blind else "vCenter does not answer"
-
-
-def _silent(world: World, node: FakeNode) -> None:
-    node.silent = not node.silent
-
-
-def _freeze(world: World, node: FakeNode) -> None:
-    """All of it stands still, or goes on where it stood."""
-    node.frozen = node.vm.power is Power.ON and not node.frozen
-
-
-def _cut(world: World, node: FakeNode) -> None:
-    node.cut = not node.cut
-
-
-def _fail(world: World, node: FakeNode) -> None:
-    if node.mounted:
-        node.trouble = world.dice.choice((Condition.IO_ERROR, Condition.HUNG, Condition.FS_ERROR))
-
-
-def _stuck(world: World, node: FakeNode) -> None:
-    node.stuck = not node.stuck
-
-
-def _unready(world: World, node: FakeNode) -> None:
-    node.unready = () if node.unready else ("mount is not installed",)
-
-
-def _cannot_mount(world: World, node: FakeNode) -> None:
-    node.cannot_mount = "" if node.cannot_mount else "mount: wrong fs type"
-
-
-_EVENTS: tuple[Callable[[World, FakeNode], None], ...] = (
-    _die,
-    _die,
-    _come_back,
-    _come_back,
-    _come_back,
-    _reboot,
-    _suspend,
-    _resume,
-    _resume,
-    _host,
-    _task,
-    _snapshot,
-    _blind,
-    _silent,
-    _freeze,
-    _freeze,
-    _cut,
-    _fail,
-    _fail,
-    _stuck,
-    _unready,
-    _cannot_mount,
-)
-
-
-def wishes(world: World) -> Wish | None:
-    """What an operator asks for now and then."""
-    if not world.chance(0.4):
-        return None
-    kind = world.dice.choice((MoveKind.SWITCHOVER, MoveKind.FAILOVER))
-    return Wish(kind, world.dice.choice(("", *(n.minion for n in world.resource.nodes))))
+    def wish(self, of: Resource) -> Wish | None:
+        """What a person asks for now and then."""
+        dice = self.world.dice
+        if not dice.chance(0.25):
+            return None
+        kind = dice.pick((MoveKind.SWITCHOVER, MoveKind.FAILOVER))
+        target = dice.pick(("", *(n.minion for n in of.nodes)))
+        self.world.event("operator", kind.value + (f" to {target}" if target else ""), of)
+        return Wish(kind, target)

@@ -52,6 +52,8 @@ class FakeVm:
     disks: list[DiskFacts] = field(default_factory=list)
     kept: frozenset[str] = frozenset()
     task: str = ""
+    question: str = ""
+    full: bool = False
     version: int = 1
     boots: int = 1
 
@@ -157,6 +159,17 @@ class FakeHypervisor:
 
         return self._write(StepKind.ATTACH, node, seen, change)
 
+    def power_on(self, resource: Resource, node: Node, seen: VmFacts) -> Outcome:
+        """See the port."""
+
+        def change(vm: FakeVm) -> None:
+            if any(self._holder_of(vm, mine) for mine in vm.disks):
+                raise LockedByStranger(f"a disk of {vm.name} is in use elsewhere")
+            if vm.power is not Power.ON:
+                vm.turn(Power.ON)
+
+        return self._write(StepKind.POWER_ON, node, seen, change)
+
     def seal(self, resource: Resource, node: Node, seen: VmFacts, epoch: int) -> Outcome:
         """See the port."""
 
@@ -171,7 +184,7 @@ class FakeHypervisor:
     def _facts(self, node: Node, resource: Resource) -> VmFacts:
         found = [vm for vm in self.vms if vm.uuid == node.vm_uuid]
         if len(found) != 1:
-            return VmFacts(minion=node.minion, present=None if found else False)
+            return VmFacts(minion=node.minion, present=None if found else False, copies=len(found))
         vm = found[0]
         return VmFacts(
             minion=node.minion,
@@ -189,6 +202,8 @@ class FakeHypervisor:
             heartbeat=vm.heartbeat,
             host=vm.host,
             boot_time=f"2026-01-01T00:00:{vm.boots:02d}+00:00",
+            question=vm.question,
+            full=vm.full,
         )
 
     def _write(self, kind: StepKind, node: Node, seen: VmFacts, change: Callable[[FakeVm], None]) -> Outcome:
@@ -232,9 +247,13 @@ class FakeHypervisor:
 
     def _check_lock(self, vm: FakeVm, disk: Disk) -> None:
         shared = disk.sharing == "sharingMultiWriter"
-        others = [other for other in self.vms if other is not vm and other.locks(disk.path)]
-        if others and vm.power is Power.ON and not shared:
-            raise LockedByStranger(f"{others[0].name} holds {disk.path}")
+        holder = self._holder_of(vm, disk)
+        if holder and vm.power is Power.ON and not shared:
+            raise LockedByStranger(f"{holder} holds {disk.path}")
+
+    def _holder_of(self, vm: FakeVm, disk: Disk | DiskFacts) -> str:
+        """Another VM that has the file open; ``""`` if there is none."""
+        return next((o.name for o in self.vms if o is not vm and o.locks(disk.path)), "")
 
 
 def _power_off(vm: FakeVm) -> None:

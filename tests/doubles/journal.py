@@ -33,11 +33,11 @@ class MemoryJournal(FileJournal):
         found: dict[str, Any] = json.loads(self.states.get(resource, "{}"))
         return found
 
-    @contextlib.contextmanager
-    def _changed(self, resource: str) -> Iterator[dict[str, Any]]:
-        plain = self._read(resource)
-        yield plain
+    def _write(self, resource: str, plain: Mapping[str, Any]) -> None:
         self.write(resource, json.dumps(plain))
+
+    def _set_apart(self, resource: str) -> None:
+        self.states.pop(resource, None)
 
     def write(self, resource: str, text: str) -> None:
         """The moment at which a change becomes durable."""

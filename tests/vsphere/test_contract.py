@@ -199,6 +199,22 @@ def test_a_lost_answer_is_unknown_and_the_next_look_tells(stage: Stage, pgdata: 
     assert look(stage, pgdata)[0].lists(DISK) is False
 
 
+def test_a_power_on_runs_the_vm_and_again_is_done(stage: Stage, pgdata: Resource) -> None:
+    stage.guest_power(B, Power.OFF)
+    for _ in range(2):
+        outcome = stage.hypervisor.power_on(pgdata, B, look(stage, pgdata)[1])
+        assert (ended(outcome), outcome.step.kind) == ((Result.DONE, ""), StepKind.POWER_ON)
+        assert look(stage, pgdata)[1].power is Power.ON
+
+
+def test_a_vm_whose_disk_runs_elsewhere_does_not_start(stage: Stage, pgdata: Resource) -> None:
+    stage.guest_power(A, Power.OFF)
+    stage.stranger_takes(DISK)
+    outcome = stage.hypervisor.power_on(pgdata, A, look(stage, pgdata)[0])
+    assert ended(outcome) == (Result.FAILED, "locked_by_stranger")
+    assert look(stage, pgdata)[0].power is Power.OFF
+
+
 def test_a_lost_host_is_not_believed_and_not_changed(stage: Stage, pgdata: Resource) -> None:
     before = look(stage, pgdata)[0]
     stage.connect(A, False)

@@ -69,7 +69,12 @@ def test_faults_that_leave_it_open(kind: Any, ran: bool) -> None:
     ("fault", "code"),
     [
         (vim.fault.InvalidPowerState(existingState="poweredOff"), "already_off"),
+        (vim.fault.InvalidPowerState(existingState="poweredOn"), "already_on"),
         (vim.fault.InvalidPowerState(existingState="suspended"), "power_state"),
+        (vim.fault.InvalidController(), "controller"),
+        (vim.fault.InvalidDatastorePath(), "datastore"),
+        (vim.fault.NoDiskSpace(), "no_space"),
+        (vim.fault.InsufficientHostCapacityFault(), "no_resources"),
         (vim.fault.InvalidPowerState(), "power_state"),
         (vim.fault.NotAuthenticated(), "unreadable"),
         (vim.fault.NoPermission(privilegeId="x"), "no_permission"),

@@ -7,7 +7,7 @@ from typing import Any
 from pyVmomi import vim
 
 from lab.hypervisor import Vcenter
-from vmdk_failover.vsphere.privileges import NEEDED, check_privileges, lacking
+from vmdk_failover.vsphere.privileges import FOR_REBOOT, NEEDED, check_privileges, lacking
 from vmdk_failover.vsphere.session import Session
 
 DETACH = "VirtualMachine.Config.RemoveDisk"
@@ -36,3 +36,8 @@ def test_a_missing_one_is_named_with_its_node() -> None:
 
 def test_silence_is_no_grant() -> None:
     assert len(lacking([], {"vm-1": "db1"})) == len(NEEDED)
+
+
+def test_what_a_reboot_needs_is_asked_on_top() -> None:
+    found = lacking([granted("vm-1", *NEEDED)], {"vm-1": "db1"}, {**NEEDED, **FOR_REBOOT})
+    assert [one.sentence for one in found if "Interact.PowerOn " in one.sentence] == [found[0].sentence]

@@ -199,3 +199,37 @@ def test_a_disk_on_top_of_another_file_is_kept_whatever_the_layout_says() -> Non
 def test_a_snapshot_on_unknown_devices_is_unknown() -> None:
     vm = read("vm-1", {**VALUES, "snapshot": SNAPSHOT}, "config.hardware.device")
     assert facts(vm).snapshot is None
+
+
+def question(key: str, text: str) -> Any:
+    """A question as vSphere puts it."""
+    return vim.vm.QuestionInfo(
+        id="1", text=text, message=[vim.vm.Message(id=key, text=text)], choice=vim.option.ChoiceOption()
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "full"), [("msg.hbacommon.outofspace", True), ("msg.uuid.altered", False), ("", False)]
+)
+def test_a_question_is_told_and_a_full_datastore_by_its_key(key: str, full: bool) -> None:
+    seen = facts(changed(runtime__question=question(key, "There is no more space\n  for db1.vmdk.")))
+    assert (seen.question, seen.full) == ("There is no more space for db1.vmdk.", full)
+    assert (facts().question, facts().full) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("vm", "host", "connected", "host_connected"),
+    [
+        ("connected", "connected", True, True),
+        ("inaccessible", "connected", False, True),
+        ("disconnected", "notResponding", False, False),
+        ("connected", None, None, None),
+        (None, "connected", None, True),
+    ],
+)
+def test_a_vm_out_of_reach_is_no_lost_host(
+    vm: str | None, host: str | None, connected: bool | None, host_connected: bool | None
+) -> None:
+    values = {key: value for key, value in {**HOST, "runtime.connectionState": host}.items() if value}
+    seen = facts(changed(runtime__connectionState=vm), read("host-1", values))
+    assert (seen.connected, seen.host_connected) == (connected, host_connected)

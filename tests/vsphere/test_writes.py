@@ -33,6 +33,16 @@ def power_off(hypervisor: VCenter, resource: Resource) -> Outcome:
     return hypervisor.power_off(resource, A, hypervisor.observe(resource).vm("db1"))
 
 
+def seal(hypervisor: VCenter, resource: Resource) -> Outcome:
+    """Make every earlier request to the second node's VM impossible."""
+    return hypervisor.seal(resource, B, hypervisor.observe(resource).vm("db2"), 7)
+
+
+def power_on(hypervisor: VCenter, resource: Resource) -> Outcome:
+    """Start the second node's VM."""
+    return hypervisor.power_on(resource, B, hypervisor.observe(resource).vm("db2"))
+
+
 def sent(vcenter: Vcenter, method: str) -> int:
     """How often a method was called."""
     return int(vcenter.calls()["methods"].get(method, 0))
@@ -54,6 +64,42 @@ def test_a_lost_answer_is_unknown_and_never_repeated(
     assert sent(vcenter, method) == (1 if happened else 0)
     first = hypervisor.observe(pgdata).vm("db1")
     assert (first.lists(DISK) is False or first.power is Power.OFF) is happened
+
+
+@pytest.mark.parametrize(
+    ("act", "method"),
+    [(attach, "ReconfigVM_Task"), (seal, "ReconfigVM_Task"), (power_on, "PowerOnVM_Task")],
+    ids=["attach", "seal", "power_on"],
+)
+@pytest.mark.parametrize(("mode", "happened"), [("dropreply", True), ("drop", False), ("503", False)])
+def test_a_lost_answer_about_the_target_is_unknown_and_never_repeated(
+    vcenter: Vcenter, hypervisor: VCenter, pgdata: Resource, act: Act, method: str, mode: str, happened: bool
+) -> None:
+    detach(hypervisor, pgdata)
+    if act is power_on:
+        vcenter.guest_power("db2-vm", "poweredOff")
+    before, already = hypervisor.observe(pgdata).vm("db2"), sent(vcenter, method)
+    vcenter.net(mode, 1, method)
+    outcome = act(hypervisor, pgdata)
+    assert (outcome.result, outcome.code) == (Result.UNKNOWN, "outcome_unknown")
+    assert sent(vcenter, method) - already == (1 if happened else 0)
+    after = hypervisor.observe(pgdata).vm("db2")
+    done = {
+        attach: after.lists(DISK) is True,
+        seal: after.change_version != before.change_version,
+        power_on: after.power is Power.ON,
+    }
+    assert done[act] is happened
+
+
+def test_a_power_on_without_resources_says_so(
+    vcenter: Vcenter, hypervisor: VCenter, pgdata: Resource
+) -> None:
+    vcenter.guest_power("db2-vm", "poweredOff")
+    vcenter.fault("PowerOnVM_Task", "InsufficientHostCapacityFault", where="task")
+    outcome = power_on(hypervisor, pgdata)
+    assert (outcome.result, outcome.code) == (Result.FAILED, "no_resources")
+    assert hypervisor.observe(pgdata).vm("db2").power is Power.OFF
 
 
 def test_a_write_that_hangs_is_unknown_at_its_deadline(
@@ -215,7 +261,8 @@ def test_a_write_without_a_connection_was_not_sent(
 
 def test_duplicates_are_named(vcenter: Vcenter, hypervisor: VCenter, pgdata: Resource) -> None:
     vcenter.add_vm(**vm(0, name="clone"))
-    assert hypervisor.observe(pgdata).vm("db1").name == f"2 VMs with instance UUID {A.vm_uuid}"
+    first = hypervisor.observe(pgdata).vm("db1")
+    assert (first.copies, first.present) == (2, None)
 
 
 def test_a_suspended_vm_is_fenced(

@@ -38,10 +38,16 @@ _CODES: tuple[tuple[Any, str], ...] = (
     (vim.fault.TaskInProgress, Busy.code),
     (vmodl.fault.HostCommunication, "host_not_connected"),
     (vim.fault.InvalidPowerState, "power_state"),
+    (vim.fault.InvalidController, "controller"),
     (vim.fault.InvalidDeviceSpec, "device_refused"),
+    (vim.fault.InvalidDatastore, "datastore"),
+    (vim.fault.NoDiskSpace, "no_space"),
+    (vim.fault.InsufficientResourcesFault, "no_resources"),
     (vim.fault.FileNotFound, "file_not_found"),
     (vmodl.fault.ManagedObjectNotFound, "vm_gone"),
 )
+
+_ALREADY = {"poweredOff": "already_off", "poweredOn": "already_on"}
 
 #: What to do about some of them.
 _ADVICE = {
@@ -52,6 +58,9 @@ _ADVICE = {
     "host_not_connected": "bring the host back",
     "file_not_found": "look for the file on its datastore",
     "snapshot": "remove the VM's snapshots",
+    "datastore": "connect the datastore to the VM's host",
+    "no_space": "make space on the datastore",
+    "no_resources": "free resources for the VM, or start it by hand",
 }
 
 #: "locked", "failed to lock", the key ``msg.fileio.lock``; not "block".
@@ -82,8 +91,8 @@ def code_of(fault: Any) -> str:
         return LockedByStranger.code
     if is_snapshot(fault):
         return "snapshot"
-    if isinstance(fault, vim.fault.InvalidPowerState) and str(fault.existingState) == "poweredOff":
-        return "already_off"
+    if isinstance(fault, vim.fault.InvalidPowerState):
+        return _ALREADY.get(str(fault.existingState), "power_state")
     return next((code for kind, code in _CODES if isinstance(fault, kind)), StepFailed.code)
 
 

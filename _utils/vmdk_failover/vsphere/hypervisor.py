@@ -118,6 +118,20 @@ class VCenter:
 
         return self._outcome(Step(StepKind.SEAL, node.minion), doing, act)
 
+    def power_on(self, resource: Resource, node: Node, seen: VmFacts) -> Outcome:
+        """Power the VM on; one that is on already is done."""
+        doing = f"powering on {_called(node, seen)}"
+
+        def act() -> None:
+            _require(node, seen)
+            try:
+                tasks.run(self._session, seen.ref, doing, _power_on, resource.timeouts.power_on)
+            except StepFailed as err:
+                if err.code != "already_on":
+                    raise
+
+        return self._outcome(Step(StepKind.POWER_ON, node.minion), doing, act)
+
     def _reconfigure(self, seen: VmFacts, doing: str, spec: Any, within: float) -> None:
         tasks.run(self._session, seen.ref, doing, lambda vm: vm.ReconfigVM_Task(spec), within)
 
@@ -189,7 +203,7 @@ class VCenter:
         if not found:
             return VmFacts(minion=node.minion, present=False)
         if len(found) > 1:
-            return VmFacts(minion=node.minion, name=f"{len(found)} VMs with instance UUID {node.vm_uuid}")
+            return VmFacts(minion=node.minion, copies=len(found))
         if not _is_vm(answer.get(found[0]), node.vm_uuid.lower()):
             return VmFacts(minion=node.minion, ref=found[0])
         facts = sight.facts_of(node.minion, found[0], answer, disks)
@@ -211,6 +225,10 @@ def _search(login: Login, uuid: str) -> tuple[str, ...]:
 
 def _power_off(vm: Any) -> Any:
     return vm.PowerOffVM_Task()
+
+
+def _power_on(vm: Any) -> Any:
+    return vm.PowerOnVM_Task()
 
 
 def _is_vm(read: Read | None, uuid: str) -> bool:

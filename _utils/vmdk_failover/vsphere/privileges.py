@@ -21,11 +21,17 @@ NEEDED: Mapping[str, str] = {
 }
 
 
-def check_privileges(session: Session, refs: Mapping[str, str]) -> list[Finding]:
+#: Needed on top of these where ``fence_action`` is ``reboot``.
+FOR_REBOOT: Mapping[str, str] = {"VirtualMachine.Interact.PowerOn": "powering it on again after a fence"}
+
+
+def check_privileges(
+    session: Session, refs: Mapping[str, str], needed: Mapping[str, str] = NEEDED
+) -> list[Finding]:
     """
     Ask vCenter about each privilege on each VM, in one call after that for the login's own key.
 
-    :param refs: managed object ids by node.
+    :param refs: managed object ids by node. :param needed: privileges, and what for.
     :return: findings of code ``no_permission``.
     :raises CannotObserve: vCenter cannot be read.
     """
@@ -33,15 +39,17 @@ def check_privileges(session: Session, refs: Mapping[str, str]) -> list[Finding]
     def ask(login: Login) -> Any:
         key = login.content.sessionManager.currentSession.key
         vms = [login.vm(ref) for ref in refs.values()]
-        return login.content.authorizationManager.HasPrivilegeOnEntities(vms, key, list(NEEDED))
+        return login.content.authorizationManager.HasPrivilegeOnEntities(vms, key, list(needed))
 
     try:
-        return lacking(session.read(ask) or (), {ref: node for node, ref in refs.items()})
+        return lacking(session.read(ask) or (), {ref: node for node, ref in refs.items()}, needed)
     except vmodl.fault.ManagedObjectNotFound as err:
         raise CannotObserve("a VM went away while its privileges were looked at; try again") from err
 
 
-def lacking(answer: Iterable[Any], nodes: Mapping[str, str]) -> list[Finding]:
+def lacking(
+    answer: Iterable[Any], nodes: Mapping[str, str], needed: Mapping[str, str] = NEEDED
+) -> list[Finding]:
     """
     Findings from vCenter's answer; a privilege that it does not speak of counts as missing. Pure.
 
@@ -56,6 +64,6 @@ def lacking(answer: Iterable[Any], nodes: Mapping[str, str]) -> list[Finding]:
             node, "no_permission", f"vCenter's account lacks {name} on the VM of {node}, for {what}; grant it"
         )
         for ref, node in nodes.items()
-        for name, what in NEEDED.items()
+        for name, what in needed.items()
         if name not in granted.get(ref, set())
     ]

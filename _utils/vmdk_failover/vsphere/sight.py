@@ -19,6 +19,7 @@ from vmdk_failover.vsphere.properties import Read, filter_spec, step
 VM_PATHS = (
     "name",
     "config.instanceUuid",
+    "config.uuid",
     "config.changeVersion",
     "config.hardware.device",
     "runtime.powerState",
@@ -34,6 +35,8 @@ VM_PATHS = (
 HOST_PATHS = ("name", "runtime.connectionState")
 TASK_PATHS = ("info.state", "info.descriptionId")
 
+#: Part of the keys of vSphere's messages on a full datastore (``msg.hbacommon.outofspace``).
+_NO_SPACE = "outofspace"
 _POWER = {"poweredOn": Power.ON, "poweredOff": Power.OFF, "suspended": Power.SUSPENDED}
 
 
@@ -52,7 +55,7 @@ def facts_of(minion: str, ref: str, answer: Mapping[str, Read], wanted: Sequence
     :param wanted: the resource's disks, for the question whether a snapshot keeps one of them.
     """
     vm = answer[ref]
-    hardware = vm.get("config.hardware.device")
+    hardware, question = vm.get("config.hardware.device"), vm.get("runtime.question")
     host = answer.get(_id_of(vm.get("runtime.host")))
     return VmFacts(
         minion=minion,
@@ -70,13 +73,28 @@ def facts_of(minion: str, ref: str, answer: Mapping[str, Read], wanted: Sequence
         heartbeat=str(vm.get("guestHeartbeatStatus") or ""),
         host=(host.get("name") if host else None) or _id_of(vm.get("runtime.host")),
         boot_time=vm.get("runtime.bootTime").isoformat() if vm.get("runtime.bootTime") else "",
+        host_connected=_is_connected(host),
+        question=" ".join(question.text.split()) if question else "",
+        full=_is_full(question),
+        smbios=str(vm.get("config.uuid") or "").lower(),
     )
+
+
+def _is_full(question: Any) -> bool:
+    """Whether the VM waits because its datastore has no space left, told by the message's key."""
+    messages = getattr(question, "message", None) or ()
+    return any(_NO_SPACE in str(one.id) for one in messages) or _NO_SPACE in str(getattr(question, "id", ""))
+
+
+def _is_connected(one: Read | None) -> bool | None:
+    word = one.get("runtime.connectionState") if one else None
+    return None if word is None else str(word) == "connected"
 
 
 def _connected(vm: Read, host: Read | None) -> bool | None:
     """Both must say so; one that says no is enough for a no; silence of either is unknown."""
-    words = [vm.get("runtime.connectionState"), host.get("runtime.connectionState") if host else None]
-    if any(word is not None and str(word) != "connected" for word in words):
+    words = (_is_connected(vm), _is_connected(host))
+    if False in words:
         return False
     return None if None in words else True
 

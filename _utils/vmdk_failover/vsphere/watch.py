@@ -26,6 +26,7 @@ _KINDS = {
     "config.hardware.device": "devices",
     "config.changeVersion": "version",
     "snapshot": "snapshot",
+    "runtime.question": "question",
 }
 #: Changes whose value is a word of vCenter's; of the others only the fact of the change is passed on.
 _WORDS = {"power", "connection", "heartbeat", "version"}
@@ -39,7 +40,7 @@ class VmChange:
     """
     Something about a VM changed.
 
-    :param kind: ``power``, ``connection``, ``heartbeat``, ``devices``, ``version``, ``snapshot`` or ``gone``.
+    :param kind: ``power``, ``connection``, ``heartbeat``, ``devices``, ``version``, ``snapshot``, ``question`` or ``gone``.
     :param value: vCenter's new word for it (``poweredOff``), ``""`` if it has none or is not one word.
     """
 

@@ -1,0 +1,173 @@
+"""
+``adopt``: a person takes the world as it is now.
+
+For a journal that was lost or is older than the world, for a move of a master that is gone, and for a disk whose file was moved
+(Storage vMotion, or by hand): what vCenter and the nodes show is recorded under an epoch above every one that is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vmdk_failover import durable
+from vmdk_failover.app import App, resources_dir
+from vmdk_failover.assess import Snapshot
+from vmdk_failover.engine import WISH_WAIT
+from vmdk_failover.errors import ConfigError, FailoverError, JournalError, Refused
+from vmdk_failover.model import Disk, Resource, Result, VmFacts
+from vmdk_failover.witnesses import Witnesses
+
+_DELTA = re.compile(r"-[0-9]{6}\.vmdk\Z")
+
+
+def adopt(app: App, name: str, test: bool = False) -> dict[str, Any]:
+    """
+    Record the world as it is.
+
+    :param test: only say what would be recorded.
+    :return: ``epoch``, ``active`` (node, or ``""``), ``holders``, ``moved`` (disks whose path is another one), ``ended`` (open
+        moves that end here), ``not_heard`` and ``missing`` (nodes), and whether it was ``adopted``.
+    :raises Refused: vCenter cannot be read, or two running nodes list the disk; nothing was recorded.
+    """
+    resource = _configured(app, name)
+    if app.bystander:
+        raise Refused(app.bystander, "bystander")
+    with app.lock.resource(name, "adoption", WISH_WAIT):
+        seen = _look(app, resource)
+        moved = _moved(resource, [n.vm for n in seen.nodes])
+        if moved:
+            resource = replace(resource, disks=tuple(moved.get(d.path, d) for d in resource.disks))
+            seen = _look(app, resource)
+        _check(resource, seen)
+        found = _found(app, resource, seen, moved)
+        if not test:
+            _record(app, resource, seen, found)
+        return {**found, "adopted": not test}
+
+
+def _configured(app: App, name: str) -> Resource:
+    if name in app.settings.resources:
+        return app.settings.resources[name]
+    faults = "; ".join(map(str, app.settings.faults_of(name)))
+    raise ConfigError(
+        f"{name} is not in the configuration" + (f", which is wrong: {faults}" if faults else "")
+    )
+
+
+def _look(app: App, resource: Resource) -> Snapshot:
+    engine = app.engine
+    return Witnesses(engine.hypervisor, engine.guest, engine.clock, engine.lookout, engine.vicinity).observe(
+        resource
+    )
+
+
+def _moved(resource: Resource, vms: Sequence[VmFacts]) -> dict[str, Disk]:
+    """Disks that are listed under their UUID with another path, by the recorded path."""
+    moved: dict[str, Disk] = {}
+    for disk in resource.disks:
+        paths = {one.path for vm in vms for one in vm.disks or () if one.uuid == disk.uuid}
+        if len(paths) > 1:
+            raise Refused(
+                f"the disk {disk.uuid} of {resource.name} is listed under {len(paths)} paths "
+                f"({', '.join(sorted(paths))}): a copy, or a snapshot; take the wrong one out first"
+            )
+        for path in paths - {disk.path}:
+            if _DELTA.search(path) or any(
+                vm.snapshot is not False and vm.disks for vm in vms if _lists(vm, disk)
+            ):
+                raise Refused(
+                    f"{path} seems to be a snapshot's file, not the disk that was moved; remove the snapshot first"
+                )
+            moved[disk.path] = replace(disk, path=path)
+    return moved
+
+
+def _lists(vm: VmFacts, disk: Disk) -> bool:
+    return any(one.uuid == disk.uuid for one in vm.disks or ())
+
+
+def _check(resource: Resource, seen: Snapshot) -> None:
+    if not seen.readable:
+        raise Refused(f"vCenter cannot be read, so nothing can be adopted: {seen.reason}")
+    writers = [n.minion for n in seen.writers]
+    if len(writers) > 1:
+        raise Refused(
+            f"{' and '.join(writers)} both list the disk of {resource.name}; take it out of one by hand first"
+        )
+
+
+def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Disk]) -> dict[str, Any]:
+    ended, epochs = [], [0]
+    for read in (app.journal.state, app.shared.state):
+        try:
+            record = read(resource.name)
+        except JournalError as err:
+            ended.append(err.reason)
+        except FailoverError:
+            continue  # what the masters share is asked for once more when it is written
+        else:
+            epochs.append(record.epoch)
+            if record.move is not None and not any(f"epoch {record.move.epoch}" in one for one in ended):
+                ended.append(
+                    f"the move to {record.move.target} under epoch {record.move.epoch}: {record.move.reason}"
+                )
+    epochs += [n.facts.epoch for n in seen.nodes if n.facts is not None]
+    return {
+        "resource": resource.name,
+        "epoch": max(epochs) + 1,
+        "active": next((n.minion for n in seen.nodes if n.healthy), ""),
+        "holders": [n.minion for n in seen.holders],
+        "moved": [{"uuid": new.uuid, "from": old, "to": new.path} for old, new in moved.items()],
+        "ended": ended,
+        "not_heard": [n.minion for n in seen.nodes if n.facts is None],
+        "missing": [n.minion for n in seen.nodes if n.vm.present is False],
+    }
+
+
+def _record(app: App, resource: Resource, seen: Snapshot, found: dict[str, Any]) -> None:
+    """Write it down: first the disk's new path, then what makes older requests impossible, then the epoch."""
+    if found["moved"]:
+        _rewrite(app, resource.name, found["moved"])
+    if found["ended"]:
+        _seal(app, resource, seen, found["epoch"])
+    entry = {**found, "at": app.clock.wall()}
+    app.shared.adopt(resource.name, found["epoch"], entry, found["missing"])
+    found["epoch"] = app.journal.state(resource.name).epoch
+
+
+def _rewrite(app: App, name: str, moved: Sequence[Mapping[str, str]]) -> None:
+    """Put the new paths into the resource's file; what else a person wrote there stays as it is."""
+    path = resources_dir(app.opts) / f"{name}.yaml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        for one in moved:
+            if text.count(one["from"]) != 1:
+                raise Refused(
+                    f"write the path {one['to']} into {path} by hand ({one['from']} is not there once)"
+                )
+            text = text.replace(one["from"], one["to"])
+        durable.write(path, text.encode())
+    except FileNotFoundError as err:
+        paths = ", ".join(one["to"] for one in moved)
+        raise Refused(
+            f"{name} is written in the master's configuration; write the new path {paths} there first"
+        ) from err
+    except OSError as err:
+        raise Refused(f"{path} cannot be written: {err.strerror}; nothing was adopted") from err
+    app.__dict__.pop("settings", None)
+
+
+def _seal(app: App, resource: Resource, seen: Snapshot, epoch: int) -> None:
+    """Whoever was at work may have a request under way that is based on an older look: after this it cannot be carried out."""
+    for node in seen.nodes:
+        if node.vm.present is not True:
+            continue
+        outcome = app.hypervisor.seal(resource, resource.node(node.minion), node.vm, epoch)
+        if outcome.result is not Result.DONE:
+            raise Refused(
+                f"requests under way to the VM of {node.minion} could not be made impossible ({outcome.evidence}); nothing was "
+                "adopted, look again"
+            )

@@ -1,0 +1,74 @@
+"""
+What is known around one resource: who else lives on its nodes, who else suffers, which hosts a person said to be off. Frozen.
+
+All of it is the master's own memory or configuration; none of it is a word of a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Another protected resource of which a node's VM lists a disk; ``paused``: it is in maintenance."""
+
+    name: str
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Ailing:
+    """
+    Another resource whose disk cannot be used now.
+
+    :param node: the node that said so last. :param hosts: ESXi hosts on which that was so, one after the other.
+    :param condition: the prober's word. :param datastores: names of those that its disks are on.
+    """
+
+    resource: str
+    node: str
+    hosts: frozenset[str]
+    condition: str
+    datastores: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """
+    A word that a host is off, by a person or by a host fence that has read the host's power back.
+
+    It holds for this VM on this host as it was then: a VM that is elsewhere or has booted since is not meant.
+
+    :param words: who said so, the beginning of a sentence.
+    """
+
+    host: str
+    boot_time: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Around:
+    """
+    See the module.
+
+    :param tenants: other resources by minion id of the node whose VM lists a disk of theirs.
+    :param ailing: other resources that cannot use their disk and share a datastore with this one.
+    :param confirmed: by minion id.
+    :param to_restart: nodes that a fence powered off and that are to be powered on again (``fence_action: reboot``).
+    """
+
+    tenants: Mapping[str, tuple[Tenant, ...]] = field(default_factory=dict)
+    ailing: tuple[Ailing, ...] = ()
+    confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
+    to_restart: frozenset[str] = frozenset()
+
+
+NOTHING_AROUND = Around()
+
+
+def datastore_of(path: str) -> str:
+    """``ds1`` of ``[ds1] folder/file.vmdk``."""
+    return path.partition("]")[0].lstrip("[")

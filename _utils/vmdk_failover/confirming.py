@@ -1,0 +1,87 @@
+"""
+A person's word that an ESXi host is off (``vmdk.confirm_off``): checked against everything that can be seen, then believed for
+the VMs of that host until vCenter shows it connected again.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from vmdk_failover.app import App
+from vmdk_failover.around import Confirmed
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.errors import CannotObserve, Refused
+from vmdk_failover.model import HypervisorFacts, Resource
+
+
+def confirm_off(app: App, node: str, who: str = "") -> dict[str, Any]:
+    """
+    Take a person's word that the host of ``node`` is off.
+
+    :param node: minion id. :param who: who says so.
+    :return: ``host``, the nodes that it is ``confirmed`` for, and their ``resources``.
+    :raises Refused: something shows that the host, or a node on it, lives; nothing is written down then.
+    """
+    mine = [r for r in app.settings.resources.values() if node in {n.minion for n in r.nodes}]
+    if not mine:
+        raise Refused(f"{node} is not a node of any resource; give the minion id of a node whose host is off")
+    sight = _look(app, mine[0]).node(node)
+    _check_gone(sight)
+    found = dict(_on_host(app, sight.vm.host))
+    for others in found.values():
+        for other in others:
+            _check_gone(other)
+    moment = datetime.datetime.fromtimestamp(app.clock.wall(), datetime.timezone.utc).isoformat(
+        " ", "seconds"
+    )
+    words = f"{who or 'somebody'} said on {moment} that the host {sight.vm.host} is off"
+    nodes = {other.minion: other for others in found.values() for other in others}
+    for other in nodes.values():
+        app.vicinity.confirm(other.minion, Confirmed(other.vm.host, other.vm.boot_time, words))
+    for name in found:
+        app.journal.note(
+            name, {"confirmed_off": {"host": sight.vm.host, "nodes": sorted(nodes), "words": words}}
+        )
+    return {"host": sight.vm.host, "confirmed": sorted(nodes), "resources": sorted(found)}
+
+
+def _look(app: App, resource: Resource) -> Snapshot:
+    """Look at a resource, with the addresses of its silent nodes."""
+    seen, record = app.engine.look(resource)
+    if not seen.readable:
+        raise CannotObserve(f"vCenter cannot be read, so it is not known which host is meant: {seen.reason}")
+    if record.move is None:
+        return seen
+    silent = [n.minion for n in seen.nodes if n.facts is None]
+    facts = HypervisorFacts(True, "", tuple(n.vm for n in seen.nodes))
+    signs = app.engine.lookout.signs(facts, silent)
+    return replace(seen, nodes=tuple(replace(n, signs=signs.get(n.minion, n.signs)) for n in seen.nodes))
+
+
+def _on_host(app: App, host: str) -> Iterator[tuple[str, list[NodeSight]]]:
+    """Resources with nodes on a host, and those nodes."""
+    for name, resource in app.settings.resources.items():
+        seen: HypervisorFacts = app.hypervisor.observe(resource)
+        minions = {vm.minion for vm in seen.vms if vm.host == host}
+        if minions:
+            yield name, [n for n in _look(app, resource).nodes if n.minion in minions]
+
+
+def _check_gone(sight: NodeSight) -> None:
+    """Whoever lives is not off, whatever somebody says."""
+    node, vm = sight.minion, sight.vm
+    if vm.present is not True or not vm.host:
+        raise Refused(
+            f"vCenter does not show the VM of {node} or its host, so there is nothing that could be confirmed"
+        )
+    if vm.connected is not False or vm.host_connected is True:
+        raise Refused(
+            f"vCenter shows the host {vm.host} of {node} connected: power {node} off there; no word of a person is needed"
+        )
+    if sight.facts is not None:
+        raise Refused(f"{node} answers, so its host {vm.host} is not off")
+    if sight.signs.address is True:
+        raise Refused(f"the address of {node} answers, so its host {vm.host} is not off")

@@ -1,0 +1,124 @@
+"""
+Why it is not clear whether a node holds the disk, one cause at a time, and what to do about it. Pure.
+"""
+
+from __future__ import annotations
+
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.model import Disk, DiskFacts
+
+
+def unclear_words(seen: Snapshot) -> str:
+    """What keeps it from being clear, node by node, as a sentence."""
+    return "; ".join(_cause(seen, node) for node in seen.unclear)
+
+
+def _cause(seen: Snapshot, node: NodeSight) -> str:
+    who, vm = node.minion, node.vm
+    if vm.copies > 1:
+        return (
+            f"vCenter shows {vm.copies} VMs with the instance UUID of {who}, so it is not known which of them is {who}: "
+            "remove the copy, or give it an instance UUID of its own"
+        )
+    if vm.present is not True or vm.disks is None:
+        return (
+            f"the VM of {who} or its devices cannot be read in vCenter, so it is not known whether it holds the disk: "
+            "see whether its host is well and what the account may read"
+        )
+    halves = [half for half in (_half(node, disk) for disk in seen.resource.disks) if half is not None]
+    return _half_words(seen, node, *halves[0]) if halves else f"it is not known whether {who} holds the disk"
+
+
+def _half(node: NodeSight, disk: Disk) -> tuple[Disk, DiskFacts] | None:
+    """The disk of the VM that matches ``disk`` by path or by UUID alone."""
+    for mine in node.vm.disks or ():
+        if (mine.path == disk.path) != (mine.uuid == disk.uuid):
+            return disk, mine
+    return None
+
+
+def _half_words(seen: Snapshot, node: NodeSight, disk: Disk, mine: DiskFacts) -> str:
+    who, name = node.minion, seen.resource.name
+    if mine.path == disk.path:
+        return (
+            f"{disk.path} on {who} has another UUID than recorded: the file was restored or replaced. If it is the right one, "
+            f"protect {name} anew"
+        )
+    if node.vm.snapshot is not False:
+        return (
+            f"the VM of {who} has a snapshot that holds the disk (it writes to {mine.path}), so nothing can be detached from "
+            "it: delete the snapshot"
+        )
+    if any(disk in other.listed for other in seen.nodes if other is not node):
+        return (
+            f"the VM of {who} lists {mine.path}, which has the UUID of {disk.path} but is another file, a copy of it: "
+            f"remove it from {who}"
+        )
+    return (
+        f"the disk with the UUID of {disk.path} is {mine.path} on {who} now: it was moved by Storage vMotion or by hand, or "
+        f"it is a copy. If it was moved, 'salt-run vmdk.adopt {name}' takes the new path"
+    )
+
+
+def lost_host_words(node: NodeSight, host_fence: str) -> str:
+    """What follows for the holder of the disk from a word about it that is not current, and the ways out."""
+    who, host = node.minion, node.vm.host or "its host"
+    if node.vm.host_connected is True and node.vm.connected is False:
+        return (
+            f"what vCenter says of {who} is not current: its VM is out of reach on {host}, which is connected, and may still "
+            "write there: see to the VM in vCenter (it is orphaned, inaccessible or invalid)"
+        )
+    if not node.host_gone:
+        return (
+            f"what vCenter says of {who} is not current (its power state or connection cannot be read), so it is not known "
+            "whether it may write: see whether its host is well and what the account may read"
+        )
+    if node.facts is not None:
+        return (
+            f"{who} answers, but what vCenter says of it is not current ({host} or the VM on it is not connected), so nothing "
+            f"could be taken from it: reconnect {host} in vCenter"
+        )
+    fence = "" if host_fence else ", or set host_fence"
+    return (
+        f"what vCenter says of {who} is not current: {host} is not connected, and {who} may still write there. It goes on when "
+        f"(1) vSphere HA has restarted the VM elsewhere, (2) {host} is connected again, or (3) you have made sure that {host} is "
+        f"off and say so: 'salt-run vmdk.confirm_off {who}'{fence}"
+    )
+
+
+def question_words(node: NodeSight) -> str:
+    """What a VM waits with, and what to do."""
+    vm = node.vm
+    if vm.full:
+        return (
+            f"the datastore under the VM of {node.minion} has no space left, so the VM stands still; no other node could write "
+            f"there either. Make space, then answer in vCenter: {vm.question}"
+        )
+    return f"the VM of {node.minion} stands still until somebody answers in vCenter: {vm.question}"
+
+
+def misplaced_words(node: NodeSight) -> str:
+    """Where a disk hangs and where it should, and what to do."""
+    disk = next(
+        d
+        for d in node.listed
+        if not any(m.path == d.path and (m.bus, m.unit) == (d.bus, d.unit) for m in _disks(node))
+    )
+    mine = next(m for m in _disks(node) if m.path == disk.path)
+    where = f"SCSI {mine.bus}:{mine.unit}" if mine.bus >= 0 else "no SCSI controller"
+    return (
+        f"{node.minion} lists {disk.path} at {where}, recorded is {disk.bus}:{disk.unit}: move it there in the settings of its "
+        "VM (unmounted and paused), or protect anew"
+    )
+
+
+def _disks(node: NodeSight) -> tuple[DiskFacts, ...]:
+    return node.vm.disks or ()
+
+
+def impostor_words(node: NodeSight) -> str:
+    """What follows from another VM that answers under a node's name, and what to do."""
+    return (
+        f"a VM with the SMBIOS UUID {node.impostor} answers as {node.minion}, whose VM has {node.vm.smbios}: a clone, or a "
+        "minion id that was given to another VM. Stop salt-minion there, or give it an id and keys of its own"
+    )

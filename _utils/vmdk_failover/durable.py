@@ -1,0 +1,141 @@
+"""
+Files that survive a power cut, a full disk and a disk that hangs.
+
+A file is replaced by writing its successor into space that was set aside beforehand (``<name>.spare``) and exchanging the two
+names, so that a disk that has become full meanwhile does not keep anybody from writing. Everything has a deadline: a thread does
+the work, and whoever waits for it gives up in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Space that is set aside for each file (bytes); larger ones get a multiple of it.
+BLOCK = 1 << 16
+#: Seconds after which a disk counts as hung.
+PATIENCE = 10.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+class GivenUp:
+    """Whether somebody still waits for the work."""
+
+    def __init__(self) -> None:
+        self.by_now = False
+
+    def check(self) -> None:
+        """Raise if nobody does: what was given up must not happen later."""
+        if self.by_now:
+            raise OSError(errno.ECANCELED, "nobody waits for it any more")
+
+
+def within(seconds: float, work: Callable[[GivenUp], T]) -> T:
+    """
+    Do ``work`` in a thread of its own.
+
+    :raises OSError: ``ETIMEDOUT`` if it does not end within ``seconds``; whatever ``work`` raises.
+    """
+    given_up = GivenUp()
+    came: list[tuple[T | None, BaseException | None]] = []
+
+    def do() -> None:
+        try:
+            came.append((work(given_up), None))
+        except BaseException as err:  # it is raised again where it is waited for
+            came.append((None, err))
+
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not came:
+        given_up.by_now = True
+        raise OSError(errno.ETIMEDOUT, f"the disk does not answer within {seconds:g} s")
+    value, err = came[0]
+    if err is not None:
+        raise err
+    return value  # type: ignore[return-value]  # no error, so there is a value
+
+
+def replace(path: Path, content: bytes, given_up: GivenUp | None = None) -> None:
+    """
+    Replace a file, mode 0600: after a power cut it holds the old or the new content, never a part. It is filled up with blanks.
+
+    :raises OSError: it holds the old content.
+    """
+    spare = path.with_suffix(".spare")
+    size = -(-max(len(content), 1) // BLOCK) * BLOCK
+    handle = _set_aside(spare, size)
+    try:
+        view = memoryview(content.ljust(size))
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    if given_up is not None:
+        given_up.check()
+    _exchange(spare, path)
+    sync_folder(path.parent)
+    with contextlib.suppress(OSError):  # the next one will have to find the space
+        os.close(_set_aside(spare, BLOCK))
+
+
+def write(path: Path, content: bytes) -> None:
+    """
+    Replace a file that people read, mode 0600, by one of exactly this content.
+
+    :raises OSError: it holds the old content.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+    os.rename(fresh, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable. Raises ``OSError``."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _set_aside(spare: Path, size: int) -> int:
+    handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        has = os.fstat(handle).st_size
+        if has < size:
+            os.posix_fallocate(handle, 0, size)
+        elif has > size:
+            os.ftruncate(handle, size)
+    except OSError as err:
+        if err.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            os.close(handle)
+            raise
+    return handle
+
+
+def _exchange(spare: Path, path: Path) -> None:
+    """Both names change places; where a file system cannot do that, and the first time, the spare one takes the name."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    done = -1
+    if hasattr(libc, "renameat2"):
+        done = libc.renameat2(
+            _AT_FDCWD, os.fsencode(spare), _AT_FDCWD, os.fsencode(path), ctypes.c_uint(_RENAME_EXCHANGE)
+        )
+    if done != 0:
+        os.rename(spare, path)

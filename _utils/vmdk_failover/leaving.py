@@ -1,0 +1,154 @@
+"""
+Rows of the step table that get the disk away from where it is: detach, release, halt, fence, and what is left when a fence
+does not work. Pure.
+"""
+
+from __future__ import annotations
+
+from vmdk_failover.case import (
+    DETACH_TRIES,
+    FENCE_TRIES,
+    HOOK_TRIES,
+    Case,
+    Row,
+    Then,
+    may_ask_release,
+    may_halt,
+    source_name,
+    stale,
+    why_fence,
+)
+from vmdk_failover.doubts import lost_host_words
+from vmdk_failover.model import StepKind
+
+
+def may_fence_host(case: Case) -> bool:
+    """All that is in the way is that the source's host is gone, nobody hears the node, and there is a way to get the host off."""
+    source, others = case.source, case.seen.writers
+    gone = (
+        case.source_holds and source.host_gone and source.facts is None and stale(case) == others == (source,)
+    )
+    wanted = case.is_rescue and bool(case.move.resource.host_fence) and not source.paused_tenants
+    ready = not case.target.unfit() and case.target.vm.task == ""
+    return gone and wanted and ready and case.tried(StepKind.FENCE_HOST) < HOOK_TRIES
+
+
+def may_hook(case: Case) -> bool:
+    """vCenter was asked often enough, and there is another way."""
+    spent = case.tried(StepKind.FENCE) >= FENCE_TRIES and case.tried(StepKind.FENCE_HOOK) < HOOK_TRIES
+    return case.source_holds and spent and bool(case.move.resource.fence)
+
+
+def stale_words(case: Case) -> str:
+    """Whose word is not current, and the ways out."""
+    return "; ".join(lost_host_words(n, case.move.resource.host_fence) for n in stale(case)) + _said_of_host(
+        case
+    )
+
+
+def _said_of_host(case: Case) -> str:
+    tried = case.tried(StepKind.FENCE_HOST)
+    return f" (tried {tried} times: {case.said(StepKind.FENCE_HOST)})" if tried else ""
+
+
+def not_off_words(case: Case) -> str:
+    """What was tried to get the source off, and the ways out."""
+    source, fence = case.move.source, case.move.resource.fence
+    said = f"; {case.said(StepKind.FENCE_HOOK)}" if case.tried(StepKind.FENCE_HOOK) else ""
+    hook = f"{said}, and vCenter still does not show it off" if fence else ""
+    return (
+        f"{source} is not off after {FENCE_TRIES} power-offs ({case.said(StepKind.FENCE)}{hook}); power its VM off by hand, or "
+        f"if vCenter cannot: cut the power of its host {case.source.vm.host} and, when vCenter shows it as not responding, "
+        f"'salt-run vmdk.confirm_off {source}'"
+    )
+
+
+def paused_words(case: Case) -> str:
+    names = " and ".join(case.source.paused_tenants)
+    return (
+        f"{case.move.source} would have to be powered off, but {names} is there too and is paused, and maintenance is not "
+        f"disturbed: 'salt-run vmdk.resume' it, or get the disk off {case.move.source} by hand"
+    )
+
+
+LEAVING: tuple[Row, ...] = (
+    Row(
+        105,
+        "the disk cannot be detached",
+        lambda c: c.tried(StepKind.DETACH) >= DETACH_TRIES and bool(c.dead_holders or c.source_holds),
+        Then.HOLD,
+        lambda c: (
+            f"the disk could not be detached in {DETACH_TRIES} tries: {c.said(StepKind.DETACH)}; see to that and "
+            f"'salt-run vmdk.clear {c.move.resource.name}', or take the disk out of the VM by hand"
+        ),
+    ),
+    Row(
+        110,
+        "a dead node lists the disk",
+        lambda c: bool(c.dead_holders),
+        StepKind.DETACH,
+        lambda c: f"{c.dead_holders[0].minion} is off and cannot write; its VM must let go of the disk",
+        lambda c: c.dead_holders[0].minion,
+    ),
+    Row(
+        120,
+        "the source has proven its release",
+        lambda c: c.source_holds and c.released,
+        StepKind.DETACH,
+        lambda c: f"{c.move.source} has proven that it released the disk",
+        source_name,
+    ),
+    Row(
+        130,
+        "the source is to halt itself",
+        may_halt,
+        StepKind.HALT,
+        lambda c: f"{c.move.source} cannot use the disk and is to halt itself (on_error: halt)",
+        source_name,
+    ),
+    Row(
+        140,
+        "the source may still write and answers",
+        may_ask_release,
+        StepKind.RELEASE,
+        lambda c: f"{c.move.source} must stop using the disk",
+        source_name,
+    ),
+    Row(
+        150,
+        "a planned move cannot be clean",
+        lambda c: c.source_holds and not c.is_rescue,
+        Then.ABANDON,
+        lambda c: f"{c.move.source} did not release the disk cleanly: {c.said(StepKind.RELEASE)}",
+    ),
+    Row(
+        155,
+        "a paused resource is on the node that would be fenced",
+        lambda c: c.source_holds and bool(c.source.paused_tenants),
+        Then.HOLD,
+        paused_words,
+    ),
+    Row(
+        158,
+        "vCenter cannot power it off, and there is another way",
+        may_hook,
+        StepKind.FENCE_HOOK,
+        lambda c: f"vCenter did not get {c.move.source} off ({c.said(StepKind.FENCE)})",
+        source_name,
+    ),
+    Row(
+        160,
+        "fencing does not work",
+        lambda c: c.source_holds and c.tried(StepKind.FENCE) >= FENCE_TRIES,
+        Then.HOLD,
+        not_off_words,
+    ),
+    Row(
+        170,
+        "the source may still write",
+        lambda c: c.source_holds,
+        StepKind.FENCE,
+        lambda c: f"{c.move.source} may still write: {why_fence(c)}",
+        source_name,
+    ),
+)

@@ -1,0 +1,46 @@
+"""
+Why a failover of a resource that runs well would not work now. Pure.
+
+Told before it is needed: ``status`` says NOT PROTECTED with these reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vmdk_failover.assess import NodeSight
+from vmdk_failover.doubts import question_words
+from vmdk_failover.policy import Choice, Situation, decide
+from vmdk_failover.situation import no_target
+
+
+def gaps(situation: Situation) -> tuple[str, ...]:
+    """What would keep the resource from being moved if its holder failed now, one sentence each; empty if it is protected."""
+    return tuple(_gaps(situation))
+
+
+def _gaps(s: Situation) -> Iterator[str]:
+    decision = decide(s)
+    if decision.choice is not Choice.NOTHING:
+        yield decision.reason
+        return
+    if s.holder is not None:
+        yield from _of_holder(s, s.holder)
+    if not s.targets():
+        yield no_target(s)
+    rescues, most = s.rescues(), s.resource.max_failovers_per_hour
+    if rescues >= most:
+        yield f"{rescues} failovers within the hour are enough (max_failovers_per_hour); 'salt-run vmdk.clear {s.resource.name}'"
+
+
+def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
+    if h.vm.snapshot is not False:
+        yield (
+            f"the VM of {h.minion} has a snapshot that holds the disk, or its snapshots cannot be read, so nothing can be "
+            "detached from it: delete the snapshot"
+        )
+    if h.vm.question:
+        yield question_words(h)
+    if h.paused_tenants:
+        names = " and ".join(h.paused_tenants)
+        yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: 'salt-run vmdk.resume' it"

@@ -1,0 +1,148 @@
+"""
+The ``Vicinity`` port: small notes in the master's ``state_dir``, shared by the processes of all moves.
+
+``ailing/<resource>.json`` is true for a minute and by the monotonic clock of this boot. ``hosts_off/<minion>.json`` lasts until
+vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs. A note that is damaged says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vmdk_failover import heard
+from vmdk_failover.around import Ailing, Around, Confirmed, Tenant, datastore_of
+from vmdk_failover.errors import JournalError
+from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+
+#: A fault that nobody has told again for so many seconds is over.
+LASTS = 60.0
+#: It is written anew when it is this old (seconds).
+AGAIN = 10.0
+
+
+@dataclass(frozen=True)
+class FileVicinity:
+    """
+    See the module.
+
+    :param resources: all protected resources. :param paused: whether one is in maintenance; an error counts as yes.
+    """
+
+    state_dir: Path
+    resources: Callable[[], Mapping[str, Resource]]
+    paused: Callable[[str], bool]
+    clock: Callable[[], float] = time.monotonic
+
+    def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
+        """See the port."""
+        others = [r for name, r in self.resources().items() if name != resource.name]
+        return Around(
+            tenants={vm.minion: tuple(self._tenants(vm, others)) for vm in seen.vms if vm.disks},
+            ailing=tuple(self._fellows(resource)),
+            confirmed=dict(self._confirmed(seen)),
+            to_restart=frozenset(vm.minion for vm in seen.vms if self._to_restart(vm)),
+        )
+
+    def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
+        """See the port. A note that cannot be written is not missed: it only makes others hold."""
+        path = self._path("ailing", resource.name)
+        if seen is None:
+            path.unlink(missing_ok=True)
+            return
+        was, now = self._fresh(path), self.clock()
+        hosts = {str(h) for h in was.get("hosts", ())} | {seen.host}
+        same = (was.get("node"), was.get("condition"), set(was.get("hosts", ()))) == (
+            seen.minion,
+            condition,
+            hosts,
+        )
+        if same and now - float(was["at"]) < AGAIN:
+            return
+        stores = sorted({datastore_of(d.path) for d in resource.disks})
+        note = {"node": seen.minion, "hosts": sorted(hosts), "condition": condition, "datastores": stores}
+        with contextlib.suppress(OSError):
+            heard.write_plain(path, {**note, "at": now, "boot": heard.master_boot()})
+
+    def confirm(self, minion: str, word: Confirmed) -> None:
+        """See the port."""
+        try:
+            heard.write_plain(self._path("hosts_off", minion), asdict(word))
+        except OSError as err:
+            raise JournalError(
+                f"the word that the host of {minion} is off cannot be written: {err.strerror}"
+            ) from err
+
+    def restart(self, minion: str, wanted: bool) -> None:
+        """See the port. Without the note the node stays off, which is the careful end."""
+        path = self._path("restart", minion)
+        with contextlib.suppress(OSError):
+            if wanted:
+                heard.write_plain(path, {"wanted": True})
+            else:
+                path.unlink(missing_ok=True)
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.state_dir / kind / f"{name}.json"
+
+    def _tenants(self, vm: VmFacts, others: list[Resource]) -> Iterator[Tenant]:
+        listed = {key for disk in vm.disks or () for key in (disk.path, disk.uuid)}
+        for other in others:
+            if any(disk.path in listed or disk.uuid in listed for disk in other.disks):
+                yield Tenant(other.name, self._is_paused(other.name))
+
+    def _is_paused(self, name: str) -> bool:
+        try:
+            return self.paused(name)
+        except JournalError:
+            return True
+
+    def _fresh(self, path: Path) -> dict[str, Any]:
+        """A note on a fault that still counts; empty if it does not."""
+        plain = heard.read_plain(path)
+        try:
+            age = self.clock() - float(plain["at"])
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return plain if plain.get("boot") == heard.master_boot() and 0 <= age < LASTS else {}
+
+    def _fellows(self, resource: Resource) -> Iterator[Ailing]:
+        stores = {datastore_of(d.path) for d in resource.disks}
+        for path in sorted((self.state_dir / "ailing").glob("*.json")):
+            plain = self._fresh(path)
+            shared = frozenset(map(str, plain.get("datastores", ()))) & stores
+            if path.stem != resource.name and shared:
+                hosts = frozenset(map(str, plain.get("hosts", ())))
+                yield Ailing(path.stem, str(plain.get("node")), hosts, str(plain.get("condition")), shared)
+
+    def _confirmed(self, seen: HypervisorFacts) -> Iterator[tuple[str, Confirmed]]:
+        for vm in seen.vms:
+            path = self._path("hosts_off", vm.minion)
+            if not path.exists():
+                continue
+            if True in (vm.connected, vm.host_connected) or vm.present is False:
+                self._forget(path)
+                continue
+            with contextlib.suppress(TypeError):
+                yield vm.minion, Confirmed(**heard.read_plain(path))
+
+    def _forget(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as err:
+            raise JournalError(
+                f"{path} cannot be removed, and its host is back: {err.strerror}; remove it"
+            ) from err
+
+    def _to_restart(self, vm: VmFacts) -> bool:
+        path = self._path("restart", vm.minion)
+        if not path.exists():
+            return False
+        if vm.power is Power.ON and vm.connected is True:
+            self.restart(vm.minion, False)
+            return False
+        return True

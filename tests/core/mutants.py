@@ -1,0 +1,139 @@
+"""
+Products with one safeguard taken out, to check the checker: the simulation has to find each of them.
+
+A mutant is made by patching the product, never the simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vmdk_failover import assess, claims, policy, remote, rules
+from vmdk_failover import journal as journals
+from vmdk_failover.assess import NodeSight
+from vmdk_failover.case import Case
+from vmdk_failover.model import NodeFacts, Power, VmFacts, node_facts_from_plain
+
+Patch = pytest.MonkeyPatch
+Mutant = Callable[[Patch], None]
+
+
+def rows(*numbers: int) -> Mutant:
+    """Neither table has these rows."""
+
+    def mutate(patch: Patch) -> None:
+        judge, decide = rules.next_verdict, policy.decide
+        steps = tuple(row for row in rules.RULES if row.number not in numbers)
+        moves = tuple(row for row in policy.POLICY if row.number not in numbers)
+        patch.setattr(rules, "next_verdict", lambda case: judge(case, steps))
+        patch.setattr(policy, "decide", lambda situation: decide(situation, moves))
+
+    return mutate
+
+
+def silence_is_off(patch: Patch) -> None:
+    """A node that gives no answer counts as off."""
+    patch.setattr(NodeSight, "off", property(lambda n: n.facts is None))
+
+
+def cached_power_is_believed(patch: Patch) -> None:
+    """Off counts although the host is not connected, and a cached word as a current one."""
+    patch.setattr(VmFacts, "is_off", property(lambda vm: vm.power is Power.OFF))
+    patch.setattr(NodeSight, "known", property(lambda n: True))
+
+
+def suspended_is_off(patch: Patch) -> None:
+    """A suspended VM goes on where it stopped."""
+    stopped = (Power.OFF, Power.SUSPENDED)
+    patch.setattr(VmFacts, "is_off", property(lambda vm: vm.power in stopped and vm.connected is True))
+
+
+def unknown_is_off(patch: Patch) -> None:
+    """A power state that cannot be read counts as off."""
+    stopped = (Power.OFF, Power.UNKNOWN)
+    patch.setattr(VmFacts, "is_off", property(lambda vm: vm.power in stopped and vm.connected is True))
+    patch.setattr(NodeSight, "known", property(lambda n: True))
+
+
+def not_seen_is_gone(patch: Patch) -> None:
+    """A VM that vCenter does not show is taken for deleted."""
+    rows(195, 790)(patch)
+
+
+def any_release_counts(patch: Patch) -> None:
+    """The proof of another epoch is taken for this one's."""
+    released = property(lambda case: case.source.facts is not None and not case.source.facts.busy)
+    patch.setattr(Case, "released", released)
+
+
+def forged_answers_are_believed(patch: Patch) -> None:
+    """Nobody looks at signatures."""
+
+    def facts(self: Any, minion: str, answer: Any, nonce: str) -> NodeFacts | str:
+        try:
+            return node_facts_from_plain(answer)
+        except (ValueError, TypeError, AttributeError) as err:
+            return str(err)
+
+    patch.setattr(remote.RemoteGuest, "_facts", facts)
+
+
+def claims_are_not_heeded(patch: Patch) -> None:
+    """Each master goes on as if it were alone."""
+    patch.setattr(claims.Claimed, "others", lambda self, master: None)
+    patch.setattr(claims.SharedJournal, "note", journals.FileJournal.note)
+
+
+def half_a_match_is_none(patch: Patch) -> None:
+    """A disk that matches by path or UUID alone is taken for another one."""
+
+    def lists(self: VmFacts, disk: Any) -> bool | None:
+        if self.present is False:
+            return False
+        if self.disks is None:
+            return None
+        return any(mine.path == disk.path and mine.uuid == disk.uuid for mine in self.disks)
+
+    patch.setattr(VmFacts, "lists", lists)
+
+
+def unread_disks_are_none(patch: Patch) -> None:
+    """A device list that cannot be read counts as an empty one."""
+    lists = VmFacts.lists
+    patch.setattr(VmFacts, "lists", lambda vm, disk: bool(lists(replace(vm, disks=vm.disks or ()), disk)))
+
+
+def copies_are_believed(patch: Patch) -> None:
+    """Whoever has the key speaks for the node, whichever machine it is."""
+    patch.setattr(assess, "_same_machine", lambda *uuids: True)
+
+
+#: By what is missing.
+MUTANTS: Mapping[str, Mutant] = {
+    "rows 10 and 510: nobody heeds maintenance": rows(10, 510),
+    "rows 20 and 40: blind": rows(20, 40),
+    "row 45: the word about a holder is not current": rows(45),
+    "row 50: a task runs": rows(50),
+    "rows 62 and 63: lost requests are forgotten": rows(62, 63),
+    "row 100: the target is lost": rows(100),
+    "row 110: dead nodes keep the disk": rows(110),
+    "row 155: maintenance is disturbed": rows(155),
+    "row 170: nobody is fenced": rows(170),
+    "row 240: nothing is mounted": rows(240),
+    "row 600: all is never well": rows(600),
+    "silence is off": silence_is_off,
+    "cached power is believed": cached_power_is_believed,
+    "suspended is off": suspended_is_off,
+    "unknown is off": unknown_is_off,
+    "a VM that is not seen is gone": not_seen_is_gone,
+    "any release counts": any_release_counts,
+    "forged answers are believed": forged_answers_are_believed,
+    "claims are not heeded": claims_are_not_heeded,
+    "copies are believed": copies_are_believed,
+    "half a match is none": half_a_match_is_none,
+    "unread disks are none": unread_disks_are_none,
+}

@@ -1,0 +1,90 @@
+"""What a simulated world is made of: resources, masters, and what may happen in it, by the dice of its setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tests.core import fate
+from tests.core.build import DATA, WAL, resource
+from tests.core.diary import Diary, SharedDiary, Shelf
+from tests.core.surroundings import FENCE_HOST, FENCE_VM, SimVicinity
+from tests.doubles.journal import MemoryJournal, MemoryLock
+from vmdk_failover.claims import Claims
+from vmdk_failover.journal import FileJournal
+from vmdk_failover.model import Disk, Mount, Resource
+
+if TYPE_CHECKING:
+    from tests.core.world import World
+
+MAIL = Disk("[ds2] shared/mail.vmdk", "6000c29" + "0" * 24 + "9", 1, 2)
+
+
+@dataclass
+class Master:
+    """A Salt master: its journal and its locks, and what it notices."""
+
+    name: str
+    journal: FileJournal
+    vicinity: SimVicinity
+    lock: MemoryLock = field(default_factory=MemoryLock)
+
+
+def settings(setting: Any) -> tuple[Resource, ...]:
+    """One resource or two, on two or three nodes, with one disk or two."""
+    disks = (DATA, WAL) if setting.random() < 0.15 else (DATA,)
+    options = {
+        "on_error": "halt" if setting.random() < 0.25 else "switchover",
+        "on_isolated": "hold" if setting.random() < 0.15 else "fence",
+        "on_agent_silent": "fence" if setting.random() < 0.3 else "hold",
+        "on_service_failure": "next" if setting.random() < 0.3 else "hold",
+        "fence_action": "reboot" if setting.random() < 0.25 else "off",
+        "fence": FENCE_VM if setting.random() < 0.25 else "",
+        "host_fence": FENCE_HOST if setting.random() < 0.2 else "",
+        "max_failovers_per_hour": setting.choice((1, 3, 3)),
+    }
+    first = resource(setting.choice((2, 2, 3)), disks, **options)
+    if setting.random() < 0.8:
+        return (first,)
+    mounts = (Mount("/srv/mail", "c0ffee00-0000-4000-8000-000000000009", "ext4"),)
+    mail = replace(MAIL, path=MAIL.path.replace("ds2", "ds1")) if setting.random() < 0.5 else MAIL
+    return (first, replace(first, name="mail", disks=(mail,), mounts=mounts))
+
+
+def fates(setting: Any) -> tuple[Callable[[fate.Fate], None], ...]:
+    """What may happen in a world: everything, a few kinds by chance, or what makes each other worse."""
+    share = setting.random()
+    if share < 0.3:
+        return fate.EVENTS
+    return setting.choice(fate.THEMES) if share < 0.6 else tuple(setting.sample(fate.EVENTS, 10))
+
+
+def masters(world: World, setting: Any) -> list[Master]:
+    """One master, or two that claim what they do on a shelf that both see."""
+    if setting.random() < 0.93:
+        journal = Diary() if setting.random() < 0.97 else MemoryJournal()
+        return [_master(world, "m1", journal)]
+    shelves = {r.name: Shelf(world) for r in world.resources}
+    journals = [SharedDiary(claims=Claims(shelves.__getitem__, name)) for name in ("m1", "m2")]
+    return [_master(world, journal.claims.master, journal) for journal in journals]
+
+
+def _master(world: World, name: str, journal: FileJournal) -> Master:
+    vicinity = SimVicinity(world=world)
+    made = Master(name, _mortal(world, journal), vicinity)
+    vicinity.master = lambda: made
+    return made
+
+
+def _mortal(world: World, journal: Any) -> Any:
+    """The engine may die before and after each write."""
+    real = journal.write
+
+    def write(*what: Any) -> None:
+        world.may_crash()
+        real(*what)
+        world.may_crash()
+
+    journal.write = write
+    return journal

@@ -1,0 +1,87 @@
+"""What a simulated master remembers around a resource, and the administrator's own fences, which may fail, lie or be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.doubles.vicinity import FakeVicinity
+from vmdk_failover.around import Ailing, Around, Tenant, datastore_of
+from vmdk_failover.errors import OutcomeUnknown, StepFailed
+from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+from vmdk_failover.vicinity import LASTS
+
+if TYPE_CHECKING:
+    from tests.core.setting import Master
+    from tests.core.world import World
+
+FENCE_VM, FENCE_HOST = "own.fence_vm", "own.fence_host"
+
+
+@dataclass
+class SimVicinity(FakeVicinity):
+    """The double, which finds tenants and fellows in the world of two resources."""
+
+    world: World | None = None
+    master: Callable[[], Master] | None = None
+    faults: dict[str, tuple[float, Ailing]] = field(default_factory=dict)
+
+    def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
+        """See the port."""
+        assert self.world is not None and self.master is not None
+        if len(self.world.resources) > 1:
+            others = [r for r in self.world.resources if r.name != resource.name]
+            paused = {r.name: self.master().journal.state(r.name).paused for r in others}
+            self.tenants = {vm.minion: _tenants(vm, others, paused) for vm in seen.vms if vm.disks}
+            now, stores = self.world.clock.now, _stores(resource)
+            fresh = [a for at, a in self.faults.values() if now - at < LASTS and a.datastores & stores]
+            self.fellows = tuple(a for a in fresh if a.resource != resource.name)
+        return super().look(resource, seen)
+
+    def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
+        """See the port."""
+        assert self.world is not None
+        if seen is None:
+            self.faults.pop(resource.name, None)
+            return
+        word = Ailing(resource.name, seen.minion, frozenset({seen.host}), condition, _stores(resource))
+        self.faults[resource.name] = self.world.clock.now, word
+
+
+def _tenants(vm: VmFacts, others: list[Resource], paused: Mapping[str, bool]) -> tuple[Tenant, ...]:
+    listed = {key for disk in vm.disks or () for key in (disk.path, disk.uuid)}
+    return tuple(
+        Tenant(other.name, paused[other.name])
+        for other in others
+        if any(disk.path in listed or disk.uuid in listed for disk in other.disks)
+    )
+
+
+def _stores(resource: Resource) -> frozenset[str]:
+    return frozenset(datastore_of(disk.path) for disk in resource.disks)
+
+
+class SimHooks:
+    """The ``Hooks`` port. A VM's fence may lie, as nobody believes it; a host's may only fail: it is believed."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def call(self, function: str, facts: Mapping[str, str], within: float) -> str:
+        """See the port."""
+        world = self.world
+        world.pass_by()
+        vm = world.vms[facts["node"]]
+        lost = world.chance(0.3)
+        if lost and world.dice.coin():
+            raise StepFailed(f"{function} failed")
+        if lost and function == FENCE_VM and world.dice.coin():
+            return "a lie"
+        if vm.power is not Power.OFF:
+            vm.turn(Power.OFF, told=bool(vm.connected))
+        world.say(f"-- {function} has powered {facts['node']} off")
+        world.pass_by()
+        if lost:
+            raise OutcomeUnknown("the hook gave no answer")
+        return "it is off"

@@ -1,0 +1,95 @@
+"""Why it is not clear who holds the disk: each cause has a sentence of its own, true and with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.core.build import DATA, THERE, UNREAD, active, look, resource, says, vm
+from vmdk_failover.assess import Snapshot
+from vmdk_failover.doubts import lost_host_words, misplaced_words, question_words, unclear_words
+from vmdk_failover.model import DiskFacts, VmFacts
+from vmdk_failover.policy import Choice, Situation, decide
+
+MOVED = DiskFacts("[ds2] shared/pgdata.vmdk", DATA.uuid, 1, 0, 2000)
+DELTA = DiskFacts("[ds1] shared/pgdata-000001.vmdk", DATA.uuid, 1, 0, 2000)
+REPLACED = DiskFacts(DATA.path, "f" * 32, 1, 0, 2000)
+
+
+def has(minion: str, disk: DiskFacts, **facts: Any) -> VmFacts:
+    """A VM with this disk alone."""
+    return replace(vm(minion, **facts), disks=(disk,))
+
+
+def seen(first: VmFacts, second: VmFacts = vm("db2")) -> Snapshot:  # noqa: B008 – frozen
+    return look(resource(), (first, second), (active("db1"), says("db2")))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (
+            seen(VmFacts("db1", present=None, copies=2)),
+            ("2 VMs with the instance UUID of db1", "remove the copy"),
+        ),
+        (
+            seen(VmFacts("db1", present=None)),
+            ("VM of db1 or its devices cannot be read", "what the account may read"),
+        ),
+        (seen(vm("db1", UNREAD)), ("VM of db1 or its devices cannot be read",)),
+        (seen(has("db1", REPLACED)), (DATA.path, "another UUID", "protect pgdata anew")),
+        (
+            seen(has("db1", DELTA, snapshot=True)),
+            ("a snapshot that holds the disk", DELTA.path, "delete the snapshot"),
+        ),
+        (seen(has("db1", DELTA, snapshot=None)), ("a snapshot that holds the disk",)),
+        (
+            seen(has("db1", MOVED)),
+            (MOVED.path, "Storage vMotion", "salt-run vmdk.adopt pgdata"),
+        ),
+        (
+            seen(vm("db1", THERE), has("db2", MOVED)),
+            ("VM of db2", MOVED.path, "a copy of it", "remove it from db2"),
+        ),
+    ],
+)
+def test_each_cause_is_told(snapshot: Snapshot, words: tuple[str, ...]) -> None:
+    decision = decide(Situation(snapshot, 7, 0.0))
+    assert (decision.rule, decision.choice) == (530, Choice.HOLD)
+    assert decision.reason == unclear_words(snapshot)
+    assert [one for one in words if one not in decision.reason] == []
+
+
+def test_two_nodes_are_told_apart() -> None:
+    both = seen(vm("db1", UNREAD), VmFacts("db2", present=None, copies=3))
+    assert "db1" in unclear_words(both).split("; ")[0] and "3 VMs" in unclear_words(both).split("; ")[1]
+
+
+def test_what_a_lost_host_means_depends_on_whether_the_node_answers() -> None:
+    lost = vm("db1", THERE, connected=False, host="esx7")
+    answers = look(resource(), (lost,), (active("db1"),)).node("db1")
+    silent = look(resource(), (lost,), ()).node("db1")
+    unread = look(resource(), (replace(lost, connected=None),), ()).node("db1")
+    orphan = look(resource(), (replace(lost, host_connected=True),), ()).node("db1")
+    assert "out of reach on esx7, which is connected" in lost_host_words(orphan, "own.off")
+    assert "reconnect esx7" in lost_host_words(answers, "")
+    assert "vmdk.confirm_off" not in lost_host_words(answers, "")
+    assert "vmdk.confirm_off db1" in lost_host_words(silent, "") and "host_fence" in lost_host_words(
+        silent, ""
+    )
+    assert "set host_fence" not in lost_host_words(silent, "own.off")
+    assert "cannot be read" in lost_host_words(unread, "")
+
+
+@pytest.mark.parametrize(("bus", "words"), [(0, "SCSI 0:3"), (-1, "no SCSI controller")])
+def test_where_a_disk_is_and_where_it_should_be(bus: int, words: str) -> None:
+    there = has("db1", DiskFacts(DATA.path, DATA.uuid, bus, 3, 2000))
+    told = misplaced_words(look(resource(), (there,), ()).node("db1"))
+    assert words in told and "recorded is 1:0" in told
+
+
+def test_a_full_datastore_is_told_as_such() -> None:
+    full = look(resource(), (vm("db1", THERE, question="Retry?", full=True),), ()).node("db1")
+    assert "no space left" in question_words(full) and "Retry?" in question_words(full)

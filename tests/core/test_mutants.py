@@ -1,0 +1,45 @@
+"""The checker is checked: a product without one of its safeguards does not get through the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.core import hands
+from tests.core.histories import history
+from tests.core.mutants import MUTANTS
+from tests.core.world import World
+
+#: A mutant is to be found within so many histories …
+ENOUGH = 8000
+#: … of all worlds, or of those in which it could be seen at all.
+AMONG: dict[str, Callable[[World], bool]] = {
+    "claims are not heeded": lambda world: len(world.masters) > 1 and len(world.vms) > 2,
+    "forged answers are believed": lambda world: type(world.guests["pgdata"]).__name__ == "SignedGuest",
+    "row 155: maintenance is disturbed": lambda world: (
+        len(world.resources) > 1 and hands.pauses in world.fates
+    ),
+}
+
+
+def seeds(name: str) -> Iterator[int]:
+    """The seeds to try, in order."""
+    wanted, found, seed = AMONG.get(name), 0, 0
+    while found < ENOUGH // (3 if wanted else 1):
+        if wanted is None or wanted(World(seed)):
+            found += 1
+            yield seed
+        seed += 1
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTANTS[name](monkeypatch)
+    tried = (bool(history(seed).faults) for seed in seeds(name))
+    assert any(tried), f"{name}: no history shows it"
+
+
+def test_the_product_itself_is_not_found() -> None:
+    for name in AMONG:
+        assert [seed for seed, _ in zip(seeds(name), range(100), strict=False) if history(seed).faults] == []

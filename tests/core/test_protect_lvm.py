@@ -1,0 +1,48 @@
+"""What ``protect`` records of a resource on LVM, and what it finds missing on a backup."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from vmdk_failover import config, protect
+from vmdk_failover.model import Disk, VolumeGroup
+
+UUID = "qjJa7w-wenJ-dR2y-HAi6-l4VT-qkVH-vOrYjC"
+DISKS = [Disk(f"[ds1] {n}.vmdk", f"6000c29{n:025x}", 1, n) for n in (0, 1)]
+VMS = {
+    minion: SimpleNamespace(instance_uuid=f"00000000-0000-0000-0000-0000000000{minion}")
+    for minion in ("a1", "b2")
+}
+WORD: dict[str, Any] = {
+    "mountpoint": "/srv/x",
+    "fs_uuid": "c0ffee00-0000",
+    "fstype": "xfs",
+    "options": "noatime",
+}
+
+
+def test_a_group_is_recorded_with_all_disks() -> None:
+    word = {**WORD, "lvm": [{"vg": "pgvg", "uuid": UUID}]}
+    body = protect._body(["a1", "b2"], VMS, DISKS, word, {})
+    resource, faults = config.parse_resource("x", body)
+    assert faults == []
+    assert resource is not None
+    assert resource.vgs == (VolumeGroup("pgvg", UUID),)
+    assert resource.disks == tuple(DISKS)
+
+
+def test_without_lvm_nothing_is_written_of_it() -> None:
+    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, WORD, {})
+    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, {**WORD, "lvm": []}, {})
+
+
+def test_a_backup_without_lvm_is_not_fit() -> None:
+    word = {**WORD, "lvm": [{"vg": "pgvg", "uuid": UUID}]}
+    resource, _ = config.parse_resource("x", protect._body(["a1", "b2"], VMS, DISKS, word, {}))
+    assert resource is not None
+    tools = ["mount", "xfs_repair"]
+    words = {"a1": {**word, "tools": [*tools, "lvm", "dmsetup"]}, "b2": {"tools": tools}}
+    found = protect._node_findings(words, "a1", resource)
+    assert [f.sentence for f in found] == ["b2: dmsetup is not installed.", "b2: lvm is not installed."]
+    assert all(f.severe for f in found)

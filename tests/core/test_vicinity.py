@@ -1,0 +1,292 @@
+"""Notes of the master around a resource, on real files; hooks of an administrator; a person's word that a host is off."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core.build import DATA, THERE, WAL, resource, vm
+from tests.core.test_engine import FORCE, Site
+from tests.core.test_hosts import crash, lose_host
+from tests.doubles.clock import FakeClock
+from vmdk_failover import operate
+from vmdk_failover.app import App
+from vmdk_failover.around import Around, Confirmed
+from vmdk_failover.config import Settings
+from vmdk_failover.confirming import confirm_off
+from vmdk_failover.errors import JournalError, OutcomeUnknown, Refused, StepFailed
+from vmdk_failover.hooks import RunnerHooks
+from vmdk_failover.model import Condition, HypervisorFacts, Power, VmFacts
+from vmdk_failover.vicinity import LASTS, FileVicinity
+
+PGDATA = resource()
+PGWAL = replace(resource(disks=(WAL,)), name="wal")
+WORD = Confirmed("esx1", "", "alice said that esx1 is off")
+LOST = vm("db1", THERE, connected=False)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(now=1000.0)
+
+
+@pytest.fixture
+def vicinity(tmp_path: Path, clock: FakeClock) -> FileVicinity:
+    return FileVicinity(
+        tmp_path, lambda: {"pgdata": PGDATA, "wal": PGWAL}, lambda name: False, clock.monotonic
+    )
+
+
+def look(vicinity: FileVicinity, *vms: VmFacts, of: Any = PGDATA) -> Around:
+    return vicinity.look(of, HypervisorFacts(True, "", vms))
+
+
+# -- tenants --------------------------------------------------------------------------------------------------
+
+
+def test_tenants_are_other_resources_whose_disk_a_vm_lists(vicinity: FileVicinity) -> None:
+    both = vm("db1", THERE, (DATA, WAL))
+    found = look(vicinity, both, vm("db2")).tenants
+    assert ([t.name for t in found["db1"]], found.get("db2", ())) == (["wal"], ())
+
+
+@pytest.mark.parametrize("half", [replace(WAL, uuid="f" * 32), replace(WAL, path="[ds1] moved.vmdk")])
+def test_a_disk_that_matches_by_half_is_a_tenant_too(vicinity: FileVicinity, half: Any) -> None:
+    found = look(vicinity, vm("db1", THERE, (half,))).tenants
+    assert [t.name for t in found["db1"]] == ["wal"]
+
+
+def test_a_journal_that_cannot_be_read_counts_as_paused(vicinity: FileVicinity) -> None:
+    def broken(name: str) -> bool:
+        raise JournalError("the journal is damaged")
+
+    both = vm("db1", THERE, (DATA, WAL))
+    assert look(replace(vicinity, paused=broken), both).tenants["db1"][0].paused
+    assert not look(vicinity, both).tenants["db1"][0].paused
+
+
+# -- faults of others -----------------------------------------------------------------------------------------
+
+
+def test_a_fault_is_told_to_the_others_of_the_datastore_for_a_minute(
+    vicinity: FileVicinity, clock: FakeClock
+) -> None:
+    vicinity.ailing(PGWAL, vm("db7", host="esx7"), "io_error")
+    (found,) = look(vicinity, vm("db1")).ailing
+    assert (found.resource, found.node, found.condition) == ("wal", "db7", "io_error")
+    assert (found.hosts, found.datastores) == ({"esx7"}, {"ds1"})
+    assert look(vicinity, vm("db1"), of=PGWAL).ailing == (), "its own fault is none of another's"
+    clock.now += LASTS
+    assert look(vicinity, vm("db1")).ailing == ()
+
+
+def test_a_fault_ends_when_it_is_taken_back_and_keeps_its_hosts_until_then(vicinity: FileVicinity) -> None:
+    for host in ("esx7", "esx8"):
+        vicinity.ailing(PGWAL, vm("db7", host=host), "io_error")
+    assert look(vicinity, vm("db1")).ailing[0].hosts == {"esx7", "esx8"}
+    vicinity.ailing(PGWAL, None, "")
+    vicinity.ailing(PGWAL, None, "")
+    assert look(vicinity, vm("db1")).ailing == ()
+
+
+def test_another_datastore_is_another_matter(vicinity: FileVicinity) -> None:
+    elsewhere = replace(PGWAL, disks=(replace(WAL, path="[ds2] shared/pgwal.vmdk"),))
+    vicinity.ailing(elsewhere, vm("db7"), "io_error")
+    assert look(vicinity, vm("db1")).ailing == ()
+
+
+@pytest.mark.parametrize("rubbish", ["", "{", "[]", '{"at": "x"}', '{"at": 990, "boot": "other"}'])
+def test_a_damaged_note_says_nothing(vicinity: FileVicinity, rubbish: str) -> None:
+    vicinity.ailing(PGWAL, vm("db7"), "io_error")
+    (vicinity.state_dir / "ailing" / "wal.json").write_text(rubbish)
+    assert look(vicinity, vm("db1")).ailing == ()
+
+
+# -- words about hosts ----------------------------------------------------------------------------------------
+
+
+def test_a_word_lasts_until_the_host_is_back(vicinity: FileVicinity) -> None:
+    vicinity.confirm("db1", WORD)
+    assert look(vicinity, LOST).confirmed == {"db1": WORD}
+    assert look(vicinity, replace(LOST, connected=None)).confirmed == {"db1": WORD}
+    assert look(vicinity, replace(LOST, host_connected=False)).confirmed == {"db1": WORD}
+    assert look(vicinity, vm("db1", THERE)).confirmed == {}
+    vicinity.confirm("db1", WORD)
+    assert look(vicinity, replace(LOST, host_connected=True)).confirmed == {}
+    assert look(vicinity, LOST).confirmed == {}, "it does not come back with the next loss"
+
+
+def test_a_word_that_cannot_be_forgotten_holds_everything(vicinity: FileVicinity) -> None:
+    (vicinity.state_dir / "hosts_off" / "db1.json").mkdir(parents=True)  # nothing that could be unlinked
+    with pytest.raises(JournalError, match="cannot be removed"):
+        look(vicinity, vm("db1", THERE))
+
+
+def test_a_damaged_word_is_none(vicinity: FileVicinity) -> None:
+    vicinity.confirm("db1", WORD)
+    (vicinity.state_dir / "hosts_off" / "db1.json").write_text('{"host": "esx1"}')
+    assert look(vicinity, LOST).confirmed == {}
+
+
+def test_a_node_to_restart_is_remembered_until_it_runs(vicinity: FileVicinity) -> None:
+    off = vm("db1", power=Power.OFF)
+    vicinity.restart("db1", True)
+    assert look(vicinity, off).to_restart == {"db1"}
+    assert look(vicinity, vm("db1")).to_restart == frozenset()
+    assert look(vicinity, off).to_restart == frozenset(), "somebody has powered it on and off again"
+
+
+# -- hooks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [True, {"off": True, "host": "esx1"}])
+def test_a_hook_says_that_it_is_off(answer: Any) -> None:
+    seen: list[Any] = []
+    hooks = RunnerHooks(lambda function, facts: (seen.append((function, facts)), answer)[1])
+    assert "own.off" in hooks.call("own.off", {"host": "esx1"}, 5.0)
+    assert seen == [("own.off", {"host": "esx1"})]
+
+
+@pytest.mark.parametrize("answer", [None, False, "True", 1, {"off": "yes"}, {}, [True]])
+def test_any_other_answer_is_a_no(answer: Any) -> None:
+    with pytest.raises(StepFailed, match="did not say"):
+        RunnerHooks(lambda function, facts: answer).call("own.off", {}, 5.0)
+
+
+def test_a_hook_that_raises_has_failed() -> None:
+    def broken(function: str, facts: Any) -> Any:
+        raise KeyError("bmc")
+
+    with pytest.raises(StepFailed, match="KeyError"):
+        RunnerHooks(broken).call("own.off", {}, 5.0)
+
+
+def test_a_hook_that_hangs_is_unknown_in_time() -> None:
+    free = threading.Event()
+    with pytest.raises(OutcomeUnknown, match="no answer"):
+        RunnerHooks(lambda function, facts: free.wait(30)).call("own.off", {}, 0.1)
+    free.set()
+
+
+# -- confirm_off and status -----------------------------------------------------------------------------------
+
+
+class Desk(Site):
+    """A site with the real notes, and the little of the product's composition that operators' requests need."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self.hypervisor._check_lock = lambda vm, disk: None  # type: ignore[method-assign] # a dead host's lock runs out
+        self.db2.vm.host = "esx2"
+        notes = FileVicinity(folder, lambda: {"pgdata": self.resource}, lambda name: False)
+        self.vicinity = notes  # type: ignore[assignment]
+        self.app = App({"vmdk": {}, "root_dir": str(folder)}, client=self.guest)
+        self.app.journal, self.app.lock, self.app.clock = self.journal, self.lock, self.clock  # type: ignore[assignment]
+        parts = {"hypervisor": self.hypervisor, "vicinity": notes, "engine": self.engine()}
+        self.app.__dict__.update(parts, settings=Settings(None, {"pgdata": self.resource}))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_confirm_off_lets_a_held_resource_go_on(desk: Desk) -> None:
+    lose_host(desk.db1)
+    crash(desk.db1)
+    assert desk.run() == ("held", 545)
+    answer = confirm_off(desk.app, "db1", "alice")
+    assert (answer["host"], answer["confirmed"], answer["resources"]) == ("esx1", ["db1"], ["pgdata"])
+    assert desk.run() == ("done", 70)
+    assert desk.acts() == ["attach db2", "mount db2"]
+    (line,) = (e["confirmed_off"] for e in desk.journal.history("pgdata") if "confirmed_off" in e)
+    assert (line["nodes"], "alice said" in line["words"]) == (["db1"], True)
+
+
+def test_confirm_off_in_mid_move_lets_the_move_go_on(desk: Desk) -> None:
+    desk.db1.stuck = True
+    desk.hypervisor.before = lambda step: (lose_host(desk.db1), crash(desk.db1), None)[2]
+    assert desk.run(FORCE) == ("held", 45)
+    confirm_off(desk.app, "db1")
+    assert desk.run() == ("done", 70)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("well", "connected: power db1 off there"),
+        ("answers", "db1 answers"),
+        ("address", "the address of db1 answers"),
+        ("deleted", "nothing that could be confirmed"),
+    ],
+)
+def test_confirm_off_is_refused_while_something_lives(desk: Desk, what: str, words: str) -> None:
+    if what == "deleted":
+        desk.hypervisor.vms.remove(desk.db1.vm)
+    elif what != "well":
+        desk.db1.vm.connected = False
+        desk.db1.silent = what == "address"
+    with pytest.raises(Refused, match=words):
+        confirm_off(desk.app, "db1")
+    assert not (desk.app.vicinity.state_dir / "hosts_off").exists()
+
+
+def test_confirm_off_of_a_stranger_is_refused(desk: Desk) -> None:
+    with pytest.raises(Refused, match="not a node of any resource"):
+        confirm_off(desk.app, "db9")
+
+
+def test_confirm_off_is_refused_when_another_node_of_that_host_lives(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, nodes=3)
+    lose_host(desk.db1)
+    desk.db2.vm.host, desk.db2.vm.connected = "esx1", False  # its agent answers
+    with pytest.raises(Refused, match="db2 answers"):
+        confirm_off(desk.app, "db1")
+
+
+def status(desk: Desk) -> dict[str, Any]:
+    found: dict[str, Any] = operate.status(desk.app, "pgdata")
+    return found
+
+
+def test_status_says_protected(desk: Desk) -> None:
+    found = status(desk)
+    of = found["resources"]["pgdata"]
+    assert (found["all_well"], of["state"], of["protected"], of["not_protected_because"]) == (
+        True,
+        "active",
+        True,
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (lambda d: d.db1.vm.snapshot(), "has a snapshot"),
+        (lambda d: setattr(d.db2, "silent", True), "db2: its minion gave no signed answer"),
+        (lambda d: setattr(d.db2, "unready", ("mount is not installed",)), "db2: mount is not installed"),
+        (lambda d: setattr(d.db2.vm, "controllers", ()), "db2: its VM has no SCSI controller 1"),
+        (lambda d: d.db2.vm.turn(Power.OFF), "db2: its VM is off"),
+        (lambda d: setattr(d.db1.vm, "question", "CD-ROM?"), "CD-ROM?"),
+        (lambda d: setattr(d.db2.vm, "question", "CD-ROM?"), "db2: its VM waits for an answer"),
+    ],
+)
+def test_status_says_not_protected_beforehand(desk: Desk, trouble: Any, words: str) -> None:
+    trouble(desk)
+    found = status(desk)
+    of = found["resources"]["pgdata"]
+    assert (found["all_well"], of["state"], of["active"], of["protected"]) == (False, "active", "db1", False)
+    assert any(words in one for one in of["not_protected_because"]), of
+    assert "NOT PROTECTED" in of["reason"] and words in of["reason"]
+
+
+def test_status_of_what_is_held_says_why_and_is_not_protected(desk: Desk) -> None:
+    desk.db1.trouble, desk.db2.silent = Condition.IO_ERROR, True
+    of = status(desk)["resources"]["pgdata"]
+    assert (of["state"], of["protected"], of["rule"]) == ("held", False, 670)
+    assert of["not_protected_because"] == [of["reason"]]

@@ -1,0 +1,316 @@
+"""
+The calm after the faults: what ends by itself, whether the reason of a hold is true of the world, and what a person does then.
+
+Not all ends by itself: a snapshot stays until somebody deletes it. A resource may be held for that, if it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.core import accidents
+from tests.core.machines import SimNode, SimVm
+from vmdk_failover.engine import Report
+from vmdk_failover.model import Power, Resource
+from vmdk_failover.situation import TARGET_TRIES, UNLUCKY
+
+NEVER = float("inf")
+
+if TYPE_CHECKING:
+    from tests.core.world import World
+
+
+def calm(world: World) -> None:
+    """The faults end. What was under way is carried out or lost; some things stay until a person mends them."""
+    setting = world.dice.setting
+    landed = [work for _, work in world.late if setting.random() < 0.5]
+    world.dice.faulty, world.due = False, NEVER
+    for work in landed:
+        work()
+    world.late.clear()
+    world.due = NEVER
+    world.hypervisor.blind = ""
+    for name, vm in world.vms.items():
+        vm.task = "" if "queued" in vm.task or setting.random() < 0.7 else vm.task
+        vm.frozen = vm.cut = vm.silent = False
+        if vm.question and setting.random() < 0.7:
+            answer(vm)
+        vm.frozen = bool(vm.question)
+        vm.impostor = vm.impostor and setting.random() < 0.3
+        if vm.power is not Power.ON or not vm.connected:
+            power_up(world, vm)
+        for part in _parts(world, name):
+            part.stuck, part.services = False, None
+            if setting.random() < 0.7:
+                mend(part)
+        if setting.random() < 0.6:
+            settle(world, vm)
+    world.check("the calm")
+    world.say("-- calm")
+
+
+def power_up(world: World, vm: SimVm) -> None:
+    """The host is back, the VM is started, where the locks allow it."""
+    vm.connected, vm.shown = True, None
+    if vm.power is not Power.ON and world.may_start(vm):
+        accidents.boot(world, vm)
+
+
+def answer(vm: SimVm) -> None:
+    """A person answers what the VM waits for."""
+    vm.question, vm.full, vm.frozen = "", False, False
+
+
+def mend(part: SimNode) -> None:
+    """A resource inside a node is as it should be."""
+    part.unready, part.cannot_mount, part.busy, part.foreign = (), "", "", False
+    part.trouble = None
+    if part.torn:
+        part.torn = part.mounted = False
+
+
+def settle(world: World, vm: SimVm) -> None:
+    """A VM is in the inventory once, without snapshots, its files and controllers where they were recorded."""
+    vms = world.hypervisor.vms
+    while vms.count(vm) > 1:
+        vms.remove(vm)
+    if vm not in vms:
+        vms.append(vm)
+    at_home = {d.uuid: d for r in world.resources for d in r.disks}
+
+    vm.disks = [
+        replace(d, path=at_home[d.uuid].path, bus=at_home[d.uuid].bus, unit=at_home[d.uuid].unit)
+        for d in vm.disks
+    ]
+    vm.kept, vm.saved, vm.controllers = frozenset(), None, ((0, "pvscsi"), (1, "pvscsi"))
+    vm.version += 1
+    power_up(world, vm)
+
+
+def _parts(world: World, minion: str) -> list[SimNode]:
+    return [guest.inside[minion] for guest in world.guests.values()]
+
+
+# -- is it true? ----------------------------------------------------------------------------------------------
+
+
+class Eye:
+    """The world as it is, asked about one resource."""
+
+    def __init__(self, world: World, of: Resource) -> None:
+        self.world, self.of = world, of
+        self.nodes = world.guests[of.name].inside
+        states = [master.journal.state(of.name) for master in world.masters]
+        self.state = next((state for state in states if state.move), states[0])
+        self.shown = world.hypervisor.vms
+
+    def holders(self) -> list[SimNode]:
+        return [n for n in self.nodes.values() if n.vm.lists(n.uuids) and n.vm in self.shown]
+
+    def holder(self) -> SimNode | None:
+        holders = self.holders()
+        return next((n for n in holders if n.vm.power is not Power.OFF), holders[0] if holders else None)
+
+    def can_take(self, minion: str) -> bool:
+        """Whether a node could take the resource, and has not failed to lately."""
+        node = self.nodes[minion]
+        vm = node.vm
+        missing = {(d.bus, d.unit) for d in self.of.disks if d.uuid not in {x.uuid for x in vm.disks}}
+        fits = not (missing & vm.slots()) and (not missing or dict(vm.controllers).get(1) == "pvscsi")
+        torn = node.torn or ((node.mounted or node.foreign) and not vm.lists(node.uuids))
+        return (
+            self._is_up(vm) and fits and not (node.unready or torn) and self.failures(minion) < TARGET_TRIES
+        )
+
+    def _is_up(self, vm: SimVm) -> bool:
+        up = (
+            not vm.impostor
+            and vm.power is Power.ON
+            and vm.connected is True
+            and self.shown.count(vm) == 1
+            and not vm.question
+        )
+        return up and not (vm.frozen or vm.cut or vm.silent)
+
+    def failures(self, minion: str) -> int:
+        now = self.world.clock.wall()
+        mine = (
+            m for m in self.state.recent if m["target"] == minion and not m["ok"] and not m.get("forgotten")
+        )
+        return sum(now - m["ended"] <= UNLUCKY for m in mine)
+
+    def takers(self) -> list[str]:
+        holder = self.holder()
+        return [m for m, n in self.nodes.items() if n is not holder and self.can_take(m)]
+
+    def unclear(self) -> bool:
+        """A disk is listed by half, or under another path, or a VM is there twice."""
+        home = {d.uuid: d.path for d in self.of.disks}
+        moved = any(
+            d.uuid in home and d.path != home[d.uuid] for n in self.nodes.values() for d in n.vm.disks
+        )
+        return moved or any(self.shown.count(n.vm) > 1 for n in self.nodes.values())
+
+    def lost(self) -> bool:
+        return any(n.vm not in self.shown for n in self.nodes.values())
+
+    def kept(self) -> bool:
+        paths = {d.path for d in self.of.disks}
+        return any(n.vm.kept & paths or n.vm.saved is not None for n in self.nodes.values())
+
+    def misplaced(self) -> bool:
+        places = {d.uuid: (d.bus, d.unit) for d in self.of.disks}
+        listed = [d for n in self.nodes.values() for d in n.vm.disks if d.uuid in places]
+        return any((d.bus, d.unit) != places[d.uuid] for d in listed)
+
+    def task(self) -> bool:
+        return any(n.vm.task for n in self.nodes.values())
+
+    def asks(self) -> bool:
+        return any(n.vm.question for n in self.nodes.values())
+
+    def target(self) -> SimNode | None:
+        return self.nodes.get(self.state.move.target) if self.state.move else self.holder()
+
+
+Truth = Callable[[Eye, Report], bool]
+
+
+def _stuck(eye: Eye, report: Report) -> bool:
+    """No other node can take it."""
+    return not eye.takers()
+
+
+def _holder(test: Callable[[SimNode], object]) -> Truth:
+    return lambda eye, report: (holder := eye.holder()) is not None and bool(test(holder))
+
+
+def _both(one: Truth, other: Truth) -> Truth:
+    return lambda eye, report: one(eye, report) and other(eye, report)
+
+
+def _target(test: Callable[[SimNode], object]) -> Truth:
+    return lambda eye, report: (target := eye.target()) is not None and bool(test(target))
+
+
+#: By rule: whether what the hold says is so. A rule that is not here holds nothing in a calm world.
+TRUE: dict[int, Truth] = {
+    10: lambda eye, report: eye.state.paused,
+    40: lambda eye, report: eye.unclear() or eye.kept(),
+    50: lambda eye, report: eye.task(),
+    60: lambda eye, report: sum(n.vm.power is not Power.OFF for n in eye.holders()) > 1,
+    63: lambda eye, report: any(o.result.value == "unknown" for o in eye.state.outcomes),
+    90: lambda eye, report: eye.kept(),
+    105: _both(lambda eye, report: len(eye.holders()) > 0, lambda eye, report: len(eye.state.outcomes) > 0),
+    42: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
+    542: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
+    598: _holder(lambda n: n.services is False),
+    900: _holder(lambda n: not n.uuids <= {disk.uuid for disk in n.vm.disks}),
+    48: lambda eye, report: eye.asks(),
+    155: lambda eye, report: bool(eye.world.paused - {eye.of.name}),
+    198: lambda eye, report: eye.misplaced(),
+    603: lambda eye, report: eye.asks(),
+    605: lambda eye, report: eye.asks(),
+    638: lambda eye, report: bool(eye.world.paused - {eye.of.name}),
+    652: lambda eye, report: eye.asks(),
+    653: lambda eye, report: any(m.get("condition") for m in eye.state.recent),
+    654: lambda eye, report: len(eye.world.resources) > 1,
+    695: lambda eye, report: eye.misplaced(),
+    160: lambda eye, report: eye.nodes[eye.state.move.source].has() if eye.state.move else False,
+    195: lambda eye, report: eye.lost(),
+    220: _target(lambda n: n.busy),
+    230: _target(lambda n: n.foreign),
+    510: lambda eye, report: eye.state.paused,
+    530: lambda eye, report: eye.unclear() or eye.kept(),
+    610: _holder(lambda n: n.vm.task),
+    630: _both(_holder(lambda n: n.vm.power is not Power.ON), _stuck),
+    650: lambda eye, report: any(m.get("damped") for m in eye.state.recent),
+    670: _both(_holder(lambda n: n.trouble or n.torn), _stuck),
+    700: _holder(lambda n: n.busy),
+    710: _holder(lambda n: n.foreign),
+    730: lambda eye, report: _stuck(eye, report) and any(eye.failures(m) for m in eye.nodes),
+    740: _holder(lambda n: n.unready or n.vm.controllers),
+    790: lambda eye, report: eye.lost(),
+    810: _both(lambda eye, report: not eye.holders(), _stuck),
+}
+
+
+def is_true(world: World, of: Resource, report: Report) -> bool:
+    """Whether the reason of a hold is true of the world."""
+    test = TRUE.get(report.rule)
+    return test is not None and test(Eye(world, of), report)
+
+
+# -- what a person does ---------------------------------------------------------------------------------------
+
+
+def _resume(eye: Eye) -> None:
+    for of in eye.world.resources:
+        eye.world.operator.pause(of, False)
+
+
+def _answer(eye: Eye) -> None:
+    for node in eye.nodes.values():
+        answer(node.vm)
+
+
+def _end_tasks(eye: Eye) -> None:
+    for node in eye.nodes.values():
+        node.vm.task = ""
+
+
+def _settle(eye: Eye) -> None:
+    for node in eye.nodes.values():
+        settle(eye.world, node.vm)
+
+
+def _mend(eye: Eye) -> None:
+    for node in eye.nodes.values():
+        mend(node)
+        power_up(eye.world, node.vm)
+
+
+def _remove_copies(eye: Eye) -> None:
+    for node in eye.nodes.values():
+        node.vm.impostor = False
+
+
+def _clear(eye: Eye) -> None:
+    eye.world.operator.clear(eye.of)
+
+
+def _wait(eye: Eye) -> None:
+    eye.world.clock.now += UNLUCKY
+
+
+def _put_back(eye: Eye) -> None:
+    """Disks that were taken out beside others that were not."""
+    for node in eye.nodes.values():
+        here = {disk.uuid for disk in node.vm.disks}
+        for disk in eye.of.disks:
+            free = (disk.bus, disk.unit) not in node.vm.slots()
+            if here & node.uuids and disk.uuid not in here and free:
+                node.vm.plug(disk)
+
+
+Deeds = tuple[Callable[[Eye], None], ...]
+#: What a person does about a hold, in order; about any other: everything but ``clear``.
+DEEDS: dict[int, Deeds] = {
+    **dict.fromkeys((10, 155, 510, 638), (_resume,)),
+    **dict.fromkeys((42, 542), (_remove_copies,)),
+    **dict.fromkeys((48, 603, 605), (_answer,)),
+    **dict.fromkeys((50, 610), (_end_tasks,)),
+    **dict.fromkeys((40, 90, 195, 198, 530, 695, 790), (_settle,)),
+    **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
+    **dict.fromkeys((650, 652, 653, 654), (_mend, _answer, _settle, _clear)),
+}
+OTHERWISE: Deeds = (_put_back, _remove_copies, _mend, _answer, _settle, _wait)
+
+
+def remedy(world: World, of: Resource, report: Report) -> None:
+    """Do what the sentence says, and no more."""
+    world.say(f"-- a person mends what {report.rule} says")
+    for deed in DEEDS.get(report.rule, OTHERWISE):
+        deed(Eye(world, of))

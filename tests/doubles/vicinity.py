@@ -1,0 +1,63 @@
+"""What a master remembers around a resource, in memory; and the administrator's own fences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from vmdk_failover.around import Ailing, Around, Confirmed, Tenant
+from vmdk_failover.errors import FailoverError
+from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+
+
+@dataclass
+class FakeVicinity:
+    """
+    Implements the ``Vicinity`` port.
+
+    :ivar tenants: other resources by minion. :ivar fellows: other resources that fail.
+    :ivar confirmed: words that hosts are off. :ivar restarts: nodes to be powered on again. :ivar told: this resource's fault.
+    """
+
+    tenants: dict[str, tuple[Tenant, ...]] = field(default_factory=dict)
+    fellows: tuple[Ailing, ...] = ()
+    confirmed: dict[str, Confirmed] = field(default_factory=dict)
+    restarts: set[str] = field(default_factory=set)
+    told: str = ""
+
+    def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
+        """See the port."""
+        for vm in seen.vms:
+            if vm.connected is True:
+                self.confirmed.pop(vm.minion, None)
+                if vm.power is Power.ON:
+                    self.restarts.discard(vm.minion)
+        return Around(dict(self.tenants), self.fellows, dict(self.confirmed), frozenset(self.restarts))
+
+    def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
+        """See the port."""
+        self.told = condition
+
+    def confirm(self, minion: str, word: Confirmed) -> None:
+        """See the port."""
+        self.confirmed[minion] = word
+
+    def restart(self, minion: str, wanted: bool) -> None:
+        """See the port."""
+        (self.restarts.add if wanted else self.restarts.discard)(minion)
+
+
+@dataclass
+class FakeHooks:
+    """Implements the ``Hooks`` port. :ivar does: what a function does. :ivar calls: names and facts, in order."""
+
+    does: dict[str, Callable[[], FailoverError | None]] = field(default_factory=dict)
+    calls: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+
+    def call(self, function: str, facts: Mapping[str, str], within: float) -> str:
+        """See the port."""
+        self.calls.append((function, dict(facts)))
+        trouble = self.does[function]()
+        if trouble is not None:
+            raise trouble
+        return f"{function} has read it back as off"

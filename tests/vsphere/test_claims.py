@@ -1,0 +1,106 @@
+"""Claims on the lab's vCenter: one master gets an epoch, also when answers are lost, and all see whose it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from lab.hypervisor import Vcenter
+from vmdk_failover.claims import Claims
+from vmdk_failover.errors import CannotObserve, OutcomeUnknown
+from vmdk_failover.model import Resource
+from vmdk_failover.vsphere.claims import DatastoreShelf
+from vmdk_failover.vsphere.session import Session
+
+Make = Callable[[str], Claims]
+
+
+@pytest.fixture
+def master(new_session: Callable[..., Session], pgdata: Resource) -> Make:
+    """Makes masters, each with a session of its own."""
+
+    def make(name: str) -> Claims:
+        shelf = DatastoreShelf(new_session(), pgdata)
+        return Claims(lambda resource: shelf, name)
+
+    return make
+
+
+def test_it_lies_beside_the_disk(session: Session, pgdata: Resource) -> None:
+    assert DatastoreShelf(session, pgdata).place == "[ds1] shared/vmdk-claims-pgdata"
+
+
+def test_nothing_was_claimed_yet(master: Make) -> None:
+    seen = master("ma").look("pgdata")
+    assert (seen.highest, seen.paused, seen.others("ma")) == (0, False, None)
+
+
+def test_the_first_one_gets_it_and_all_see_that(master: Make) -> None:
+    one, other = master("ma"), master("mb")
+    assert (one.claim("pgdata", 1), other.claim("pgdata", 1)) == (True, False)
+    assert other.look("pgdata").others("mb") == (1, "ma")
+    one.held("pgdata", 1, 160)
+    assert other.look("pgdata").others("mb") == (1, "ma (which holds by rule 160)")
+    assert other.claim("pgdata", 2) is False
+    one.end("pgdata", 1)
+    assert other.claim("pgdata", 3) is True
+    assert one.look("pgdata").others("ma") == (3, "mb")
+
+
+def test_ten_at_once_and_one_wins(master: Make) -> None:
+    masters, won = [master(f"m{i}") for i in range(10)], []
+    gate = threading.Barrier(len(masters))
+
+    def run(one: Claims) -> None:
+        gate.wait(20)
+        if one.claim("pgdata", 1):
+            won.append(one.master)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in masters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(won) == 1
+    assert masters[0].look("pgdata").others("nobody") == (1, won[0])
+
+
+def test_an_epoch_whose_maker_never_knew_is_nobodys(vcenter: Vcenter, master: Make) -> None:
+    one, other = master("ma"), master("mb")
+    assert one.claim("pgdata", 1)
+    one.end("pgdata", 1)
+    vcenter.net("dropreply", 1, "MakeDirectory")
+    with pytest.raises(OutcomeUnknown):
+        one.claim("pgdata", 2)
+    assert other.look("pgdata").highest == 2
+    assert other.look("pgdata").others("mb") is None
+    assert other.claim("pgdata", 3) is True
+
+
+def test_who_wakes_up_after_another_has_claimed_loses(master: Make) -> None:
+    """It made the folder, slept, and puts its name down only now."""
+    one, other = master("ma"), master("mb")
+    real, shelf = one.look, one._shelf("pgdata")
+    assert shelf.make("epoch-00000001")
+    assert other.claim("pgdata", 2) is True
+    assert shelf.make("epoch-00000001", "by-ma")
+    assert real("pgdata").highest == 2
+
+
+def test_a_blind_vcenter_is_an_error_and_no_empty_shelf(vcenter: Vcenter, master: Make) -> None:
+    one = master("ma")
+    assert one.claim("pgdata", 1)
+    vcenter.net("503")
+    with pytest.raises(CannotObserve):
+        one.look("pgdata")
+
+
+def test_maintenance_is_seen_by_all(master: Make) -> None:
+    one, other = master("ma"), master("mb")
+    one.pause("pgdata", True)
+    one.pause("pgdata", True)
+    assert other.look("pgdata").paused
+    other.pause("pgdata", False)
+    assert not one.look("pgdata").paused
