@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the results as JSON, one line each")
     measure = commands.add_parser("bench", help="measure fail-overs; build/bench/failover.json")
     measure.add_argument("--runs", type=int, default=10, metavar="N", help="runs of each scenario")
+    measure.add_argument("--only", default="", metavar="TEXT", help="only rows whose name has this in it")
     up = commands.add_parser("up", help="start a lab and keep it until Ctrl-C")
     _add_settings(up)
     up.add_argument("--bare", action="store_true", help="without the product's configuration")
@@ -119,7 +120,7 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _bench(given: argparse.Namespace) -> int:
-    bench.run(given.runs, say)
+    bench.run(given.runs, say, given.only)
     return 0
 
 

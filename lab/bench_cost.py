@@ -52,8 +52,10 @@ def _family(pid: int) -> list[int]:
     return [pid, *map(int, children)]
 
 
-def _cpu_ms(pids: list[int]) -> float:
-    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e6
+def _cpu_ms(pids: list[int]) -> dict[int, float]:
+    """CPU of the prober and of those workers that still live."""
+    there = [pid for pid in pids if pid == pids[0] or Path(f"/proc/{pid}").exists()]
+    return {pid: int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6 for pid in there}
 
 
 def _memory_mb(pid: int, what: str) -> float:
@@ -90,7 +92,7 @@ def _watch(
         calls.append((time.perf_counter() - start) * 1000)
         time.sleep(1.0)
     took = time.monotonic() - began
-    spent = _cpu_ms(pids) - before
+    spent = sum(ms - before[pid] for pid, ms in _cpu_ms(pids).items())
     beacon = (time.process_time() - polled) * 1000
     return {
         "prober_ms_per_s": round(spent / took, 2),

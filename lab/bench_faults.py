@@ -26,17 +26,23 @@ from vmdk_failover.guest.places import Places
 
 HANG_TIMEOUT = 1.0
 _PROBE_MS, _HANG_MS = 1000, HANG_TIMEOUT * 1000
+#: An error that nobody but the prober meets: a read, and a second one within 100 ms that confirms it.
+DOUBT = "it is tried again"
+FIRST_MS = _PROBE_MS + 50
+_EIO_MS = FIRST_MS + 100
 _SHUTDOWN, _NO_FLUSH = 0x8004587D, 2
 
-_LOAD = """
+#: Writes through and reads every 20 ms while whoever started it lives.
+LOAD = """
 import mmap, os, sys, time
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o600)
 os.pwrite(fd, os.urandom(65536), 0)
 os.fsync(fd)
 direct = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 block = mmap.mmap(-1, 4096)
+parent = os.getppid()
 print(flush=True)
-while True:
+while os.getppid() == parent:
     try:
         os.pwrite(fd, os.urandom(4096), 0)
         os.fsync(fd)
@@ -96,6 +102,10 @@ class Patient:
         said = watch.latest(self.run_dir / "state", "bench", _places(self.run_dir))
         return str(said["condition"]) if said else ""
 
+    def evidence(self) -> str:
+        """What the reader has heard last, also of what needs not be told."""
+        return str(self.watch._reports.get("bench", {}).get("evidence", ""))
+
     @contextmanager
     def mounted(self, fault: Fault) -> Iterator[None]:
         """Mount it and put it under its load."""
@@ -103,7 +113,7 @@ class Patient:
             self.resource = model.resource_from_plain({**model.to_plain(self.resource), "write_probe": True})
         subprocess.run(["mount", self.fault.path, str(self.mountpoint)], check=True)
         if self.load == "active":
-            argv = [sys.executable, "-c", _LOAD, str(self.mountpoint / "load")]
+            argv = [sys.executable, "-c", LOAD, str(self.mountpoint / "load")]
             self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
             assert self.process.stdout is not None
             self.process.stdout.readline()
@@ -117,7 +127,7 @@ class Patient:
             os.close(self.busy)
         self.link.unlink(missing_ok=True)
         self.fault.host.drop(self.fault.name)
-        while str(self.mountpoint) in Path("/proc/self/mountinfo").read_text():
+        while f" {self.mountpoint} " in Path("/proc/self/mountinfo").read_text():
             linux.umount(str(self.mountpoint), linux.MNT_DETACH)
         if self.process is not None:
             self.process.wait(10)
@@ -180,15 +190,23 @@ def _shut_down(patient: Patient) -> None:
         os.close(fd)
 
 
+def _hot_remove(patient: Patient) -> None:
+    """As the kernel and udev do it: the requests fail, the device is announced as removed, its link goes."""
+    patient.fault.drop()
+    patient.link.unlink()
+    Path(f"/sys/block/{patient.fault.loop}/uevent").write_text("remove")
+
+
 FAULTS = (
     Fault("umount", _umount(), ("unmounted",), (15, None)),
     Fault("umount -l", _umount(linux.MNT_DETACH), ("unmounted", "lazily_unmounted"), (15, 15)),
     Fault("overmount", _overmount, ("wrong_filesystem",), (15, 15)),
     Fault("remount ro", _remount, ("options_changed",), (15, None)),
-    Fault("device gone", lambda p: p.fault.drop(), ("device_gone", "io_error", "fs_error"), (250, 250)),
+    Fault("device removed", _hot_remove, ("device_gone",), (250, 250)),
+    Fault("disk dies silently", lambda p: p.fault.drop(), ("device_gone", "io_error", "fs_error"), (_EIO_MS, 250)),
     Fault("write EIO", _hurt("write=eio flush=eio"), ("io_error", "fs_error"), (None, 250)),
-    Fault("read EIO", _hurt("read=eio"), ("io_error",), (_PROBE_MS + 50, 250)),
-    Fault("all EIO", _hurt("all=eio"), ("io_error", "fs_error"), (_PROBE_MS + 50, 250)),
+    Fault("read EIO", _hurt("read=eio"), ("io_error",), (_EIO_MS, 250)),
+    Fault("all EIO", _hurt("all=eio"), ("io_error", "fs_error"), (_EIO_MS, 250)),
     Fault("write EIO, write probe", _hurt("write=eio flush=eio"), ("io_error", "fs_error"),
           (_PROBE_MS + 50, None), write_probe=True),
     Fault("all hang", _hurt("all=hang"), ("hung",), (_HANG_MS + _PROBE_MS / 2 + 400, _HANG_MS + 400)),

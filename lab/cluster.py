@@ -236,7 +236,12 @@ class Lab:
 
     def vcenter_options(self) -> dict[str, Any]:
         """The product's `vcenter:` section for this lab."""
-        pem = ssl.get_server_certificate((self.vcenter.host, self.vcenter.port))
-        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-        where = {"host": self.vcenter.host, "port": self.vcenter.port, "sha256": digest}
+        pin = fingerprint(self.vcenter.host, self.vcenter.port)
+        where = {"host": self.vcenter.host, "port": self.vcenter.port, "sha256": pin}
         return {**where, "user": USER, "password": PASSWORD}
+
+
+def fingerprint(host: str, port: int) -> str:
+    """SHA-256 of the certificate that a server shows."""
+    pem = ssl.get_server_certificate((host, port))
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()

@@ -7,17 +7,22 @@ from dataclasses import dataclass, replace
 
 KINDS = ("read", "write", "flush")
 ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC, "enodev": errno.ENODEV}
-USAGE = "use read=, write=, flush= or all= with ok, eio, enospc, enodev, hang or delay:SECONDS; range=FIRST-LAST; ok; stats"
+USAGE = (
+    "use read=, write=, flush= or all= with ok, eio, eio:TIMES, enospc, enodev, hang or delay:SECONDS; "
+    "range=FIRST-LAST; ok; stats"
+)
 
 
 @dataclass(frozen=True)
 class Action:
-    """What happens to one request. errno: fail with it; hang: keep it; delay: seconds to wait before it is done."""
+    """What happens to one request. errno: fail with it; times: no more than so many (0: all); hang: keep it; delay: seconds to
+    wait before it is done."""
 
     word: str = "ok"
     errno: int = 0
     hang: bool = False
     delay: float = 0.0
+    times: int = 0
 
 
 OK = Action()
@@ -48,6 +53,14 @@ class Faults:
         kept = {kind: actions.get(kind, getattr(self, kind)) for kind in KINDS}
         return Faults(kept["read"], kept["write"], kept["flush"], self.first, self.last)
 
+    def spent(self, kind: str) -> Faults:
+        """The same after one request of a kind was hurt."""
+        action: Action = getattr(self, kind)
+        if not action.times:
+            return self
+        left = replace(action, times=action.times - 1, word=f"eio:{action.times - 1}")
+        return self.changed({kind: left if left.times else OK})
+
     def words(self) -> dict[str, str]:
         """The actions by kind, as one sets them."""
         return {kind: getattr(self, kind).word for kind in KINDS}
@@ -65,6 +78,8 @@ def parse_action(word: str) -> Action:
         return Action(word, errno=ERRORS[word])
     if word == "hang":
         return Action(word, hang=True)
+    if word.startswith("eio:") and word[4:].isdecimal() and int(word[4:]):
+        return Action(word, errno=errno.EIO, times=int(word[4:]))
     if word.startswith("delay:"):
         return Action(word, delay=_seconds(word))
     raise ValueError(f"{word!r} is no action of a disk; {USAGE}")

@@ -149,6 +149,7 @@ class DiskServer:
         action = self._faults.action(request.kind, request.offset, request.length)
         now = time.monotonic()
         if action.errno:
+            self._faults = self._faults.spent(request.kind)
             self._fail(request, action.errno)
         elif action.hang:
             self._held.append((now, request))

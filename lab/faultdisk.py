@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument(
         "words",
         nargs="+",
-        help="read= write= flush= all= with ok|eio|enospc|enodev|hang|delay:S; range=A-B; ok; stats",
+        help="read= write= flush= all= with ok|eio|eio:N|enospc|enodev|hang|delay:S; range=A-B; ok; stats",
     )
     given = parser.parse_args()
     try:

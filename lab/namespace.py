@@ -149,6 +149,12 @@ class NamespaceNode(Node):
         with self._turn():
             linux.drop_address(self._label)
 
+    def reachable(self) -> None:
+        """Give it its address back, if it runs."""
+        with self._turn():
+            if self.is_running and not self._frozen:
+                linux.add_address(self._label, self.identity.address)
+
     def thaw(self) -> None:
         with self._turn():
             if not self._frozen:

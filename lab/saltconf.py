@@ -13,8 +13,18 @@ from lab.cellinit import PLACE
 from lab.faultdisk import ROOT
 from lab.node import Identity
 
-FOLDERS = ("_modules", "_states", "_beacons", "_runners", "_engines", "_pillar", "_utils", "reactor")
-ON_MINIONS = ("modules", "states", "beacons", "engines", "utils")
+FOLDERS = (
+    "_modules",
+    "_states",
+    "_beacons",
+    "_runners",
+    "_engines",
+    "_pillar",
+    "_output",
+    "_utils",
+    "reactor",
+)
+ON_MINIONS = ("modules", "states", "beacons", "engines", "output", "utils")
 ON_MASTER = (*ON_MINIONS, "runners", "pillar")
 MINION_ROOT = f"{PLACE}/salt"
 TRIGGER = "/proc/sysrq-trigger"
@@ -56,6 +66,7 @@ def master_conf(root: Path, file_root: Path) -> Conf:
         "log_file": str(root / "master.log"),
         "enforce_mine_cache": False,
         "mine_enabled": False,
+        "disable_grains": ["lvm"],  # it runs vgs, which hangs with a hung disk
         "vmdk": {"resources_dir": str(root / "vmdk.d")},
     }
 
@@ -78,6 +89,7 @@ def minion_conf(identity: Identity) -> Conf:
         "providers": {"service": "labservice"},
         "multiprocessing": True,
         "mine_enabled": False,
+        "disable_grains": ["lvm"],  # it runs vgs, which hangs with a hung disk
         "enable_fqdns_grains": False,
         "enable_gpu_grains": False,
         "acceptance_wait_time": 1,
