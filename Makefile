@@ -9,11 +9,11 @@ BIN := build/venv/bin
 VENV := build/venv/.made-from
 PACKAGE := _utils/vmdk_failover
 
-.PHONY: help demo scenario bench bench-detect test lint format unit setup system preflight vcenter named lock clean
+.PHONY: docs docs-tools matrix help demo scenario bench bench-detect bench-detect-peers bench-bus bench-storm soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
 
 help: ## this list
 	@echo 'usage: make TARGET'
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: preflight setup vcenter ## a failover before your eyes: lab vCenter, Salt master, nodes (root, Linux)
 	@$(PY) -m lab demo $(ARGS)
@@ -30,10 +30,45 @@ bench: preflight setup vcenter ## the lab's measurements
 bench-detect: preflight setup ## how soon a node sees a failing disk, and what watching costs: ARGS='--runs 20'
 	@$(PY) -m lab.bench_detect $(ARGS)
 
-test: preflight lint vcenter unit ## all checks and tests (root, Linux)
+soak-detect: preflight setup ## disks hurt and healed for minutes: nothing missed, nothing false: ARGS='--minutes 30 --disks 16'
+	@$(PY) -m lab.soak $(ARGS)
+
+bench-detect-peers: preflight setup ## the same faults under ocf:heartbeat:Filesystem: ARGS='--runs 3'
+	@scripts/system-packages.sh --bench
+	@$(PY) -m lab.bench_ocf $(ARGS)
+
+bench-bus: preflight setup vcenter ## from the prober's word to the master's bus, also while 16 disks hang
+	@$(PY) -m lab.bench_bus $(ARGS)
+
+bench-storm: preflight setup vcenter ## many VMs off at once: ARGS='--resources 10,50,200'
+	@$(PY) -m lab.bench_storm $(ARGS)
+
+guest: preflight setup ## LVM, the SCSI bus and the watchdog in an emulated guest of their own: ARGS='-v lvm'
+	@scripts/system-packages.sh --guest
+	@$(PY) -m lab.guest $(ARGS)
+
+campaign: preflight setup vcenter ## kill -9 of everybody at every step of every kind of move, resumable: ARGS='--minutes 60 --only mover'
+	@$(PY) -m lab.campaign $(ARGS)
+
+bench-mind: setup ## what one look and one decision cost, and histories of the simulation per second
+	@PYTHONPATH=_utils $(PY) -m tests.core.bench_mind
+
+soak: setup ## a million histories of the simulation on all cores, goes on where it was ended: ARGS='--histories 100000'
+	@PYTHONPATH=_utils $(PY) -m tests.core.campaign $(ARGS)
+
+test: preflight lint vcenter docs-tools unit ## all checks and tests (root, Linux)
 
 unit:
 	@$(PY) -m pytest $(ARGS)
+
+docs: setup ## the documentation, as build/docs/html
+	@scripts/docs.sh
+
+docs-tools: setup
+	@scripts/docs.sh --tools
+
+matrix: preflight setup ## the node's side on every supported Python that is here: ARGS='tests/guest/test_x.py'
+	@scripts/matrix.sh $(ARGS)
 
 lint: setup ## ruff, mypy, import contracts, go vet
 	$(BIN)/ruff check .
@@ -41,6 +76,7 @@ lint: setup ## ruff, mypy, import contracts, go vet
 	$(BIN)/mypy
 	PYTHONPATH=_utils $(BIN)/lint-imports --no-cache
 	$(PY) scripts/bootstrap_block.py --check
+	$(PY) scripts/scenarios_doc.py --check
 	scripts/go.sh vet ./...
 
 format: setup ## sort imports, lay out the code, write the bootstrap block
@@ -62,7 +98,7 @@ system: ## the Debian packages that are missing (root)
 preflight:
 	@scripts/preflight.sh
 
-lock: setup ## resolve requirements/dev.in anew: make lock [ARGS=--upgrade]
+lock: setup ## resolve requirements/*.in anew: make lock [ARGS=--upgrade]
 	@scripts/lock.sh $(ARGS)
 
 clean: ## remove build/ and caches

@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 LIBRARY = "vmdk_failover"
-FACES = ("modules", "states", "beacons", "runners", "engines", "pillar")
+FACES = ("modules", "states", "beacons", "runners", "engines", "pillar", "output")
 
 
 def version() -> str:
@@ -29,13 +29,15 @@ setup(
         *find_packages("_utils", include=[LIBRARY, f"{LIBRARY}.*"]),
         *(f"{LIBRARY}.{face}" for face in FACES),
         f"{LIBRARY}.reactor",
+        f"{LIBRARY}.orch",
     ],
     package_dir={
         LIBRARY: f"_utils/{LIBRARY}",
         **{f"{LIBRARY}.{face}": f"_{face}" for face in FACES},
         f"{LIBRARY}.reactor": "reactor",
+        f"{LIBRARY}.orch": "orch",
     },
-    package_data={LIBRARY: ["py.typed"], f"{LIBRARY}.reactor": ["*.sls"]},
+    package_data={LIBRARY: ["py.typed"], f"{LIBRARY}.reactor": ["*.sls"], f"{LIBRARY}.orch": ["*.sls"]},
     include_package_data=False,
     zip_safe=False,
 )

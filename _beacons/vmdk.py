@@ -59,6 +59,12 @@ def __virtual__():
 def validate(config):
     """
     Check the beacon's configuration: a list with ``resources``, a mapping of names to resources in plain form.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 beacons.list   # what the pillar brings; the minion says in its log what is wrong with it
     """
     fault = _read(config)[1]
     return not fault, fault or "Valid beacon configuration."
@@ -67,6 +73,12 @@ def validate(config):
 def beacon(config):
     """
     Return what is to be reported now: conditions that are not ``ok``, and recoveries.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run state.event 'salt/beacon/db1/vmdk/*' pretty=True   # on the master, to see its reports
     """
     state_dir = node.state_dir(__opts__)
     if "watch" not in _WATCH:
@@ -82,6 +94,12 @@ def beacon(config):
 def close(config):
     """
     Let go of the prober; it ends by itself when nobody listens any more.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 beacons.disable_beacon vmdk
     """
     if "watch" in _WATCH:
         _WATCH.pop("watch").close()

@@ -47,7 +47,18 @@ import salt.client
 import salt.minion
 import salt.utils.event
 
-from vmdk_failover import app, describe, listening, reachable, supervisor, unfinished, watching
+from vmdk_failover import (
+    app,
+    appointed,
+    describe,
+    listening,
+    metrics,
+    reachable,
+    sightings,
+    supervisor,
+    unfinished,
+    watching,
+)
 from vmdk_failover.guest import duty, heartbeat, node, teller, watch
 
 __virtualname__ = "vmdk"
@@ -65,6 +76,12 @@ def start(tick=30):
 
     tick
         On the master: seconds between two looks at every resource when nothing at all happens.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run state.event 'vmdk*' pretty=True   # on the master, to see what it says
     """
     if __opts__["__role"] == "master":
         _on_master(float(tick))
@@ -77,10 +94,14 @@ def start(tick=30):
 
 def _on_master(tick):
     opts = dict(__opts__)
+    watches = [lambda: _watch(opts), lambda: _listen(opts), lambda: _find_unfinished(opts)]
+    served = app.settings(opts).metrics
+    if served is not None:
+        watches.append(lambda: _serve_metrics(opts, served))
     supervisor.Supervisor(
         path=app.state_dir(opts) / "engine.sock",
         recover=lambda name, alive: _recover(opts, name, alive),
-        watches=[lambda: _watch(opts), lambda: _listen(opts), lambda: _find_unfinished(opts)],
+        watches=watches,
         names=lambda: app.names(opts),
         log=log.warning,
         warm=lambda: app.warm(opts),
@@ -96,8 +117,7 @@ def _recover(opts, name, alive):
         def tell(entry):
             alive(float(entry.get("within", 0.0)))
             log.info("%s", describe.sentence(entry))
-            tag = f"vmdk-move/{entry['resource']}/{entry['what']}"
-            bus.fire_event({**entry, "sentence": describe.sentence(entry)}, tag)
+            bus.fire_event({**entry, "sentence": describe.sentence(entry)}, describe.tag(entry))
 
         def call_hook(function, facts):
             import salt.runner  # on masters only, and hardly ever
@@ -105,7 +125,7 @@ def _recover(opts, name, alive):
             return salt.runner.RunnerClient(opts).cmd(function, kwarg=dict(facts), print_event=False)
 
         here = app.App(opts, client, tell, log.warning, call_hook)
-        report = here.run(name)
+        report = appointed.run(here, name)
         here.close()
     if report.result == "busy":
         log.info("%s: %s", name, report.reason)
@@ -115,18 +135,21 @@ def _watch(opts):
     """vCenter's stream; each change of a protected VM becomes an event for the reactor."""
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
         here = app.App(opts, client=None, warn=log.warning)
-        watching.watch_for_ever(here, lambda name, what: _hint(opts, bus, name, what))
+        seen = sightings.Sightings(app.state_dir(opts))
+        watching.watch_for_ever(here, lambda name, what: _hint(opts, bus, seen, "vcenter", name, what))
 
 
-def _hint(opts, bus, name, what, **more):
+def _hint(opts, bus, seen, who, name, what, **more):
     """Say at once that somebody should look, and let everybody see it; the reactor may be busy with ten thousand other events."""
     supervisor.hint(app.state_dir(opts) / "engine.sock", name)
     bus.fire_event({"resource": name, "what": what, **more}, f"vmdk/{name}/{what}")
+    seen.note(name, who, what)
 
 
 def _listen(opts):
     """The nodes' heartbeats and reports; silence becomes an event."""
     ear = salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=True)
+    seen = sightings.Sightings(app.state_dir(opts))
     with ear, salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
 
         def take(seconds):
@@ -140,21 +163,37 @@ def _listen(opts):
         listening.listen_for_ever(
             app.App(opts, client=None, warn=log.warning),
             take,
-            lambda name, node: _hint(opts, bus, name, "silent", node=node),
+            lambda name, node: _hint(opts, bus, seen, node, name, "silent", node=node),
             lambda name, node: supervisor.hint(app.state_dir(opts) / "engine.sock", name),
         )
 
 
 def _find_unfinished(opts):
-    """Moves that a crash left open; each becomes an event for the reactor. Also finds out which nodes can be reached."""
+    """
+    Moves that a crash left open, and what was appointed for now; each becomes an event for the reactor. Also finds out which
+    nodes can be reached.
+    """
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
-        here = app.App(opts, client=None)
+        here, seen = app.App(opts, client=None), sightings.Sightings(app.state_dir(opts))
+
+        def meanwhile():
+            reachable.find_out(app.state_dir(opts))
+            fresh = app.App(opts, client=None)  # with the configuration as it is now
+            for name in appointed.due(fresh):
+                _hint(opts, bus, seen, "engine", name, "appointed")
+            fresh.close()
+
         unfinished.watch_for_ever(
             here.journal,
             here.lock,
-            lambda name, what: _hint(opts, bus, name, what),
-            lambda: reachable.find_out(app.state_dir(opts)),
+            lambda name, what: _hint(opts, bus, seen, "engine", name, what),
+            meanwhile,
         )
+
+
+def _serve_metrics(opts, at):
+    """Metrics for Prometheus; without the client library one sentence in the log, and everything else goes on."""
+    metrics.serve_for_ever(app.state_dir(opts), at, lambda: app.names(opts), log.warning)
 
 
 # -- node ---------------------------------------------------------------------------------------------------------

@@ -183,10 +183,13 @@ def users(name):
         raise salt.exceptions.CommandExecutionError(err.reason) from err
 
 
-def doctor():
+def doctor(fail=True):
     """
     What on this node stands in the way of a failover, each with what to do about it. The exit code is 1 if anything is
     an ``error``.
+
+    fail
+        With ``False`` the exit code is 0 in any case.
 
     CLI Example:
 
@@ -200,9 +203,10 @@ def doctor():
         doctoring.Node(__opts__, __pillar__, _resources(), here.state_dir, here.sysrq, _WANT)
     )
     bad = [one for one in found if one.severity == doctoring.ERROR]
-    if bad:
+    if bad and fail:
         __context__["retcode"] = 1
-    return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher()}
+    versions = {"version": _WANT, "salt": str(__grains__.get("saltversion", ""))}
+    return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher(), **versions}
 
 
 def look(mountpoint=""):

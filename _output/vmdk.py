@@ -45,6 +45,12 @@ def __virtual__():
 def output(data, **kwargs):
     """
     Lay out answers by node; what is none of this extension's is left to Salt's ``nested``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local vmdk.status --out=vmdk
     """
     if not isinstance(data, dict):
         return str(data)

@@ -47,6 +47,12 @@ def __virtual__():
 def ext_pillar(minion_id, pillar, *args, **kwargs):
     """
     Return ``vmdk`` and ``beacons`` for ``minion_id``; only a key for a minion that is no node yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 pillar.keys vmdk   # what a node has; never print its key
     """
     found = app.settings(__opts__)
     mine = {n: to_plain(r) for n, r in found.resources.items() if minion_id in {x.minion for x in r.nodes}}

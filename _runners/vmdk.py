@@ -39,10 +39,28 @@ if _FOUND == _WANT:
     _REFUSAL = ""
 # --- end of bootstrap
 import salt.client
+import salt.runner
 import salt.utils.event
+import salt.version
 
-from vmdk_failover import app, describe, errors, operate, supervisor
+from vmdk_failover import adopt as adopting
+from vmdk_failover import (
+    app,
+    appointed,
+    confirming,
+    describe,
+    editing,
+    errors,
+    examine,
+    live,
+    operate,
+    powering,
+    rotation,
+    supervisor,
+    terminal,
+)
 from vmdk_failover import protect as protecting
+from vmdk_failover import report as reporting
 
 __virtualname__ = "vmdk"
 
@@ -58,7 +76,7 @@ def _with_app(work):
     try:
         bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False)
         with salt.client.get_local_client(mopts=__opts__) as client, bus:
-            here = app.App(__opts__, client, lambda entry: _tell(bus, entry), log.warning)
+            here = app.App(__opts__, client, lambda entry: _tell(bus, entry), log.warning, _call_hook)
             try:
                 return _judged(work(here))
             finally:
@@ -67,19 +85,36 @@ def _with_app(work):
         return _judged({"ok": False, "error": err.reason, "code": err.code})
 
 
+def _call_hook(function, facts):
+    """Call a runner function that an administrator has named for fencing."""
+    return salt.runner.RunnerClient(__opts__).cmd(function, kwarg=dict(facts), print_event=False)
+
+
 def _tell(bus, entry):
     log.info("%s", describe.sentence(entry))
-    bus.fire_event(
-        {**entry, "sentence": describe.sentence(entry)}, f"vmdk-move/{entry['resource']}/{entry['what']}"
-    )
+    bus.fire_event({**entry, "sentence": describe.sentence(entry)}, describe.tag(entry))
+    words = live.progress(entry)
+    if words and entry["what"] != "ended" and _is_for_people() and sys.stderr.isatty():
+        sys.stderr.write(f"{words}\n")  # the answer itself goes to stdout
+
+
+def _is_for_people():
+    return __opts__.get("__cli") == "salt-run" and not __opts__.get("output")
 
 
 def _judged(answer):
     """Add ``retcode`` to an answer that is a failure: that is what makes ``salt-run`` exit with it."""
     if isinstance(answer, dict) and answer.get("ok", True) is False:
         __context__["retcode"] = 1
-        return {**answer, "retcode": 1}
-    return answer
+        answer = {**answer, "retcode": 1}
+    return _shown(answer)
+
+
+def _shown(answer):
+    """Have it laid out for a person at ``salt-run``; whoever asks for data, in whatever way, gets them as they are."""
+    if not _is_for_people() or terminal.lines(answer) is None:
+        return answer
+    return {**answer, "outputter": "vmdk"}
 
 
 def recover(name, wait=True):
@@ -140,6 +175,33 @@ def status(name=""):
     return _with_app(lambda here: operate.status(here, name))
 
 
+def watch(name="", every=2):
+    """
+    A live view: how all resources stand, and what moves do, until Ctrl-C. Into a pipe it writes what is news, line by line.
+
+    name
+        One resource; all if left out.
+
+    every
+        Seconds between two looks; what moves do is shown at once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.watch
+        salt-run vmdk.watch pgdata every=5
+    """
+
+    def look():
+        answer = _with_app(lambda here: operate.status(here, name))
+        return terminal.lines(answer) or [str(answer)]
+
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as ear:
+        live.watch(ear, look, str(name), float(every))
+    return ""
+
+
 def plan(name, target=""):
     """
     Dry run: what would be done now and why. If all is well, what a switchover would do.
@@ -159,7 +221,7 @@ def plan(name, target=""):
     return _with_app(lambda here: operate.plan(here, name, target))
 
 
-def switchover(name, target="", test=False):
+def switchover(name, target="", at="", test=False):
     """
     Move a resource to another node as planned: cleanly or not at all, no fence.
 
@@ -169,6 +231,10 @@ def switchover(name, target="", test=False):
     target
         Minion id; the best ready node if left out.
 
+    at
+        Do it later: ``22:00`` (the next one) or ``2026-01-31T22:00``. The engine does it, ``vmdk.status`` shows it,
+        ``vmdk.cancel`` takes it back, and ``vmdk.history`` tells how it ended.
+
     test
         Only say what would be done, as ``plan``.
 
@@ -177,9 +243,28 @@ def switchover(name, target="", test=False):
     .. code-block:: bash
 
         salt-run vmdk.switchover pgdata target=db2
+        salt-run vmdk.switchover pgdata target=db2 at=22:00
     """
+    if at not in ("", None) and not test:
+        return _with_app(lambda here: appointed.plan(here, str(name), target, at, _who()))
     act = operate.plan if test else operate.switchover
     return _with_app(lambda here: act(here, name, target))
+
+
+def cancel(name):
+    """
+    Take a planned switchover back.
+
+    name
+        The resource.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.cancel pgdata
+    """
+    return _with_app(lambda here: appointed.cancel(here, str(name)))
 
 
 def failover(name, target="", test=False):
@@ -205,22 +290,36 @@ def failover(name, target="", test=False):
     return _with_app(lambda here: act(here, name, target))
 
 
-def pause(name):
+def pause(name, **length):
     """
     Maintenance: go on watching, do nothing with the resource until ``resume``.
+
+    name
+        The resource, or ``all``.
+
+    for
+        It ends by itself after this time, for example ``2h`` or ``90min``.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run vmdk.pause pgdata
+        salt-run vmdk.pause all for=2h
     """
-    return _with_app(lambda here: operate.pause(here, name, os.environ.get("SUDO_USER", "")))
+    unknown = sorted(key for key in length if key != "for" and not key.startswith("__"))
+
+    def work(here):
+        if unknown:
+            raise errors.Refused(f"vmdk.pause takes a name and 'for', not {', '.join(unknown)}")
+        return appointed.pause(here, str(name), length.get("for", ""), _who())
+
+    return _with_app(work)
 
 
 def resume(name):
     """
-    End maintenance of a resource.
+    End maintenance of a resource, or of ``all``.
 
     CLI Example:
 
@@ -228,7 +327,11 @@ def resume(name):
 
         salt-run vmdk.resume pgdata
     """
-    return _with_app(lambda here: operate.resume(here, name))
+    return _with_app(lambda here: appointed.resume(here, str(name)))
+
+
+def _who():
+    return os.environ.get("SUDO_USER", "")
 
 
 def clear(name):
@@ -244,6 +347,88 @@ def clear(name):
     return _with_app(lambda here: operate.clear(here, name))
 
 
+def adopt(name, test=False):
+    """
+    Take the world as it is now: when the journal was lost or is an old one, when the master that was at work is gone, or when the
+    disk's file was moved. Look at what it would record first (``test=True``).
+
+    name
+        The resource.
+
+    test
+        Only say what would be recorded.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.adopt pgdata test=True
+        salt-run vmdk.adopt pgdata
+    """
+    return _with_app(lambda here: adopting.adopt(here, str(name), bool(test)))
+
+
+def rotate_keys():
+    """
+    Give every node a new key. Until all of them have spoken under the new one the old one counts too; who is waited for is told
+    here and by ``vmdk.status``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.rotate_keys
+    """
+    return _with_app(rotation.rotate_keys)
+
+
+def confirm_off(node):
+    """
+    Your word that the ESXi host of a node is off: cut from power, or gone for good. It is believed for all protected VMs of
+    that host until vCenter shows the host connected again; their resources fail over at once.
+
+    Be sure: if the host still runs and only vCenter has lost it, two VMs may write to one disk. It is refused while anything
+    shows that the host or a node on it lives.
+
+    node
+        Minion id of a node on that host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.confirm_off db1
+    """
+
+    def work(here):
+        answer = confirming.confirm_off(here, str(node), os.environ.get("SUDO_USER", ""))
+        for name in answer["resources"]:
+            supervisor.hint(app.state_dir(__opts__) / "engine.sock", name)
+        return answer
+
+    return _with_app(work)
+
+
+def power_off(node, test=False):
+    """
+    Power the VM of a node off that holds no disk, for maintenance: no move can begin meanwhile, and off is read back. A node that
+    holds one is refused; switch its resources over first.
+
+    node
+        Minion id.
+
+    test
+        Only say what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.power_off db2
+    """
+    return _with_app(lambda here: powering.power_off(here, str(node), bool(test)))
+
+
 def history(name=""):
     """
     What happened, oldest first, with durations.
@@ -257,9 +442,34 @@ def history(name=""):
     return _with_app(lambda here: operate.history(here, name))
 
 
-def protect(name, node, mountpoint, backups, **options):
+def report(name, epoch=0, path=""):
     """
-    Protect a file system that is mounted on ``node``: find its VMDK, check every node, record the resource.
+    One HTML page of a move, for whoever asks what happened: the timeline drawn, the evidence, the rules, the settings in force.
+    It needs nothing from anywhere and has no secrets in it; it is made from what the master has kept.
+
+    name
+        The resource.
+
+    epoch
+        Number of the move, as ``vmdk.history`` shows it; the last one if left out.
+
+    path
+        Absolute path of the file to write, or of a directory; below the state directory if left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.report pgdata
+        salt-run vmdk.report pgdata epoch=7 path=/root/pgdata.html
+    """
+    return _with_app(lambda here: reporting.report(here, str(name), epoch, str(path)))
+
+
+def protect(name, node, mountpoint, backups, test=False, **options):
+    """
+    Protect a file system that is mounted on ``node``: find its VMDK, check every node, record the resource. The answer has the
+    file as it is written.
 
     name
         What the resource is to be called.
@@ -273,6 +483,9 @@ def protect(name, node, mountpoint, backups, **options):
     backups
         Minion ids of the backups in order of preference, a list or separated by commas.
 
+    test
+        Check everything and show what would be written; write nothing.
+
     options
         Options of the resource, for example ``on_error=halt services=postgresql`` (docs/configuration.md).
 
@@ -280,28 +493,112 @@ def protect(name, node, mountpoint, backups, **options):
 
     .. code-block:: bash
 
+        salt-run vmdk.protect pgdata node=db1 mountpoint=/srv/pgdata backups=db2,db3 test=True
         salt-run vmdk.protect pgdata node=db1 mountpoint=/srv/pgdata backups=db2,db3
     """
-    wanted = {key: value for key, value in options.items() if not key.startswith("__")}
-    if "services" in wanted:
-        wanted["services"] = _listed(wanted["services"])
 
     def work(here):
-        done = protecting.protect(here, name, node, mountpoint, _listed(backups), wanted)
-        minions = [n.minion for n in here.resource(name).nodes]
-        # they are told now and not with the next refresh: without its key a node is silent
-        told = here.call.ask(
-            minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0, lambda *_: True
+        done = protecting.protect(
+            here, str(name), node, mountpoint, _listed(backups), _options(options), bool(test)
         )
-        late = [minion for minion in minions if told.get(minion) is not True]
-        if late:
-            words = (
-                f"{', '.join(late)} did not fetch the pillar; run 'salt {late[0]} saltutil.refresh_pillar'"
-            )
-            done["findings"].append(words)
-        return done
+        return done if test else _told(here, done, [n.minion for n in here.resource(name).nodes])
 
     return _with_app(work)
+
+
+def edit(name, add_backup="", remove_backup="", test=False, **options):
+    """
+    Change options or backups of a resource, by the same checks as ``protect``. Comments in its file stay. A move under way
+    ends as it began.
+
+    name
+        The resource.
+
+    add_backup, remove_backup
+        Minion ids, a list or separated by commas.
+
+    test
+        Check everything and show what would be written; write nothing.
+
+    options
+        Options of the resource (docs/configuration.md); ``null`` brings the default back.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.edit pgdata on_error=halt hang_timeout=20 test=True
+        salt-run vmdk.edit pgdata add_backup=db3
+    """
+    add, remove = _listed(add_backup), _listed(remove_backup)
+
+    def work(here):
+        done = editing.edit(here, str(name), _options(options), add, remove, bool(test))
+        return _told(here, done, done["nodes"]) if done["written"] else done
+
+    return _with_app(work)
+
+
+def unprotect(name, test=False):
+    """
+    Stop protecting a resource. Its disk and its mount stay where they are; its file is kept under another name.
+
+    name
+        The resource.
+
+    test
+        Only say what would be done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.unprotect pgdata test=True
+        salt-run vmdk.unprotect pgdata
+    """
+
+    def work(here):
+        done = editing.unprotect(here, str(name), bool(test))
+        return done if test else _told(here, {**done, "findings": []}, done["nodes"])
+
+    return _with_app(work)
+
+
+def _options(given):
+    wanted = {key: value for key, value in given.items() if not key.startswith("__")}
+    if wanted.get("services") is not None:
+        wanted["services"] = _listed(wanted["services"])
+    return wanted
+
+
+def _told(here, done, minions):
+    """Have the nodes fetch their share now and not with the next refresh: without its key a node is silent."""
+    told = here.call.ask(
+        minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0, lambda *_: True
+    )
+    late = [minion for minion in minions if told.get(minion) is not True]
+    if late:
+        words = f"{', '.join(late)} did not fetch the pillar; run 'salt {late[0]} saltutil.refresh_pillar'"
+        done["findings"].append(words)
+    return done
+
+
+def doctor(name=""):
+    """
+    Everything that would make a failover fail: on this master, in vCenter and on every node, each with the command or the setting
+    that mends it. The exit code is 1 if anything is an ``error``.
+
+    name
+        One resource; all if left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.doctor
+        salt-run vmdk.doctor pgdata --out=json
+    """
+    return _with_app(lambda here: examine.doctor(here, str(name), salt.version.__version__))
 
 
 def rules():

@@ -8,6 +8,16 @@ one act. Without a permit they change nothing: they report where the resource is
 
     pgdata:
       vmdk.mounted: []
+
+In an orchestration on the master (``salt-run state.orchestrate``) ``vmdk.active``, ``attached``, ``detached``, ``powered_off``
+and ``protected`` bring a resource to where it is wanted. They do it as ``salt-run vmdk.switchover`` does, under the resource's
+lock and by the same rules: nothing is attached or detached without release, mount and services.
+
+.. code-block:: yaml
+
+    pgdata:
+      vmdk.active:
+        - node: db2
 """
 
 # --- bootstrap: the same in every Salt file, written by scripts/bootstrap_block.py
@@ -35,6 +45,10 @@ _REFUSAL = (
 if _FOUND == _WANT:
     _REFUSAL = ""
 # --- end of bootstrap
+import time
+
+import salt.exceptions
+
 from vmdk_failover import errors
 from vmdk_failover.guest import node
 from vmdk_failover.model import to_plain
@@ -55,6 +69,12 @@ def mounted(name, resource=None, permit=None, **kwargs):
 
     resource, permit
         Given by the master during a move; left out in SLS files.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call state.single vmdk.mounted pgdata test=True   # without a permit it only says where the resource is
     """
     return _act(name, "mount", resource, permit)
 
@@ -68,6 +88,12 @@ def unmounted(name, resource=None, permit=None, **kwargs):
 
     resource, permit
         Given by the master during a move; left out in SLS files.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call state.single vmdk.unmounted pgdata test=True   # without a permit it only says where the resource is
     """
     return _act(name, "release", resource, permit)
 
@@ -81,6 +107,12 @@ def halted(name, resource=None, permit=None, **kwargs):
 
     resource, permit
         Given by the master during a move; left out in SLS files.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call state.single vmdk.halted pgdata test=True   # without a permit it only says where the resource is
     """
     return _act(name, "halt", resource, permit)
 
@@ -119,3 +151,217 @@ def _where(name):
         return str(err)
     state = "active here" if here["mounted"] == "mounted" else "not active here"
     return f"{name} is {state}; only the master moves it ('salt-run vmdk.status {name}')"
+
+
+# -- on the master ------------------------------------------------------------------------------------------------
+
+
+def active(name, node="", force=False):
+    """
+    The resource is in service on ``node``. If it is elsewhere it is switched over, cleanly or not at all.
+
+    name
+        The resource.
+
+    node
+        Minion id; any node of it if left out.
+
+    force
+        Fail over, with a fence if it must, where a clean switchover is not possible.
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        pgdata:
+          vmdk.active:
+            - node: db2
+    """
+    return _wanted(name, lambda here: here["active"] if node in ("", here["active"]) else "", node, force)
+
+
+def attached(name, node):
+    """
+    The disk of the resource is attached to ``node``. If it is not, the resource is switched over: there is no disk that is
+    attached and not in service.
+
+    name
+        The resource.
+
+    node
+        Minion id.
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        pgdata:
+          vmdk.attached:
+            - node: db2
+    """
+    return _wanted(name, lambda here: node if _holds(here, node) is True else "", node)
+
+
+def detached(name, node):
+    """
+    The disk of the resource is not attached to ``node``. If it is, the resource is switched over to its best other node.
+
+    name
+        The resource.
+
+    node
+        Minion id.
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        pgdata:
+          vmdk.detached:
+            - node: db1
+    """
+    return _wanted(name, lambda here: f"not {node}" if _holds(here, node) is False else "", "")
+
+
+def powered_off(name):
+    """
+    The VM of a node is off. A node that holds a disk is refused: use ``vmdk.detached`` before.
+
+    name
+        Minion id.
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        db1:
+          vmdk.powered_off: []
+    """
+    said = _run("power_off", node=name, test=__opts__["test"])
+    if said.get("error"):
+        return _ret(name, False, said["error"])
+    if not said["changed"]:
+        return _ret(name, True, f"{name} is off")
+    changes = {name: {"old": "on", "new": "off"}}
+    if __opts__["test"]:
+        return _ret(name, None, f"{name} would be powered off", changes)
+    return _ret(name, True, f"{name} was powered off", changes)
+
+
+def protected(name, node="", mountpoint="", backups=None, wait=0, **options):
+    """
+    The resource is recorded with these backups and options, and a failover would work.
+
+    name
+        The resource.
+
+    node, mountpoint, backups
+        As for ``salt-run vmdk.protect``, which is done if there is no such resource. Without them it must be there.
+
+    wait
+        Seconds to wait until a failover would work: after a reboot of a node it takes a moment.
+
+    options
+        Options of the resource (docs/configuration.md).
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        pgdata:
+          vmdk.protected:
+            - node: db1
+            - mountpoint: /srv/pgdata
+            - backups: [db2]
+            - on_error: halt
+    """
+    test = __opts__["test"]
+    chosen = {key: value for key, value in options.items() if not key.startswith("__")}
+    known = name in _run("status")["resources"]
+    if known:
+        more = [m for m in backups or () if m not in _status(name)["nodes"]]
+        said = (
+            _run("edit", name=name, add_backup=more, test=test, **chosen)
+            if chosen or more
+            else {"changes": {}}
+        )
+        changes = said.get("changes", {})
+    else:
+        given = {"node": node, "mountpoint": mountpoint, "backups": list(backups or ())}
+        said = _run("protect", name=name, test=test, **given, **chosen)
+        changes = {name: {"old": "", "new": said.get("text", "")}}
+    if said.get("error"):
+        return _ret(name, False, said["error"])
+    if test and changes:
+        return _ret(name, None, f"{name} would be {'changed' if known else 'protected'}", changes)
+    reasons = _not_protected(name, float(wait))
+    return _ret(name, not reasons, "; ".join(reasons) or f"{name} is protected", changes)
+
+
+def _not_protected(name, wait):
+    """Why a failover would not work; waits until it would."""
+    until = time.monotonic() + wait
+    while True:
+        here = _status(name)
+        if here["protected"]:
+            return []
+        if time.monotonic() >= until:
+            return here["not_protected_because"]
+        time.sleep(min(2.0, max(0.0, until - time.monotonic())))
+
+
+def _wanted(name, is_so, target, force=False):
+    """Bring a resource to where ``is_so`` says where it is, by a move to ``target``."""
+    here = _status(name)
+    if here["state"] in ("unknown", "moving", "paused"):
+        return _ret(name, False, f"{name} is {here['state']}: {here['reason']}")
+    if is_so(here):
+        return _ret(name, True, f"{name} is on {is_so(here)}")
+    if __opts__["test"]:
+        plan = _run("plan", name=name, target=target)
+        if not plan.get("steps") and not force:
+            return _ret(name, False, plan.get("reason") or plan.get("error"))
+        return _ret(
+            name,
+            None,
+            f"{name} would be moved: {plan.get('end')}",
+            _moved(name, here, target or "another node"),
+        )
+    said = _run(
+        "switchover" if here["active"] else "recover",
+        name=name,
+        **({"target": target} if here["active"] else {}),
+    )
+    if force and not is_so(_status(name)):
+        said = _run("failover", name=name, target=target)
+    now = _status(name)
+    changes = _moved(name, here, now["active"]) if now["active"] != here["active"] else {}
+    return _ret(name, bool(is_so(now)), said.get("reason") or said.get("error") or "", changes)
+
+
+def _moved(name, here, now):
+    return {name: {"old": here["active"], "new": now}}
+
+
+def _holds(here, node):
+    return here["nodes"].get(node, {}).get("holds")
+
+
+def _status(name):
+    return _run("status", name=name)["resources"][name]
+
+
+def _run(function, **kwargs):
+    """Call one of our runners; what goes wrong is an answer with ``error``."""
+    if __opts__.get("__role") != "master":
+        raise salt.exceptions.CommandExecutionError(
+            "this state works in an orchestration on the master: 'salt-run state.orchestrate'"
+        )
+    said = __salt__["saltutil.runner"](f"vmdk.{function}", kwarg=kwargs)
+    if not isinstance(said, dict):
+        raise salt.exceptions.CommandExecutionError(f"vmdk.{function} failed: {said}")
+    return said
+
+
+def _ret(name, result, comment, changes=None):
+    return {"name": name, "result": result, "changes": changes or {}, "comment": comment}

@@ -202,6 +202,13 @@ def await_end(lab: Lab) -> tuple[str, str]:
     )
 
 
+def _last_words(lab: Lab, since: float) -> str:
+    """What the product said last, for whoever looks into it."""
+    told = [one for one in lab.master.events.seen(f"vmdk-move/{DISK}/*", since) if one.data.get("sentence")]
+    words = [f"{one.monotonic - since:.1f} s: {one.data['sentence']}" for one in told[-5:]]
+    return " | ".join([*words, f"journal: {json.dumps(state(lab))[:600]}"])
+
+
 def judge(lab: Lab, blow: Blow, since: float, end: str, where: str, struck: int, note: str) -> Verdict:
     """Put together what the witness saw."""
     notes: list[str] = [note] if note else []
@@ -214,6 +221,8 @@ def judge(lab: Lab, blow: Blow, since: float, end: str, where: str, struck: int,
     doubles = len(seen.double_holders), len(seen.double_mounts)
     pause = longest_pause(trial.acknowledged(lab), since)
     good = end in GOOD and not missing and not any(doubles)
+    if not good:
+        notes.append(_last_words(lab, since))
     return Verdict(
         str(blow),
         good,

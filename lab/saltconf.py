@@ -23,6 +23,7 @@ FOLDERS = (
     "_output",
     "_utils",
     "reactor",
+    "orch",
 )
 ON_MINIONS = ("modules", "states", "beacons", "engines", "output", "utils")
 ON_MASTER = (*ON_MINIONS, "runners", "pillar")

@@ -57,9 +57,11 @@ class Victim:
 # -- processes of the master
 
 
-def _words(pid: int) -> str:
+def _title(pid: int) -> str:
+    """What a process of Salt's master calls itself; empty for all others."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+        return "" if "lab.cellinit" in words else words.partition("salt-master")[2]
     return ""
 
 
@@ -73,7 +75,7 @@ def _status(pid: int, key: str) -> str:
 
 def engine_of(lab: Lab) -> int:
     """The engine's first process; its moves and watches are its children and look alike. Raises TooLate."""
-    found = [pid for pid in lab.master.cell.processes() if _ENGINE in _words(pid)]
+    found = [pid for pid in lab.master.cell.processes() if _ENGINE in _title(pid)]
     first = [pid for pid in found if _status(pid, "PPid") not in map(str, found)]
     if not first:
         raise TooLate("the engine does not run")
@@ -89,7 +91,7 @@ def _born(pid: int) -> int:
 def reactor_of(lab: Lab) -> int:
     """The process in which Salt's reactor runs. Raises TooLate."""
     for pid in lab.master.cell.processes():
-        if _REACTOR in _words(pid).lower() and "salt-master" in _words(pid):
+        if _REACTOR in _title(pid).lower():
             return pid
     raise TooLate("no reactor runs")
 

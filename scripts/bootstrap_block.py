@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FACES = ("_modules", "_states", "_beacons", "_runners", "_engines", "_pillar")
+FACES = ("_modules", "_states", "_beacons", "_runners", "_engines", "_pillar", "_output")
 FIRST, LAST = "# --- bootstrap", "# --- end of bootstrap"
 
 BLOCK = """\

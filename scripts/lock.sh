@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves requirements/dev.in into the complete pinned list requirements/dev.txt, for Linux and Python 3.10 to 3.14.
+# Resolves requirements/dev.in and docs.in into the complete pinned lists dev.txt and docs.txt, for Linux and Python 3.10 to 3.14.
 #   scripts/lock.sh             keeps the versions that are pinned already
 #   scripts/lock.sh --upgrade   takes the newest ones
 set -euo pipefail
@@ -8,10 +8,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/common.sh
 [[ -x $venv/bin/uv ]] || fail "$venv has no uv; run \`make setup\` first"
 
+lock() { # name of the list, then options of uv
+    local list=requirements/$1
+    "$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --no-emit-index-url \
+        --no-annotate --custom-compile-command 'make lock' "${@:2}" "$list.in" --output-file "$list.txt"
+    # The list is for Linux only, so the marker that says so on every line is noise.
+    sed -i -E "s/ (and|;) sys_platform (== 'linux'|!= 'win32')//; /sys_platform == 'win32'/d; s/^# timelib$//; /^# The following packages were excluded/d; /^$/d" "$list.txt"
+}
+
 export_pip_settings_for_uv
 # timelib is left out: it has no wheels, so it would ask every machine for a C compiler, and salt runs without it.
-"$venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --no-emit-index-url --no-emit-package timelib \
-    --override requirements/overrides.txt --no-annotate --custom-compile-command 'make lock' \
-    "$@" requirements/dev.in --output-file requirements/dev.txt
-# The list is for Linux only, so the marker that says so on every line is noise.
-sed -i -E "s/ (and|;) sys_platform == 'linux'//; s/^# timelib$//; /^# The following packages were excluded/d; /^$/d" requirements/dev.txt
+lock dev --override requirements/overrides.txt --no-emit-package timelib "$@"
+lock docs "$@"

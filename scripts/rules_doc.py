@@ -23,7 +23,7 @@ HEAD = """\
 Two numbered tables decide everything; in each, the first row that matches wins. The number stands in every sentence that the
 product says. `salt-run vmdk.rules` prints the same tables. This page is written by `scripts/rules_doc.py`.
 
-What follows: a step (`release`, `halt`, `fence`, `detach`, `attach`, `mount`,
+What follows: a step (`release`, `halt`, `fence`, `fence_hook`, `fence_host`, `detach`, `attach`, `mount`, `power_on`,
 `seal`: a change of a VM that makes a lost request impossible), a move that begins (`failover`, `switchover`,
 `start`, `repair`), or `hold` (nothing is done, and it is said why), `wait` (it passes by itself), `refuse`, `nothing`, `done`,
 `abandon` (the move ends without harm and the resource is judged anew).

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The one list of Debian packages that the lab, the tests and the demo need; installs those that are missing.
 #   scripts/system-packages.sh          install what is missing (root)
+#   scripts/system-packages.sh --bench  the same, and what the comparison with other products needs
+#   scripts/system-packages.sh --guest  the same, and what an emulated guest needs
 #   scripts/system-packages.sh --list   print the list
 set -euo pipefail
 
@@ -18,6 +20,18 @@ packages=(
     iproute2        # the lab's network namespaces
     iputils-ping    # does a node's address still answer?
     procps          # ps, for the lab's own checks
+    linux-libc-dev  # the kernel's headers, which the numbers of system calls are checked against
+)
+for_bench=(
+    resource-agents # ocf:heartbeat:Filesystem, for make bench-detect-peers
+    psmisc          # fuser, without which that agent does nothing
+)
+
+for_guest=(
+    qemu-system-x86 # the guest, under software emulation
+    mmdebstrap      # its root file system
+    busybox-static  # its first steps
+    cpio            # its initrd
 )
 
 fail() {
@@ -36,6 +50,8 @@ if [[ ${1:-} == --list ]]; then
     printf '%s\n' "${packages[@]}"
     exit 0
 fi
+[[ ${1:-} != --bench ]] || packages+=("${for_bench[@]}")
+[[ ${1:-} != --guest ]] || packages+=("${for_guest[@]}")
 [[ ${SKIP_SYSTEM_PACKAGES:-} != 1 ]] || exit 0
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
     fail "this is not Debian or a child of it; install what matches ${packages[*]} and set SKIP_SYSTEM_PACKAGES=1"

@@ -4,7 +4,7 @@ Acting: one step, once. Whatever goes wrong becomes an outcome.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover import assess
@@ -13,6 +13,7 @@ from vmdk_failover.case import FENCES
 from vmdk_failover.errors import FailoverError, OutcomeUnknown, Refused
 from vmdk_failover.model import (
     Move,
+    MoveKind,
     NodeFacts,
     Outcome,
     Resource,
@@ -22,6 +23,10 @@ from vmdk_failover.model import (
     to_plain,
 )
 from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
+from vmdk_failover.rules import Then, Verdict
+
+#: Rows by which a move leaves a running node that answers; these are not done without end.
+DAMPED = frozenset({597, 660})
 
 #: What vCenter does to a VM: one at a time per node, across all resources.
 WRITES = frozenset(
@@ -153,6 +158,34 @@ class Hands:
                 f"{step.node} gave no signed answer, so it cannot be told to {step.kind.value}", "silent"
             )
         return facts
+
+
+def ending(
+    move: Move, verdict: Verdict, steps: Sequence[Mapping[str, Any]], took: float, now: float
+) -> dict[str, Any]:
+    """
+    What is written down of a finished move: all that the policy needs to remember of it.
+
+    :param steps: what was done, as it was told. :param took: seconds. :param now: wall seconds.
+    """
+    done = verdict.then is Then.DONE
+    return {
+        "kind": move.kind.value,
+        "source": move.source,
+        "target": move.target,
+        "epoch": move.epoch,
+        "ok": done,
+        "rule": verdict.rule,
+        "reason": verdict.reason,
+        "code": steps[-1]["code"] if steps and not done else "",
+        "because": move.reason,
+        "by": move.rule,
+        "condition": move.condition,
+        "damped": move.kind is MoveKind.FAILOVER and move.rule in DAMPED and done,
+        "fenced": any(step["step"] == StepKind.FENCE.value for step in steps),
+        "took": took,
+        "ended": now,
+    }
 
 
 def within(resource: Resource, kind: StepKind) -> float:

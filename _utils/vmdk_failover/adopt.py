@@ -114,6 +114,9 @@ def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Dis
                 ended.append(
                     f"the move to {record.move.target} under epoch {record.move.epoch}: {record.move.reason}"
                 )
+    if (other := app.shared.others(resource.name)) is not None:
+        epochs.append(other[0])
+        ended.append(f"what another master, {other[1]}, is at work with under epoch {other[0]}")
     epochs += [n.facts.epoch for n in seen.nodes if n.facts is not None]
     return {
         "resource": resource.name,
@@ -128,10 +131,14 @@ def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Dis
 
 
 def _record(app: App, resource: Resource, seen: Snapshot, found: dict[str, Any]) -> None:
-    """Write it down: first the disk's new path, then what makes older requests impossible, then the epoch."""
+    """
+    Write it down: first the disk's new path, then what keeps another master from its next step, what makes older requests
+    impossible, and the epoch.
+    """
     if found["moved"]:
         _rewrite(app, resource.name, found["moved"])
     if found["ended"]:
+        app.shared.overtake(resource.name, found["epoch"])
         _seal(app, resource, seen, found["epoch"])
     entry = {**found, "at": app.clock.wall()}
     app.shared.adopt(resource.name, found["epoch"], entry, found["missing"])

@@ -7,6 +7,7 @@ Composition: Salt's options become objects, here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover import config, heard
+from vmdk_failover.announcing import Announcer
 from vmdk_failover.claims import Claims, FileShelf, SharedJournal, Shelf
 from vmdk_failover.configured import names, resources_dir, settings, state_dir
 from vmdk_failover.engine import Engine, Report, Tell
-from vmdk_failover.errors import ConfigError, JournalError
+from vmdk_failover.errors import ConfigError, FailoverError, JournalError
 from vmdk_failover.hooks import Run, RunnerHooks
 from vmdk_failover.journal import FileJournal, Moment
 from vmdk_failover.keys import Keys
@@ -127,6 +129,7 @@ class App:
         self.journal = FileJournal(place / "journal", place / "known", now)
         self.lock = FileLock(place / "locks")
         self.keys = Keys(place)
+        self.announce = Announcer(place, self.journal, tell, self.clock.wall)
         self._shelves: dict[str, Shelf] = {}
 
     @cached_property
@@ -198,14 +201,19 @@ class App:
         return VCenter(self.session)
 
     def _is_off(self, minion: str) -> bool:
-        mine = [one for one in self.settings.resources.values() if minion in one.minions]
-        return bool(mine) and any(
-            vm.minion == minion and vm.is_off for vm in self.hypervisor.observe(mine[0]).vms
-        )
+        with contextlib.suppress(FailoverError):
+            for one in self.settings.resources.values():
+                if any(node.minion == minion for node in one.nodes):
+                    return any(vm.minion == minion and vm.is_off for vm in self.hypervisor.observe(one).vms)
+        return False
 
     @cached_property
     def guest(self) -> RemoteGuest:
-        return RemoteGuest(self.call, self.keys.current, self.warn, self.keys.old, self.keys.spoke)
+        return RemoteGuest(self.call, self.keys.current, self._disbelieve, self.keys.old, self.keys.spoke)
+
+    def _disbelieve(self, sentence: str) -> None:
+        self.announce.counts.add("rejected", kind="answer")
+        self.warn(sentence)
 
     @cached_property
     def engine(self) -> Engine:
@@ -220,7 +228,14 @@ class App:
             lookout=lookout,
             vicinity=self.vicinity,
             hooks=None if self.hook is None else RunnerHooks(self.hook),
+            looked=self.announce.looked,
+            current=self._current,
         )
+
+    def _current(self, resource: Resource) -> Resource | None:
+        """The resource as it is configured now."""
+        self.__dict__.pop("settings", None)
+        return self.settings.resources.get(resource.name)
 
     @cached_property
     def vicinity(self) -> FileVicinity:
@@ -228,7 +243,7 @@ class App:
         return FileVicinity(
             state_dir(self.opts),
             lambda: self.settings.resources,
-            lambda name: self.journal.state(name).paused,
+            lambda name: self.shared.in_maintenance(name),
         )
 
     def faults(self) -> list[config.Fault]:
@@ -283,7 +298,17 @@ class App:
         """
         if self.bystander:
             return Report(name, "refused", 0, self.bystander)
-        report = self.engine.run(self.resource(name), wish)
+        try:
+            report = self.engine.run(self.resource(name), wish)
+        except FailoverError:
+            raise
+        except Exception as err:
+            self.announce.failed(
+                name, f"the look ended with {type(err).__name__} ({err}), see the master's log"
+            )
+            raise
+        if (report.result, report.rule) == ("held", 5):
+            self.announce.failed(name, report.reason)
         self._end_change_of_keys()
         if report.steps:
             told = {"resource": name, "rule": report.rule, "reason": report.reason, "epoch": report.epoch}
@@ -310,4 +335,5 @@ class App:
     def close(self) -> None:
         """Give the vCenter session back."""
         if "session" in self.__dict__:
+            self.announce.calls(self.session)
             self.session.close()

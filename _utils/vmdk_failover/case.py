@@ -19,6 +19,7 @@ FENCE_TRIES = 3
 ATTACH_TRIES = 3
 DETACH_TRIES = 5
 SEAL_TRIES = 3
+RELEASE_TRIES = 2
 HOOK_TRIES = 2
 #: Steps after which a node is to be powered on again, if that is wanted.
 FENCES = frozenset({StepKind.FENCE, StepKind.FENCE_HOOK})
@@ -222,8 +223,13 @@ def may_halt(case: Case) -> bool:
 
 
 def may_ask_release(case: Case) -> bool:
-    asked = case.tried(StepKind.RELEASE) or case.tried(StepKind.HALT)
-    return case.source_holds and case.source.running and case.source.facts is not None and not asked
+    """
+    Once, and once more if it was done and the proof does not hold any more: a scan of the node's bus brings a disk back, and
+    nobody is to be powered off for that.
+    """
+    asked = [o.result is Result.DONE for o in case.outcomes if o.step.kind is StepKind.RELEASE]
+    spent = not all(asked) or len(asked) >= RELEASE_TRIES or bool(case.tried(StepKind.HALT))
+    return case.source_holds and case.source.running and case.source.facts is not None and not spent
 
 
 def taken_apart(case: Case) -> bool:
@@ -271,11 +277,14 @@ def leftover(case: Case) -> tuple[NodeSight, ...]:
     return tuple(n for n in case.dead_holders if n.vm.snapshot is False)
 
 
-def may_power_on(case: Case) -> bool:
-    """The source was fenced to run again, is still off, and nothing protected is on it; it is tried once."""
-    source = case.source
-    free = source.vm.is_off and source.holds is False and not source.tenants and not case.move.is_local
-    return free and source.to_restart and not case.tried(StepKind.POWER_ON)
+def to_start(case: Case) -> tuple[NodeSight, ...]:
+    """
+    Nodes that were fenced to run again, are still off, and have nothing protected on them; it is tried once. Not only the
+    source: the move that fenced one may have been given up before it arrived.
+    """
+    others = (n for n in case.seen.nodes if n.minion != case.move.target and n.to_restart)
+    free = tuple(n for n in others if n.vm.is_off and n.holds is False and not n.tenants)
+    return () if case.tried(StepKind.POWER_ON) else free
 
 
 def free_words(case: Case) -> str:

@@ -197,17 +197,22 @@ class Claims:
             self._shelf(resource).make(f"pause-{number:06d}")
         return number
 
-    def take_over(self, resource: str, epoch: int) -> None:
+    def overtake(self, resource: str, epoch: int) -> None:
         """
-        End what anybody is at work with, on a person's word.
+        Claim an epoch whoever is at work: a master that wakes up sees it and does not begin another step.
 
-        :param epoch: above all that were claimed; it is claimed and ended at once, so that a master that wakes up sees it.
+        :param epoch: above all that were claimed.
         :raises Busy: somebody else did so in the same moment.
         """
         shelf = self._shelf(resource)
         if not shelf.make(_epoch(epoch)):
             raise Busy(f"somebody has just claimed epoch {epoch} of {resource}; look again")
         shelf.make(_epoch(epoch), f"by-{self.master}")
+
+    def take_over(self, resource: str, epoch: int) -> None:
+        """End what anybody is at work with, on a person's word; see :meth:`overtake`. This epoch is ended at once too."""
+        self.overtake(resource, epoch)
+        shelf = self._shelf(resource)
         for one, inside in self.look(resource).epochs.items():
             if not inside & _ENDED:
                 shelf.make(_epoch(one), "done")
@@ -234,6 +239,7 @@ class SharedJournal(FileJournal):
         own, seen = super().state(resource), self._look(resource)
         paused = seen.paused or (own.paused and int(own.pause.get("number", 1 << 30)) > seen.pauses)
         pause = own.pause if own.paused or not paused else {"by": "another master"}
+        self._note_maintenance(resource, paused)
         return Entry(
             max(own.epoch, seen.current if own.move else seen.highest),
             own.move,
@@ -300,6 +306,11 @@ class SharedJournal(FileJournal):
             words = "is paused on this master alone" if entry is not None else "stays paused"
             raise JournalError(f"{resource} {words}: {err.reason}") from err
         super().pause(resource, {**entry, "number": number} if entry is not None else None)
+        self._note_maintenance(resource, entry is not None)
+
+    def in_maintenance(self, resource: str) -> bool:
+        """As it was when this master last looked at the resource, which it does at every tick."""
+        return self._maintenance(resource).exists()
 
     def clear(self, resource: str, at: float, missing: Sequence[str] = ()) -> None:
         """As before; what this master had claimed is ended."""
@@ -314,9 +325,29 @@ class SharedJournal(FileJournal):
         with self._changed(resource) as plain:
             plain["claimed"] = epoch
 
+    def others(self, resource: str) -> tuple[int, str] | None:
+        """As the shelf has it."""
+        return self.claims.look(resource).others(self.claims.master)
+
+    def overtake(self, resource: str, epoch: int) -> None:
+        """Claim an epoch whoever is at work; :raises Busy: somebody else did so in the same moment."""
+        self.claims.overtake(resource, max(epoch, self.claims.look(resource).highest + 1))
+
     def open_moves(self) -> list[str]:
         """As before; asked every few seconds, so only of the own files."""
         return FileJournal(self.directory, patience=self.patience).open_moves()
+
+    def _maintenance(self, resource: str) -> Path:
+        return self.directory / f"{resource}.paused"
+
+    def _note_maintenance(self, resource: str, paused: bool) -> None:
+        path = self._maintenance(resource)
+        with contextlib.suppress(OSError):  # it is noted with the next look
+            if paused:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(0o600)
+            elif path.exists():
+                path.unlink(missing_ok=True)
 
     def _look(self, resource: str) -> Claimed:
         seen = self.claims.look(resource)

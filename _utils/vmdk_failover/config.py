@@ -8,6 +8,7 @@ there and what would be right; a resource with a fault is left out, the others a
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from vmdk_failover.entries import (
     Fault,
     Faults,
     check_twice,
+    is_whole,
     normal_disk_uuid,
     read_disk,
     read_each,
@@ -38,6 +40,7 @@ __all__ = [
     "CHOICES",
     "NUMBERS",
     "Fault",
+    "Metrics",
     "Settings",
     "VCenter",
     "normal_disk_uuid",
@@ -71,6 +74,7 @@ TOP_KEYS = (
     "state_dir",
     "active_master",
     "claims",
+    "metrics",
 )
 
 
@@ -87,6 +91,14 @@ class VCenter:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """Where the master's engine serves metrics. ``address`` is one of this machine's."""
+
+    address: str = "127.0.0.1"
+    port: int = 9475
+
+
+@dataclass(frozen=True)
 class Settings:
     """
     All of the configuration that could be understood.
@@ -97,6 +109,7 @@ class Settings:
     :param kept: resources that are broken now and go on with their last good version.
     :param active_master: id of the only master that acts; ``""`` if every one does.
     :param claims: where several masters see each other's claims: ``vcenter``, or a directory; ``""`` if nowhere.
+    :param metrics: where the engine serves metrics; ``None`` if nowhere.
     """
 
     vcenter: VCenter | None
@@ -105,6 +118,7 @@ class Settings:
     kept: tuple[str, ...] = ()
     active_master: str = ""
     claims: str = ""
+    metrics: Metrics | None = None
 
     def faults_of(self, name: str) -> tuple[Fault, ...]:
         """The faults that keep the resource ``name`` from being used."""
@@ -141,7 +155,8 @@ def parse(raw: Any) -> Settings:
         faults.append(fault)
         resources.pop(name, None)
     active, claims = _masters(raw, faults)
-    return Settings(vcenter, resources, tuple(faults), (), active, claims)
+    metrics = _metrics(raw.get("metrics"), faults)
+    return Settings(vcenter, resources, tuple(faults), (), active, claims, metrics)
 
 
 def _masters(raw: Mapping[str, Any], faults: list[Fault]) -> tuple[str, str]:
@@ -157,6 +172,23 @@ def _masters(raw: Mapping[str, Any], faults: list[Fault]) -> tuple[str, str]:
         active = "?"
         claims = ""
     return active, claims
+
+
+def _metrics(raw: Any, faults: list[Fault]) -> Metrics | None:
+    if raw is None or raw is False:
+        return None
+    here = Faults("metrics")
+    body = read_mapping({} if raw is True else raw, "", here)
+    here.unknown(body, ("address", "port"))
+    address, port = body.get("address", Metrics.address), body.get("port", Metrics.port)
+    if not is_whole(port, 1, 65535):
+        here.add("port", f"must be a number from 1 to 65535, not {port!r}")
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        here.add("address", f"must be an IP address of this machine, for example 127.0.0.1, not {address!r}")
+    faults += here.found
+    return None if here.found else Metrics(address, port)
 
 
 def parse_resource(

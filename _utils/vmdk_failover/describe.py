@@ -58,15 +58,27 @@ def mermaid() -> str:
     return "\n".join(lines) + "\n"
 
 
+def tag(entry: Mapping[str, Any]) -> str:
+    """Under which tag an entry of a run goes onto the event bus."""
+    if entry.get("what") == "state":
+        return f"vmdk-state/{entry['resource']}/{entry['state']}"
+    return f"vmdk-move/{entry['resource']}/{entry['what']}"
+
+
 def sentence(entry: Mapping[str, Any]) -> str:
     """
     One entry of a run (what ``tell`` receives) as a sentence with its rule and epoch.
 
-    :param entry: ``what`` is ``decided``, ``step``, ``outcome``, ``done``, ``hold``, ``abandon`` or ``wait``.
+    :param entry: ``what`` is ``decided``, ``step``, ``outcome``, ``done``, ``hold``, ``abandon``, ``wait`` or ``state``.
     """
     what, name = entry.get("what", ""), entry.get("resource", "")
     if what == "outcome":
         return f"{name}: {_outcome(entry)}"
+    if what == "state":
+        on = f" on {entry['active']}" if entry.get("active") else ""
+        said = str(entry.get("reason", ""))
+        short = entry.get("protected") or "NOT PROTECTED" in said or entry.get("state") == "moving"
+        return f"{name}: {entry.get('state')}{on}{'' if short else ', NOT PROTECTED'} – {said}"
     where = f"rule {entry.get('rule', 0)}" + (f", epoch {entry['epoch']}" if entry.get("epoch") else "")
     if what == "step":
         doing = WORDS.get(str(entry.get("step")), (str(entry.get("step")), ""))[0]

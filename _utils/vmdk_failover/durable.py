@@ -3,7 +3,8 @@ Files that survive a power cut, a full disk and a disk that hangs.
 
 A file is replaced by writing its successor into space that was set aside beforehand (``<name>.spare``) and exchanging the two
 names, so that a disk that has become full meanwhile does not keep anybody from writing. Everything has a deadline: a thread does
-the work, and whoever waits for it gives up in time.
+the work, and whoever waits for it gives up in time. Until a writer that was given up has ended (``<name>.writing`` is locked for
+so long) nobody else writes, for its file or its exchange of names could come after theirs.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +73,24 @@ def replace(path: Path, content: bytes, given_up: GivenUp | None = None) -> None
 
     :raises OSError: it holds the old content.
     """
+    with _alone(path.with_suffix(".writing")):
+        if given_up is not None:
+            given_up.check()
+        _replace(path, content, given_up)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Be the only writer, in any process or thread; waits for the one before."""
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _replace(path: Path, content: bytes, given_up: GivenUp | None) -> None:
     spare = path.with_suffix(".spare")
     size = -(-max(len(content), 1) // BLOCK) * BLOCK
     handle = _set_aside(spare, size)
@@ -103,6 +123,19 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(handle)
     os.rename(fresh, path)
     sync_folder(path.parent)
+
+
+def append(path: Path, line: bytes, limit: int) -> None:
+    """
+    Add a line to a log, after a torn one on a line of its own; a log of more than ``limit`` bytes begins anew, and one older part
+    (``.log.old``) is kept. It is not synced. Raises ``OSError``.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > limit:
+        path.rename(path.with_suffix(".log.old"))
+    with open(path, "ab+") as log:
+        torn = log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
+        log.write((b"\n" if torn else b"") + line)
 
 
 def sync_folder(folder: Path) -> None:

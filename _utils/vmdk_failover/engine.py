@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmdk_failover import assess, policy, rules, sighted
-from vmdk_failover.acting import Hands, NoHooks, basis, in_advance, within
+from vmdk_failover.acting import Hands, NoHooks, basis, ending, in_advance, within
 from vmdk_failover.errors import Busy, FailoverError
 from vmdk_failover.model import (
     Move,
-    MoveKind,
     Outcome,
     Resource,
     Result,
@@ -34,9 +33,6 @@ LOOK_AGAIN_AT_LAST = 2.0
 
 #: A person's request waits this long for a look that is under way (seconds).
 WISH_WAIT = 10.0
-
-#: Rows by which a move leaves a running node that answers; these are not done without end.
-DAMPED = frozenset({597, 660})
 
 Tell = Callable[[Mapping[str, Any]], None]
 Looked = Callable[[Resource, assess.Snapshot], None]
@@ -75,6 +71,8 @@ class Engine:
     :param budget: seconds after which a run ends as held, whatever is still to be done.
     :param lookout: what the master notices of silent nodes; without one their silence only holds.
     :param vicinity: what is remembered of neighbours and hosts. :param hooks: the administrator's own fences.
+    :param current: how a resource stands in the configuration now, ``None`` if it does not any more: asked before each decision,
+        for a move that is given up may have lasted for minutes.
     :param looked: told the last look when a move begins and when a run ends, under the lock; must not raise.
     """
 
@@ -91,6 +89,7 @@ class Engine:
         vicinity: Vicinity | None = None,
         hooks: Hooks | None = None,
         looked: Looked = lambda resource, seen: None,
+        current: Callable[[Resource], Resource | None] = lambda resource: resource,
     ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
@@ -103,6 +102,7 @@ class Engine:
         self.vicinity: Vicinity = vicinity or NoVicinity()
         self.hooks: Hooks = hooks or NoHooks()
         self.looked = looked
+        self.current = current
 
     def run(self, resource: Resource, wish: Wish | None = None) -> Report:
         """
@@ -162,11 +162,17 @@ class _Run:
             if report is not None:
                 return report
             waited_for = self.told or waited_for
-        rule, reason = waited_for
-        return self.report("held", rule, f"still not done after {self.engine.budget:.0f} s: {reason}")
+        rule, reason = waited_for[0], f"still not done after {self.engine.budget:.0f} s: {waited_for[1]}"
+        self.write_hold(rule, reason)
+        return self.report("held", rule, reason)
 
     def decide(self, record: Record) -> Report | None:
         """No move is open: let the policy choose. ``None`` means look again."""
+        current = self.engine.current(self.resource)
+        if current is None:
+            words = f"{self.resource.name} is not in the configuration any more; nothing is begun for it"
+            return self.report("refused", 0, words, record.epoch)
+        self.resource = current
         seen = self.seen = self.witnesses.observe(self.resource)
         clock = self.engine.clock
         decision = policy.decide(
@@ -237,30 +243,8 @@ class _Run:
 
     def finish(self, move: Move, verdict: rules.Verdict) -> None:
         """Write the end of a move down, with all that the policy needs to remember of it."""
-        fenced = any(s["step"] == StepKind.FENCE.value for s in self.steps)
-        code = self.steps[-1]["code"] if self.steps and verdict.then is not Then.DONE else ""
-        self.engine.journal.finish(
-            move.resource.name,
-            {
-                "kind": move.kind.value,
-                "source": move.source,
-                "target": move.target,
-                "epoch": move.epoch,
-                "ok": verdict.then is Then.DONE,
-                "rule": verdict.rule,
-                "reason": verdict.reason,
-                "code": code,
-                "because": move.reason,
-                "by": move.rule,
-                "condition": move.condition,
-                "damped": move.kind is MoveKind.FAILOVER
-                and move.rule in DAMPED
-                and verdict.then is Then.DONE,
-                "fenced": fenced,
-                "took": self.engine.clock.monotonic() - self.began,
-                "ended": self.engine.clock.wall(),
-            },
-        )
+        took, now = self.engine.clock.monotonic() - self.began, self.engine.clock.wall()
+        self.engine.journal.finish(move.resource.name, ending(move, verdict, self.steps, took, now))
 
     # -- acting -----------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ def read_disk(raw: Any, where: str, at: Faults) -> Disk | None:
     controller = str(body.get("controller", "pvscsi"))
     if controller not in CONTROLLERS:
         at.add(f"{where}.controller", f"must be one of {', '.join(CONTROLLERS)}, not {controller!r}")
-    highest = 63 if controller == "pvscsi" else 15
+    highest = 64 if controller == "pvscsi" else 15
     if not is_whole(unit, 0, highest) or unit == 7:
         at.add(
             f"{where}.unit",
@@ -234,7 +234,9 @@ def _read_functions(raw: Mapping[str, Any], at: Faults, found: dict[str, Any]) -
         if value is None:
             continue
         if not (isinstance(value, str) and (not value or _FUNCTION.match(value))):
-            at.add(key, f"must name a Salt runner function of your own, for example 'ipmi.off', not {value!r}")
+            at.add(
+                key, f"must name a Salt runner function of your own, for example 'ipmi.off', not {value!r}"
+            )
         found[key] = value
 
 

@@ -119,7 +119,8 @@ class FileJournal:
                 if "outcome" in entry and before and before[-1].get("open"):
                     before.pop()
                 fresh = {**entry["begun"], "open": True} if "begun" in entry else entry["outcome"]
-                plain["outcomes"] = [*before, fresh]
+                hold = None if "begun" in entry else plain.get("hold")  # with a step it goes on
+                plain.update(outcomes=[*before, fresh], hold=hold)
         self._log(resource, {key: value for key, value in entry.items() if key != "begun"})
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
@@ -133,14 +134,7 @@ class FileJournal:
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """Record why nothing is done; the first moment of a hold is kept while its rule stays the same."""
-        before = self._read(resource).get("hold")
-        if entry is None and before is None:
-            return
-        if (
-            entry
-            and before
-            and (before.get("rule"), before.get("reason")) == (entry.get("rule"), entry.get("reason"))
-        ):
+        if _same_hold(self._read(resource).get("hold"), entry):
             return
         with self._changed(resource) as plain:
             plain["hold"] = dict(entry) if entry else None
@@ -179,6 +173,17 @@ class FileJournal:
         self._set_apart(resource)
         self._write(resource, {"epoch": epoch, "pause": pause, "missing_ok": [*missing]})
         self._log(resource, {"adopted": {**entry, "epoch": epoch}})
+
+    def in_maintenance(self, resource: str) -> bool:
+        """Whether a neighbour is paused, as far as this master knows."""
+        return self.state(resource).paused
+
+    def others(self, resource: str) -> tuple[int, str] | None:
+        """The epoch that another master is at work under, and which it is; ``None`` if there is none."""
+        return None
+
+    def overtake(self, resource: str, epoch: int) -> None:
+        """Keep other masters from their next step; what they have asked for already is not undone by it."""
 
     def names(self) -> list[str]:
         """Resources that this journal knows."""
@@ -314,18 +319,16 @@ class FileJournal:
         dated = {"at": self.moment().wall, **entry} if self.moment is not None else entry
         path, line = self._path(resource, "log"), json.dumps(to_plain(dated), sort_keys=True) + "\n"
         try:
-            durable.within(self.patience, lambda _: _append(path, line.encode()))
+            durable.within(self.patience, lambda _: durable.append(path, line.encode(), LOG_LIMIT))
             self.trouble = ""
         except OSError as err:
             self.trouble = f"the history of {resource} ({path}) cannot be written: {err.strerror}"
 
 
-def _append(path: Path, line: bytes) -> None:
-    if path.exists() and path.stat().st_size > LOG_LIMIT:
-        path.rename(path.with_suffix(".log.old"))
-    with open(path, "ab+") as log:
-        torn = log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
-        log.write((b"\n" if torn else b"") + line)
+def _same_hold(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    return [(one or {}).get(key) for key in ("rule", "reason")] == [
+        (other or {}).get(key) for key in ("rule", "reason")
+    ]
 
 
 def _outcome(plain: Mapping[str, Any]) -> Outcome:

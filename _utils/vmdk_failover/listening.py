@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any
 
 from vmdk_failover import heard, signing
 from vmdk_failover.app import App, state_dir
+from vmdk_failover.counting import Counts
 from vmdk_failover.errors import BadSignature
-from vmdk_failover.model import Resource
+from vmdk_failover.model import Condition, Resource
+from vmdk_failover.sightings import Sightings
 
 TAG = "vmdk-heartbeat/"
 #: Seconds between two looks at the clock, and between two writes of the file.
@@ -32,10 +35,15 @@ SETTINGS = 10.0
 #: A silent node's hints: this many seconds apart, for this long; after that the engine's own tick looks.
 EACH, FOR = 4.0, 60.0
 WARN = 60.0
+#: So many heartbeats of a node tell how far its clock is from the master's.
+CLOCKS = 60
 #: So many earlier boots of a node are remembered against replays.
 PAST = 8
 
 #: Events by which nodes ask for a look: ``salt/beacon/<minion>/vmdk/<resource>/…`` and ``vmdk/<resource>/<condition>``.
+_CONDITIONS = frozenset(one.value for one in Condition)
+#: A report that says that it was on its way for longer (seconds) was kept back, or lies; it is not counted.
+LATE = 600.0
 _REPORT = re.compile(r"(?:salt/beacon/(?P<minion>[^/]+)/)?vmdk/(?P<resource>[^/]+)/[^/]+\Z")
 #: From one node, hints for one resource are passed on so many seconds apart.
 HINTS_APART = 0.5
@@ -53,10 +61,20 @@ def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
     :param report: called with a resource's name and the node that reports something of it. The reactor does the same, but ten
         thousand events of somebody else may be waiting there.
     """
+    place, counts = state_dir(app.opts), app.announce.counts
     ear = Ear(
-        state_dir(app.opts), app.keys.current, silent, app.warn, old_key=app.keys.old, spoke=app.keys.spoke
+        place,
+        app.keys.current,
+        silent,
+        app.warn,
+        old_key=app.keys.old,
+        spoke=app.keys.spoke,
+        reject=lambda: counts.add("rejected", kind="heartbeat"),
     )
-    reports, read_at = Reports(report), float("-inf")
+    reports = Reports(
+        report, seen=Seen(Sightings(place), counts, ear), reject=lambda: counts.add("rejected", kind="report")
+    )
+    read_at = float("-inf")
     while True:
         if time.monotonic() - read_at > SETTINGS:
             read_at = time.monotonic()
@@ -77,12 +95,15 @@ class Reports:
     What nodes report of their resources, as hints; who sent it is only believed as far as it costs a look.
 
     :param hint: called with a resource's name and the node.
+    :param seen: called with the resource's name, the node and the report. :param reject: called for each that is not taken.
     """
 
     hint: Hint
     clock: Callable[[], float] = time.monotonic
     nodes: dict[str, frozenset[str]] = field(default_factory=dict)
     last: dict[tuple[str, str], float] = field(default_factory=dict)
+    seen: Callable[[str, str, Mapping[str, Any]], None] = lambda resource, minion, report: None
+    reject: Callable[[], None] = lambda: None
 
     def watch(self, resources: Mapping[str, Resource]) -> None:
         """Take reports of these resources from now on."""
@@ -95,11 +116,39 @@ class Reports:
             return
         minion, resource = found["minion"] or data.get("id"), found["resource"]
         if not isinstance(minion, str) or minion not in self.nodes.get(resource, ()):
+            if found["minion"] or "id" in data:  # the master's own events have neither
+                self.reject()
             return
         now = self.clock()
         if now - self.last.get((minion, resource), float("-inf")) >= HINTS_APART:
             self.last[minion, resource] = now
             self.hint(resource, minion)
+        inner = data.get("data")
+        self.seen(resource, minion, inner if isinstance(inner, Mapping) else data)
+
+
+@dataclass
+class Seen:
+    """Keeps what nodes report for the picture of an incident, and counts how long each report was on its way."""
+
+    sightings: Sightings
+    counts: Counts
+    ear: Ear
+    last: dict[tuple[str, str], tuple[object, ...]] = field(default_factory=dict)
+
+    def __call__(self, resource: str, minion: str, report: Mapping[str, Any]) -> None:
+        """Take one report; one of an unknown condition is not kept."""
+        condition, since = report.get("condition"), report.get("since")
+        if condition not in _CONDITIONS:
+            return
+        self.sightings.note(resource, minion, str(condition), str(report.get("evidence", "")))
+        which = (report.get("boot_id"), report.get("seq"), condition)
+        if self.last.get((resource, minion)) == which or condition == Condition.OK.value:
+            return
+        self.last[resource, minion] = which
+        age = self.ear.age(minion, which[0], since) if isinstance(since, float) and since > 0 else None
+        if age is not None and age < LATE:
+            self.counts.add("report_latency", age, node=minion)
 
 
 @dataclass
@@ -111,6 +160,7 @@ class Ear:
     :param key: the key of a node.
     :param old_key: the key that it had before, while that still counts, else ``""``.
     :param spoke: told the node and the key of each heartbeat that is believed.
+    :param reject: called for each heartbeat that is not.
     """
 
     directory: Path
@@ -124,6 +174,8 @@ class Ear:
     told: dict[str, float] = field(default_factory=dict)
     old_key: Callable[[str], str] = lambda minion: ""
     spoke: Callable[[str, str], None] = lambda minion, key: None
+    reject: Callable[[], None] = lambda: None
+    clocks: dict[str, deque[tuple[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         before, now = heard.read(self.directory), self.clock()
@@ -145,6 +197,7 @@ class Ear:
             body, key = self._believed(beat)
         except BadSignature as err:
             self.ignored += 1
+            self.reject()
             return self._warn(err.reason)
         minion, before = body["minion"], self.known.nodes.get(body["minion"])
         if before is not None and _is_old(body, before):
@@ -157,7 +210,17 @@ class Ear:
             body["boot_id"], body["seq"], address, body["version"], body["uptime"], self.clock(), past
         )
         self.known = replace(self.known, nodes={**self.known.nodes, minion: fresh})
+        ahead = self.clocks.setdefault(minion, deque(maxlen=CLOCKS))
+        ahead.append((body["boot_id"], self.clock() - body["uptime"]))
         self.spoke(minion, key)
+
+    def age(self, minion: str, boot_id: object, moment: float) -> float | None:
+        """
+        How long ago a moment of a node's boot clock was (seconds), by its fastest heartbeats of late; ``None`` if that cannot
+        be said.
+        """
+        ahead = [one for boot, one in self.clocks.get(minion, ()) if boot == boot_id]
+        return max(0.0, self.clock() - min(ahead) - moment) if ahead else None
 
     def tick(self) -> None:
         """Look at the clock; cheap, and to be called several times a second whatever comes in."""

@@ -23,6 +23,8 @@ from vmdk_failover.ports import Hypervisor
 BOOT_GRACE = 180.0
 #: Nodes of other resources count as silent after this long (seconds): early, so that a cut is noticed before a holder counts.
 QUIET = 3.0
+#: Nobody's address is asked for an answer before this long (seconds): no decision rests on it so early, and it takes a second.
+EARLY = 2.0
 #: Boot times that differ by no more (seconds) are those of one boot, told by a clock that was set.
 SAME_BOOT = 5.0
 STREAM = "stream.json"
@@ -63,7 +65,10 @@ class FileLookout:
         """See the port."""
         known = heard.read(self._dir)
         excused = {vm.minion: self._excused(vm, known) for vm in seen.vms if vm.present}
-        answers = self._ask({m: known.address(m) for m in silent}) if silent else {}
+        now = self._clock()
+        ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}
+        doubtful = {m: known.address(m) for m, age in ages.items() if age is None or age >= EARLY}
+        answers = self._ask(doubtful) if doubtful else {}
         now = self._clock()
         known = heard.read(self._dir)  # it may have been heard meanwhile
         ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}

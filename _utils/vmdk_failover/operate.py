@@ -4,15 +4,15 @@ What operators ask of the product on a master: status, plan, switchover, failove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import policy, predict
-from vmdk_failover.app import App
-from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover import panorama, policy, predict, schedule, standing
+from vmdk_failover.app import App, state_dir
+from vmdk_failover.assess import Snapshot
 from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
-from vmdk_failover.model import MoveKind, Resource, to_plain
+from vmdk_failover.model import HypervisorFacts, MoveKind, Resource, to_plain
 from vmdk_failover.policy import Choice, Situation, Wish
 from vmdk_failover.ports import Record
 
@@ -42,59 +42,42 @@ def status(app: App, name: str = "") -> dict[str, Any]:
     Where resources run and how they are.
 
     :param name: one resource; all if empty.
-    :return: ``{"all_well": bool, "resources": {name: …}, "faults": [sentence, …]}``.
+    :return: ``{"all_well": bool, "at": wall, "resources": {name: …}, "faults": [sentence, …]}``.
     """
     names = [name] if name else sorted(app.settings.resources)
-    found = {one: _status_of(app, one) for one in names}
+    found = status_of_all(app, names)
     faults = [
-        str(f)
-        for f in app.settings.faults
-        if not name or f in app.settings.faults_of(name) or "." not in f.where
+        str(f) for f in app.faults() if not name or f in app.settings.faults_of(name) or "." not in f.where
     ]
-    all_well = bool(found) and not faults and all(r["state"] == "active" for r in found.values())
-    return {"all_well": all_well, "resources": found, "faults": faults}
+    all_well = bool(found) and not faults and all(r["protected"] for r in found.values())
+    watching = {"watches_only": app.bystander} if app.bystander else {}
+    return {"all_well": all_well, "at": app.clock.wall(), "resources": found, "faults": faults, **watching}
 
 
-def _status_of(app: App, name: str) -> dict[str, Any]:
+def status_of_all(
+    app: App, names: Sequence[str], seen: Mapping[str, HypervisorFacts] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The status of each of these resources. seen: what vCenter has just said of them."""
+    apart = len(names) == 1 and not seen
+    looks = {one: _look(app, one) for one in names} if apart else panorama.look(app, names, seen)
+    return {one: _status_of(app, one, looks[one]) for one in names}
+
+
+def _look(app: App, name: str) -> panorama.Look:
     try:
-        resource = app.resource(name)
-        seen, record = app.engine.look(resource)
+        return app.engine.look(app.resource(name))
     except FailoverError as err:
-        return {"state": "unknown", "reason": err.reason, "active": "", "nodes": {}}
-    decision = policy.decide(_situation(app, seen, record))
-    active = next((n.minion for n in seen.nodes if n.healthy), "")
-    state = "moving" if record.move else "paused" if record.paused else _WORDS[decision.choice]
-    last = dict(record.recent[-1]) if record.recent else None
-    return {
-        "state": state,
-        "reason": record.move.reason if record.move else decision.reason,
-        "rule": decision.rule,
-        "active": active,
-        "epoch": record.epoch,
-        "nodes": {n.minion: _node_status(n) for n in seen.nodes},
-        "last_move": last,
-    }
+        return err
 
 
-_WORDS: Mapping[Choice, str] = {
-    Choice.NOTHING: "active",
-    Choice.HOLD: "held",
-    Choice.WAIT: "waiting",
-    Choice.REFUSE: "held",
-    Choice.MOVE: "recovering",
-}
-
-
-def _node_status(sight: NodeSight) -> dict[str, Any]:
-    facts = sight.facts
-    return {
-        "power": sight.vm.power.value,
-        "holds": sight.holds,
-        "mounted": facts.mounted.value if facts else "unknown",
-        "condition": facts.condition.value if facts else "unknown",
-        "ready": not sight.unfit(),
-        "why_not": list(sight.unfit()),
-    }
+def _status_of(app: App, name: str, look: panorama.Look) -> dict[str, Any]:
+    if isinstance(look, FailoverError):
+        found = standing.unknown(look.reason)
+    else:
+        configuration = "last good" if name in app.settings.kept else "current"
+        found = {**standing.of(*look, app.clock.wall()), "configuration": configuration}
+    planned = schedule.read(state_dir(app.opts), name)
+    return {**found, "planned": None if planned is None else to_plain(planned)}
 
 
 def plan(app: App, name: str, target: str = "") -> dict[str, Any]:
@@ -143,15 +126,31 @@ def _situation(app: App, seen: Snapshot, record: Record, wish: Wish | None = Non
     return Situation(seen, record.epoch, now, record.paused, record.recent, wish, record.missing_ok)
 
 
-def pause(app: App, name: str, who: str = "") -> dict[str, Any]:
-    """Maintenance: go on looking, do nothing, until :func:`resume`."""
-    _locked(app, name, "pause", lambda r: app.journal.pause(r.name, {"by": who, "since": app.clock.wall()}))
-    return {"resource": name, "paused": True}
+def pause(app: App, name: str, who: str = "", ends: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    Maintenance: go on looking, do nothing, until :func:`resume`.
+
+    :param ends: when it ends by itself, as ``schedule.until`` has it.
+    """
+    entry = {"by": who, "since": app.clock.wall(), **(ends or {})}
+    _locked(app, name, "pause", lambda r: app.shared.pause(r.name, entry))
+    return {"resource": name, "paused": True, **({"until": ends["until"]} if ends else {})}
 
 
-def resume(app: App, name: str) -> dict[str, Any]:
-    """End maintenance."""
-    _locked(app, name, "resume", lambda r: app.journal.pause(r.name, None))
+def resume(
+    app: App, name: str, wanted: Callable[[Mapping[str, Any]], bool] = lambda pause: True
+) -> dict[str, Any]:
+    """
+    End maintenance.
+
+    :param wanted: whether this maintenance is meant; another one goes on.
+    """
+
+    def change(resource: Resource) -> None:
+        if wanted(app.journal.state(resource.name).pause):
+            app.shared.pause(resource.name, None)
+
+    _locked(app, name, "resume", change)
     return {"resource": name, "paused": False}
 
 
@@ -162,12 +161,14 @@ def clear(app: App, name: str) -> dict[str, Any]:
     """
     seen, _ = app.engine.look(app.resource(name))
     missing = [n.minion for n in seen.nodes if seen.readable and n.vm.present is False]
-    _locked(app, name, "clear", lambda r: app.journal.clear(r.name, app.clock.wall(), missing))
+    _locked(app, name, "clear", lambda r: app.shared.clear(r.name, app.clock.wall(), missing))
     return {"resource": name, "cleared": True, "taken_as_deleted": missing}
 
 
 def _locked(app: App, name: str, doing: str, change: Any) -> None:
     resource: Resource = app.resource(name)
+    if app.bystander:
+        raise Refused(app.bystander, "bystander")
     with app.lock.resource(resource.name, doing, WISH_WAIT):
         change(resource)
 

@@ -180,7 +180,11 @@ POLICY: tuple[PolicyRow, ...] = (
         "a task runs on the holder",
         of_holder(lambda s, h: bool(h.vm.present) and h.vm.task != ""),
         Choice.WAIT,
-        lambda s: f"a task still runs on {holder_name(s)}",
+        lambda s: (
+            f"a task still runs on {holder_name(s)}"
+            if s.holder and s.holder.vm.task
+            else f"whether a task runs on {holder_name(s)} cannot be read; see what the account may read"
+        ),
     ),
     PolicyRow(
         615,

@@ -7,14 +7,15 @@ identities: instance UUIDs of VMs, path and UUID of the VMDK, UUID of the file s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config
+from vmdk_failover import config, durable
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.errors import CannotObserve, FailoverError, Refused
+from vmdk_failover.guest import facts
 from vmdk_failover.model import Disk, Resource
 
 #: Seconds that the nodes have to say what they see.
@@ -31,8 +32,28 @@ class Finding:
     severe: bool = True
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """
+    What the nodes and vCenter say.
+
+    :param words: each node's word on its machine and on the mount point. :param vms: each node's VM.
+    :param disks: the disks below the mount point.
+    """
+
+    words: Mapping[str, Mapping[str, Any]]
+    vms: Mapping[str, Any]
+    disks: Sequence[Disk]
+
+
 def protect(
-    app: App, name: str, node: str, mountpoint: str, backups: Sequence[str], options: Mapping[str, Any]
+    app: App,
+    name: str,
+    node: str,
+    mountpoint: str,
+    backups: Sequence[str],
+    options: Mapping[str, Any],
+    test: bool = False,
 ) -> dict[str, Any]:
     """
     Record a resource.
@@ -42,7 +63,9 @@ def protect(
     :param mountpoint: where.
     :param backups: minion ids, in order of preference.
     :param options: options of the resource (services, on_error, …), as in the configuration.
-    :return: ``resource`` as written, ``written`` (path) and ``findings`` that are advice.
+    :param test: check everything, write nothing.
+    :return: ``resource``, its ``nodes`` and ``disks``, ``file`` with the ``text`` that is (to be) ``written`` into it, and
+        ``findings`` that are advice.
     :raises FailoverError: with everything that is in the way; nothing is written then.
     """
     if name in app.settings.resources:
@@ -50,26 +73,57 @@ def protect(
             f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}"
         )
     nodes = [node, *[b for b in backups if b != node]]
+    seen = inspect(app, nodes, node, mountpoint)
+    body = _body(nodes, seen.vms, seen.disks, seen.words[node], options)
+    resource = understood(app, name, body, "protected")
+    advice = check(app, seen, node, resource, "protected")
+    text = f"# Written by 'salt-run vmdk.protect {name}'. Identities are facts of this vCenter: edit options only.\n"
+    text += dumped(body)
+    if not test:
+        write(app, name, text)
+    return {
+        "resource": name,
+        "nodes": [f"{n.minion} ({seen.vms[n.minion].name})" for n in resource.nodes],
+        "disks": [f"{d.path} at SCSI {d.bus}:{d.unit} ({d.controller})" for d in seen.disks],
+        "file": str(file_of(app, name)),
+        "text": text,
+        "written": not test,
+        "findings": advice,
+    }
+
+
+def inspect(app: App, nodes: Sequence[str], holder: str, mountpoint: str) -> Inspected:
+    """
+    Look at a file system that ``holder`` has mounted, and at the VMs of all nodes.
+
+    :raises FailoverError: it is not mounted there, a node is silent, or a VM is not found.
+    """
     words = _ask(app, nodes, mountpoint)
-    _in_use(words[node], node, mountpoint)
-    found, refs = _find_vms(app, words)
-    disks = [found[node].disk(uuid) for uuid in words[node]["disk_uuids"]]
-    body = _body(nodes, found, disks, words[node], options)
-    resource = _understood(app, name, body)
-    findings = [*_node_findings(words, node), *_vcenter_findings(app, refs, node, disks)]
+    _in_use(words[holder], holder, mountpoint)
+    found = _find_vms(app, words)
+    return Inspected(words, found, [found[holder].disk(uuid) for uuid in words[holder]["disk_uuids"]])
+
+
+def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str) -> list[str]:
+    """
+    Check every node.
+
+    :param verb: what is not done if a check fails, as a participle.
+    :return: advice, a sentence each.
+    :raises Refused: with everything that is in the way.
+    """
+    refs = {minion: vm.ref for minion, vm in seen.vms.items()}
+    findings = [
+        *_node_findings(seen.words, holder, resource),
+        *_vcenter_findings(app, refs, holder, seen.disks),
+    ]
     severe = [f for f in findings if f.severe]
     if severe:
         raise Refused(
-            f"{name} was not protected: " + " ".join(f"({i}) {f.sentence}" for i, f in enumerate(severe, 1))
+            f"{resource.name} was not {verb}: "
+            + " ".join(f"({i}) {f.sentence}" for i, f in enumerate(severe, 1))
         )
-    path = _write(app, name, body)
-    return {
-        "resource": name,
-        "nodes": [f"{n.minion} ({found[n.minion].name})" for n in resource.nodes],
-        "disks": [f"{d.path} at SCSI {d.bus}:{d.unit} ({d.controller})" for d in disks],
-        "written": path,
-        "findings": [f.sentence for f in findings],
-    }
+    return [f.sentence for f in findings]
 
 
 def _ask(app: App, nodes: Sequence[str], mountpoint: str) -> dict[str, Mapping[str, Any]]:
@@ -109,7 +163,7 @@ def _in_use(word: Mapping[str, Any], node: str, mountpoint: str) -> None:
         )
 
 
-def _find_vms(app: App, words: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, str]]:
+def _find_vms(app: App, words: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     from vmdk_failover.vsphere import inventory
 
     found = {}
@@ -119,7 +173,7 @@ def _find_vms(app: App, words: Mapping[str, Mapping[str, Any]]) -> tuple[dict[st
             found[minion] = inventory.find_vm(app.session, str(word.get("smbios_uuid", "")), seen)
         except FailoverError as err:
             raise Refused(f"the VM of {minion} was not found: {err.reason}", err.code) from err
-    return found, {minion: vm.ref for minion, vm in found.items()}
+    return found
 
 
 def _body(
@@ -145,25 +199,34 @@ def _body(
             }
             for d in disks
         ],
+        **({"lvm": [dict(group) for group in word["lvm"]]} if word.get("lvm") else {}),
         "mounts": [mount],
         **options,
     }
 
 
-def _understood(app: App, name: str, body: Mapping[str, Any]) -> Resource:
-    """Read the new resource beside all others, as it will be read from now on."""
+def understood(app: App, name: str, body: Mapping[str, Any], verb: str) -> Resource:
+    """
+    Read a resource's body beside all others, as it will be read from now on.
+
+    :param verb: what is not done with the resource if that is not possible, as a participle.
+    :raises Refused: with everything that is wrong with it.
+    """
     section = dict(app.opts.get("vmdk") or {})
     others = {n: config.to_body(r) for n, r in app.settings.resources.items()}
     settings = config.parse({**section, "resources": {**others, name: body}})
     faults = settings.faults_of(name)
     if faults or name not in settings.resources:
-        raise Refused(f"{name} was not protected: " + "; ".join(map(str, faults)), "config")
+        raise Refused(f"{name} was not {verb}: " + "; ".join(map(str, faults)), "config")
     return settings.resources[name]
 
 
-def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str) -> list[Finding]:
+def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource: Resource) -> list[Finding]:
+    needed = facts.needed_tools(resource.mounts, resource.vgs)
     found = []
     for minion, word in words.items():
+        for tool in sorted(needed.difference(word["tools"])) if word.get("tools") else ():
+            found.append(Finding(minion, "unready", f"{minion}: {tool} is not installed."))
         for sentence in word.get("unready") or ():
             found.append(Finding(minion, "unready", f"{minion}: {sentence}."))
         if minion != holder and (word.get("mounted") or word.get("error")):
@@ -184,22 +247,25 @@ def _vcenter_findings(app: App, refs: Mapping[str, str], holder: str, disks: Seq
     ]
 
 
-def _write(app: App, name: str, body: Mapping[str, Any]) -> str:
+def file_of(app: App, name: str) -> Path:
+    """Where a resource is written."""
+    return resources_dir(app.opts) / f"{name}.yaml"
+
+
+def dumped(body: Mapping[str, Any]) -> str:
+    """A body as YAML."""
     import yaml
 
-    folder = resources_dir(app.opts)
-    path = folder / f"{name}.yaml"
-    text = f"# Written by 'salt-run vmdk.protect {name}'. Identities are facts of this vCenter: edit options only.\n"
-    text += yaml.safe_dump(dict(body), sort_keys=False)
+    text: str = yaml.safe_dump(dict(body), sort_keys=False)
+    return text
+
+
+def write(app: App, name: str, text: str) -> None:
+    """Write a resource's file, mode 0600; :raises Refused: it cannot be written."""
+    path = file_of(app, name)
     try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = folder / f".{name}.new"
-        fresh.write_text(text, encoding="utf-8")
-        os.chmod(fresh, 0o600)
-        with open(fresh, "rb+") as handle:
-            os.fsync(handle.fileno())
-        fresh.rename(path)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        durable.write(path, text.encode())
     except OSError as err:
-        raise Refused(f"{path} cannot be written: {err.strerror}; the resource is not protected") from err
+        raise Refused(f"{path} cannot be written: {err.strerror}; nothing was changed") from err
     app.__dict__.pop("settings", None)
-    return str(path)

@@ -30,7 +30,6 @@ from vmdk_failover.case import (
     lost_words,
     may_attach,
     may_land,
-    may_power_on,
     may_remount,
     names_of,
     sealable,
@@ -40,6 +39,7 @@ from vmdk_failover.case import (
     taken_apart,
     target_lost,
     tasks,
+    to_start,
     unseen_words,
 )
 from vmdk_failover.doubts import impostor_words, misplaced_words, question_words, unclear_words
@@ -185,10 +185,12 @@ RULES: tuple[Row, ...] = (
     Row(
         68,
         "arrived, and the fenced node is to run again",
-        lambda c: arrived(c) and may_power_on(c),
+        lambda c: arrived(c) and bool(to_start(c)),
         StepKind.POWER_ON,
-        lambda c: f"{c.move.source} was fenced and no protected disk is left on it (fence_action: reboot)",
-        source_name,
+        lambda c: (
+            f"{to_start(c)[0].minion} was fenced and no protected disk is left on it (fence_action: reboot)"
+        ),
+        lambda c: to_start(c)[0].minion,
     ),
     Row(
         70,

@@ -8,7 +8,7 @@ as long as ``saltutil.find_job`` says that a job runs, which for a job stuck on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover.errors import OutcomeUnknown
@@ -17,8 +17,10 @@ from vmdk_failover.errors import OutcomeUnknown
 PUBLISH = 5.0
 #: A long step: seconds between two questions whether it still runs, for their answer, how many may fail, and for a last look.
 EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
-#: Seconds between two looks whether its VM is off; longer where looking takes long.
-GLANCE = 1.0
+#: Seconds without an answer between two looks whether the VM is off; so many times longer than a look takes, at least.
+GLANCE, RARELY = 0.5, 20.0
+#: Salt takes a wait of 0 for one without end (seconds).
+SOON = 0.01
 
 
 #: Whether a minion's return is believed: its id and what it returned.
@@ -62,41 +64,51 @@ class LocalCall:
     def _while_it_runs(
         self, minion: str, told: Mapping[str, Any], wait: float, sure: Sure | None
     ) -> Mapping[str, Any] | None:
-        """A node that dies during a long step must not cost the whole wait: vCenter is asked, and the node whether the job runs."""
-        began = time.monotonic()
-        deadline, ask_at, missed, glance = began + wait, began + EACH, 0, GLANCE
+        """A node that dies during a long step must not cost the whole wait: vCenter is asked, and the node itself."""
+        deadline, missed = time.monotonic() + wait, 0
         job = self._publish([minion], "state.single", told)
         self.client.event.subscribe(f"salt/job/{job}/ret/", "startswith")
         certain = None if sure is None else lambda who, body: sure(who, _only_state(body).get("answer"))
         doubtful: Mapping[str, Any] | None = None
         while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
-            found = self._gather(job, [minion], min(left, glance, EACH), certain).get(minion)
+            found = self._gather(job, [minion], min(left, EACH), certain).get(minion)
             if found is not None and (certain is None or certain(minion, found.get("return"))):
                 return found
-            doubtful, looks_at = found or doubtful, time.monotonic()
+            doubtful = found or doubtful
             if self.is_off(minion):
                 break
-            glance = max(GLANCE, 4 * (time.monotonic() - looks_at))
-            if time.monotonic() >= ask_at:
-                runs = self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion)
-                missed, ask_at = 0 if runs else missed + 1, time.monotonic() + EACH
+            missed = (
+                0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
+            )
         return self._gather(job, [minion], LAST, certain).get(minion) or doubtful
 
     def _gather(
         self, job: str, minions: Sequence[str], wait: float, sure: Sure | None = None
     ) -> dict[str, Mapping[str, Any]]:
-        """Returns of a job by minion. One that is not believed is kept, but the genuine one is waited for all the same."""
-        deadline = time.monotonic() + wait
+        """
+        Returns of a job by minion. One that is not believed is kept, but the genuine one is waited for all the same, unless
+        the minion's VM goes off meanwhile.
+        """
+        deadline, glance_at = time.monotonic() + wait, time.monotonic() + GLANCE
         waiting, found = set(minions), {}
         while waiting and (left := deadline - time.monotonic()) > 0:
-            tag = f"salt/job/{job}/ret/"
-            event = self.client.event.get_event(wait=left, tag=tag, match_type="startswith")
+            tag, until_glance = f"salt/job/{job}/ret/", max(SOON, glance_at - time.monotonic())
+            event = self.client.event.get_event(
+                wait=min(left, until_glance), tag=tag, match_type="startswith"
+            )
             who = event.get("id") if event else None
             if event and isinstance(who, str) and who in waiting:
                 found[who] = event
                 if sure is None or sure(who, event.get("return")):
                     waiting.discard(who)
+            if waiting and (began := time.monotonic()) >= glance_at:
+                waiting -= self._off(waiting, deadline)
+                glance_at = time.monotonic() + max(GLANCE, RARELY * (time.monotonic() - began))
         return found
+
+    def _off(self, minions: Iterable[str], deadline: float) -> set[str]:
+        """Those whose VM is off, as far as there is time to look."""
+        return {one for one in sorted(minions) if time.monotonic() < deadline and self.is_off(one)}
 
     def _publish(self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any]) -> str:
         try:

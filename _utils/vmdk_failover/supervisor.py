@@ -96,6 +96,7 @@ class Supervisor:
     paid_until: dict[str, float] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
     names_then: frozenset[str] = frozenset()
+    names_last: frozenset[str] = frozenset()
     names_at: float = float("-inf")
 
     def serve(self) -> None:
@@ -163,10 +164,10 @@ class Supervisor:
 
     def _known(self) -> Iterable[str]:
         try:
-            return self.names()
-        except Exception as err:  # a broken configuration must not end the engine
+            self.names_last = frozenset(self.names())
+        except Exception as err:  # a broken configuration must not end the engine, nor the looks
             self.log(f"the configuration cannot be read: {err}")
-            return ()
+        return self.names_last
 
     def hinted(self, name: str) -> None:
         """A hint came. Whoever sends thousands of them gets two looks a second: each sees all that there is to see."""
@@ -189,8 +190,20 @@ class Supervisor:
             if child.name == name:
                 child.again = True
                 return
+        try:
+            self._begin(name)
+        except OSError as err:  # in a storm, no process or descriptor may be left
+            self.log(f"a look at {name} cannot begin yet: {err.strerror}")
+            self.later.add(name)
+
+    def _begin(self, name: str) -> None:
         heard, tells = os.pipe()
-        pid = self._fork()
+        try:
+            pid = self._fork()
+        except OSError:
+            os.close(heard)
+            os.close(tells)
+            raise
         if pid == 0:
             self._be_child(heard, lambda: self.recover(name, lambda within: _tick(tells, within)))
         os.close(tells)
@@ -202,7 +215,12 @@ class Supervisor:
         for number, watch in enumerate(self.watches):
             if number in self.watchers.values() or now < self.watch_from.get(number, 0.0):
                 continue
-            pid = self._fork()
+            try:
+                pid = self._fork()
+            except OSError as err:
+                self.log(f"a watch cannot begin yet: {err.strerror}")
+                self.watch_from[number] = now + WATCH_PAUSE
+                continue
             if pid == 0:
                 self._be_child(-1, watch)
             self.watchers[pid] = number

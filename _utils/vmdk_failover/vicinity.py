@@ -52,7 +52,8 @@ class FileVicinity:
         """See the port. A note that cannot be written is not missed: it only makes others hold."""
         path = self._path("ailing", resource.name)
         if seen is None:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is true for a minute only
+                path.unlink(missing_ok=True)
             return
         was, now = self._fresh(path), self.clock()
         hosts = {str(h) for h in was.get("hosts", ())} | {seen.host}

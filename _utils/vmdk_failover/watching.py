@@ -62,7 +62,10 @@ def _watch_once(app: App, hint: Hint, broken: bool) -> None:
         for name in resources:
             hint(name, "watching")
         while True:
-            for minion, change in stream.wait(WAIT):
+            changes = stream.wait(WAIT)
+            app.announce.counts.add("vcenter_watch")
+            app.announce.calls(app.session)
+            for minion, change in changes:
                 if change.kind in WORTH:
                     for name in owners.get(minion, ()):
                         hint(name, change.kind)

@@ -135,6 +135,10 @@ func (l *lab) wrap(ctx *simulator.Context, this ref, vm *simulator.VirtualMachin
 			c.Self = this
 			session.Put(c)
 		}
+	case "AuthorizationManager":
+		if m, ok := l.reg.Get(this).(*simulator.AuthorizationManager); ok && session.Get(this) == nil {
+			session.Put(&labAuthorization{m, l, ctx.Session.UserName})
+		}
 	case "VirtualDiskManager":
 		if m, ok := l.reg.Get(this).(*simulator.VirtualDiskManager); ok && session.Get(this) == nil {
 			session.Put(&labDisks{m, l})

@@ -54,7 +54,7 @@ class Diary(FileJournal):
         """See the real one."""
         was = self.state(resource)
         if "begun" in entry:
-            self.write(resource, replace(was, outcomes=(*was.outcomes, _outcome(entry["begun"]))))
+            self.write(resource, replace(was, outcomes=(*was.outcomes, _outcome(entry["begun"])), hold=None))
             self.begun.add(resource)
         elif "outcome" in entry:
             before = was.outcomes[:-1] if resource in self.begun else was.outcomes

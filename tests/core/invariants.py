@@ -281,7 +281,7 @@ def _fence_hook(case: Case, node: NodeSight) -> Iterator[str]:
 
 def _power_on(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _wrong_home(case)
-    if not node.to_restart or node.minion != case.move.source or case.move.is_local:
+    if not node.to_restart or node.minion == case.move.target:
         yield "it was not fenced to run again"
     if not (node.vm.power is Power.OFF and node.vm.connected is True):
         yield "it is not off"

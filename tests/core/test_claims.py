@@ -174,3 +174,31 @@ def test_moves_are_written_into_what_the_masters_share(tmp_path: Path, claims: s
     section = {**FINE, **({"claims": claims} if claims else {})}
     app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
     assert isinstance(app.engine.journal, SharedJournal) is bool(claims)
+
+
+def test_a_neighbours_maintenance_is_known_without_asking_the_shelf(site: Site) -> None:
+    """Whoever judges a node looks at all that is on it; a search on a datastore for each would take too long."""
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.pause("pgdata", {"by": "me"})
+    assert (ma.in_maintenance("pgdata"), mb.in_maintenance("pgdata")) == (True, False)
+    mb.state("pgdata")
+    for shelf in site.shelves.values():
+        shelf.before["look"] = lambda: pytest.fail("it was asked for")
+    assert mb.in_maintenance("pgdata") and ma.in_maintenance("pgdata")
+    for shelf in site.shelves.values():
+        shelf.before.clear()
+    mb.pause("pgdata", None)
+    ma.state("pgdata")
+    assert not ma.in_maintenance("pgdata") and not mb.in_maintenance("pgdata")
+
+
+def test_a_node_is_judged_by_the_maintenance_of_all_masters(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    section = {**FINE, "claims": str(tmp_path / "claims")}
+    app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
+    other = SharedJournal(
+        tmp_path / "mb", claims=Claims(lambda name: FileShelf(tmp_path / "claims", name), "mb")
+    )
+    other.pause("pgdata", {"by": "me"})
+    app.shared.state("pgdata")
+    assert app.vicinity.paused("pgdata")

@@ -127,7 +127,7 @@ FAULTS: list[tuple[str, Any, str, str]] = [
     ("pgdata.disks.0.bus", 4, "resources.pgdata.disks.0.bus:", "from 0 to 3, not 4"),
     ("pgdata.disks.0.bus", True, "resources.pgdata.disks.0.bus:", "not True"),
     ("pgdata.disks.0.unit", 7, "resources.pgdata.disks.0.unit:", "without 7"),
-    ("pgdata.disks.0.unit", 64, "resources.pgdata.disks.0.unit:", "from 0 to 63"),
+    ("pgdata.disks.0.unit", 65, "resources.pgdata.disks.0.unit:", "from 0 to 64"),
     ("pgdata.disks.0.controller", "nvme", "resources.pgdata.disks.0.controller:", "one of pvscsi"),
     ("pgdata.disks.0.sharing", "sharingMultiWriter", "resources.pgdata.disks.0.sharing:", "multi-writer"),
     ("pgdata.disks.0.pth", 1, "resources.pgdata.disks.0.pth:", "did you mean path?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,6 +116,28 @@ def test_a_switchover_that_is_not_clean_is_taken_back(site: Site) -> None:
     assert site.run(SWITCH) == ("refused", 150)
     assert site.acts() == ["release db1"]
     assert (site.db1.mounted, site.db1.vm.power) == (True, Power.ON)
+
+
+@pytest.mark.parametrize("wish", [FORCE, SWITCH])
+@pytest.mark.parametrize(("times", "fenced"), [(1, False), (2, True)])
+def test_a_release_that_was_undone_is_asked_for_once_more(
+    site: Site, monkeypatch: pytest.MonkeyPatch, wish: Wish, times: int, fenced: bool
+) -> None:
+    """A scan of the node's bus has brought the disk back: nobody has it open, and nothing is proven any more."""
+    real, voids = site.guest._release, [times]
+
+    def brought_back(node: Any, move: Move) -> str:
+        said = real(node, move)
+        if voids[0]:
+            voids[0] -= 1
+            node.released = None
+        return said
+
+    monkeypatch.setattr(site.guest, "_release", brought_back)
+    site.run(wish)
+    assert site.acts().count("release db1") == 2
+    assert ("fence db1" in site.acts()) is (fenced and wish is FORCE)
+    assert site.db2.mounted is not (fenced and wish is SWITCH)
 
 
 def test_a_release_whose_answer_was_lost_is_seen(site: Site) -> None:
@@ -247,6 +270,33 @@ def test_waiting_for_a_task_has_an_end_and_does_not_rush(site: Site) -> None:
     assert (report.result, report.rule) == ("held", 610)
     assert "still not done after 60 s" in report.reason
     assert len(looks) < 60
+    hold = site.journal.state("pgdata").hold
+    assert hold is not None and (hold["rule"], hold["reason"]) == (610, report.reason), "people find it there"
+
+
+def test_a_task_that_cannot_be_read_is_called_so(site: Site) -> None:
+    site.db1.vm.task, site.db1.mounted = None, False
+    assert "whether a task runs on db1 cannot be read" in site.engine().run(site.resource).reason
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_was_changed_in_mid_move_counts_when_the_move_is_given_up(site: Site, gone: bool) -> None:
+    """A node was taken out of the configuration, or the whole resource was: neither is used once more."""
+    site = Site(nodes=3)
+    without = replace(site.resource, nodes=site.resource.nodes[:2])
+
+    def refuse(step: Any) -> None:
+        if (step.kind, step.node) == (StepKind.ATTACH, "db2"):
+            site.db1.vm.turn(Power.OFF)
+            raise StepFailed("the controller is full")
+
+    site.hypervisor.before = refuse
+    engine = site.engine()
+    engine.current = lambda of: None if gone and site.acts() else without if site.acts() else of
+    report = engine.run(site.resource, FORCE)
+    assert not [act for act in site.acts() if act.endswith("db3")]
+    assert report.result == "refused"
+    assert gone is ("not in the configuration any more" in report.reason)
 
 
 def test_a_silent_node_is_not_asked_at_every_look(site: Site) -> None:

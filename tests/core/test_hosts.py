@@ -223,6 +223,22 @@ def test_a_node_that_does_not_start_again_is_told_and_undoes_nothing(error: Fail
     assert (site.run(), site.db2.mounted, site.acts().count("power_on db1")) == (("nothing", 600), True, 1)
 
 
+def test_a_fenced_node_runs_again_though_the_first_target_failed() -> None:
+    """The move that fenced it was given up after the detach; the one that arrives begins where nobody holds the disk."""
+    site = Site(nodes=3, fence_action="reboot")
+    site.db1.trouble = Condition.HUNG
+
+    def refuse(step: Any) -> None:
+        if (step.kind, step.node) == (StepKind.ATTACH, "db2"):
+            raise StepFailed("the controller is full")
+
+    site.hypervisor.before = refuse
+    assert site.run() == ("done", 70)
+    assert (site.last()["kind"], site.guest.nodes["db3"].mounted) == ("start", True)
+    assert (site.acts()[-1], site.db1.vm.power) == ("power_on db1", Power.ON)
+    assert site.vicinity.restarts == set()
+
+
 def test_a_node_that_was_off_anyway_is_not_powered_on() -> None:
     site = Site(fence_action="reboot")
     site.db1.vm.turn(Power.OFF)

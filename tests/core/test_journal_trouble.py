@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -105,6 +106,31 @@ def test_what_was_given_up_does_not_happen_later(tmp_path: Path, monkeypatch: py
         kept.finish("pgdata", {"epoch": 1, "ok": True})
     time.sleep(0.8)
     assert (tmp_path / "pgdata.json").read_bytes() == before
+
+
+def test_a_writer_that_hung_does_not_undo_what_came_after_it(tmp_path: Path) -> None:
+    """It had looked whether it was given up a moment before it was, and hung then."""
+    path = tmp_path / "pgdata.json"
+    for content in (b"one", b"two"):
+        durable.replace(path, content)
+    waits, go = threading.Event(), threading.Event()
+
+    class Hung(durable.GivenUp):
+        def check(self) -> None:
+            super().check()
+            waits.set()
+            go.wait(5)
+
+    old = threading.Thread(target=durable.replace, args=(path, b"old", Hung()))
+    old.start()
+    assert waits.wait(5)
+    with pytest.raises(OSError, match="does not answer"):
+        durable.within(0.2, lambda given_up: durable.replace(path, b"given up", given_up))
+    go.set()
+    old.join(5)
+    durable.within(2, lambda given_up: durable.replace(path, b"new", given_up))
+    time.sleep(0.1)
+    assert path.read_bytes().strip() == b"new"
 
 
 # -- a journal that is lost -----------------------------------------------------------------------------------

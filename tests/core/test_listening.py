@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.core.build import resource
-from vmdk_failover import heard, signing
+from vmdk_failover import heard, sightings, signing
 from vmdk_failover.errors import BadSignature
-from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports
+from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports, Seen
 
 SECRET = b"s" * 32
 BOOT = heard.master_boot()
@@ -299,3 +299,52 @@ def test_numbers_that_cannot_be_are_no_heartbeat(tmp_path: Path, wrong: dict[str
     site.ear.hear(signed)
     site.ear.hear({**beat(), "signature": "\ud800"})
     assert "db1" not in site.ear.known.nodes and len(site.warnings) == 1
+
+
+# -- what is kept and counted of it
+
+
+def test_who_is_not_believed_is_counted(tmp_path: Path) -> None:
+    site, refused = Site(tmp_path), []
+    site.ear.reject = lambda: refused.append("beat")
+    site.ear.hear(beat())
+    site.ear.hear({**beat(seq=2), "signature": "00"})
+    desk = Desk()
+    desk.reports.reject = lambda: refused.append("report")
+    desk.reports.take("salt/beacon/db9/vmdk/pgdata/io_error", {})
+    desk.reports.take("vmdk/mail/io_error", {"id": "db1"})
+    desk.reports.take("vmdk/pgdata/silent", {"resource": "pgdata"})  # the master's own
+    desk.reports.take("vmdk/pgdata/io_error", {"id": "db1"})
+    assert refused == ["beat", "report", "report"]
+
+
+class Counted:
+    """Keeps counts. :ivar found: seconds, by node."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, float]] = []
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        assert name == "report_latency"
+        self.found.append((labels["node"], round(amount, 3)))
+
+
+def reported(since: object, seq: int = 1, boot: str = "boot-1", condition: str = "hung") -> dict[str, Any]:
+    return {"condition": condition, "evidence": "x", "since": since, "seq": seq, "boot_id": boot}
+
+
+def test_how_long_a_report_was_on_its_way_is_told_by_the_fastest_heartbeats(tmp_path: Path) -> None:
+    site, counts = Site(tmp_path), Counted()
+    seen = Seen(sightings.Sightings(tmp_path), counts, site.ear)  # type: ignore[arg-type]
+    for seq, late in enumerate((0.5, 0.01, 0.9), 1):  # the node's clock is 900 s behind the master's
+        site.now = 1000.0 + seq + late
+        site.ear.hear(beat(seq=seq, uptime=100.0 + seq))
+    site.now = 1010.0 + 0.01 + 0.25
+    for report in (reported(110.0), reported(110.0), reported("110"), reported(float("nan"), 2), reported(0, 3),
+                   reported(110.0, 4, "another boot"), reported(110.0, 5, condition="ok"), reported(-1e9, 6),
+                   reported(1.0, 7, condition="no such")):  # fmt: skip
+        seen("pgdata", "db1", report)
+    seen("pgdata", "db2", reported(110.0))  # never heard
+    assert counts.found == [("db1", 0.25)]
+    kept = sightings.read(tmp_path, "pgdata", 0.0, float("inf"))
+    assert {(one["who"], one["what"]) for one in kept} == {("db1", "hung"), ("db1", "ok"), ("db2", "hung")}

@@ -76,6 +76,14 @@ def site(tmp_path: Path) -> Site:
     return made
 
 
+def test_an_address_is_not_asked_before_anything_rests_on_it(site: Site) -> None:
+    site.now += 300
+    site.heard(db1=1.0, db2=0.0)
+    assert site.signs("db1")["db1"] == Signs(1.0, None) and site.asked == []
+    site.heard(db1=2.5, db2=0.0)
+    assert site.signs("db1")["db1"].address is False and site.asked == [{"db1": "10.0.0.1"}]
+
+
 def test_the_age_of_the_last_heartbeat(site: Site) -> None:
     site.now += 100
     site.heard(db1=17.0, db2=0.2)
@@ -84,6 +92,7 @@ def test_the_age_of_the_last_heartbeat(site: Site) -> None:
 
 
 def test_an_address_that_never_answered_says_nothing_by_its_silence(site: Site) -> None:
+    site.now += 300
     assert site.signs("db1")["db1"].address is False
     site.reached(db1=False, db2=True)
     assert site.signs("db1")["db1"].address is None

@@ -108,17 +108,51 @@ def test_a_node_that_died_is_not_waited_for_to_the_end(monkeypatch: pytest.Monke
     assert [fun for fun, _ in client.jobs] == ["state.single", *["saltutil.find_job"] * saltcall.MISSES]
 
 
-def test_a_node_whose_vm_is_off_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["order", "question"])
+def test_a_node_whose_vm_is_off_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(saltcall, "GLANCE", 0.05)
-    client, began, looked = Client(Bus()), time.monotonic(), list[str]()
+    looked: list[str] = []
 
     def is_off(minion: str) -> bool:
         looked.append(minion)
         return len(looked) > 2
 
-    assert LocalCall(client, is_off).state("db1", "vmdk.mounted", {}, 60.0, genuine) is None
+    caller, began = LocalCall(Client(Bus()), is_off), time.monotonic()
+    if how == "order":
+        assert caller.state("db1", "vmdk.mounted", {}, 60.0, genuine) is None
+    else:
+        assert caller.ask(["db1"], "vmdk.facts", {}, 60.0, genuine) == {}
     assert time.monotonic() - began < 2.0
-    assert looked == ["db1"] * 3 and [fun for fun, _ in client.jobs] == ["state.single"]
+    assert set(looked) == {"db1"} and [fun for fun, _ in caller.client.jobs] in (
+        ["state.single"],
+        ["vmdk.facts"],
+    )
+
+
+def test_others_are_waited_for_while_the_vm_of_one_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saltcall, "GLANCE", 0.05)
+    bus = Bus()
+
+    def is_off(minion: str) -> bool:
+        if minion == "db1":
+            bus.events.append(said("db2", "signed by db2"))
+        return minion == "db1"
+
+    asked = LocalCall(Client(bus), is_off).ask(["db1", "db2"], "vmdk.facts", {}, 60.0, genuine)
+    assert asked == {"db2": "signed by db2"}
+
+
+def test_a_vcenter_that_hangs_holds_a_question_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saltcall, "GLANCE", 0.05)
+    looked: list[str] = []
+
+    def is_off(minion: str) -> bool:
+        looked.append(minion)
+        time.sleep(0.5)
+        return False
+
+    LocalCall(Client(Bus()), is_off).ask(["db1", "db2", "db3"], "vmdk.facts", {}, WAIT, genuine)
+    assert looked == ["db1"]
 
 
 def test_what_it_said_before_its_vm_was_off_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:

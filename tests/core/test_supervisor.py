@@ -306,6 +306,31 @@ def test_a_broken_configuration_ends_nothing(serve: Serve) -> None:
     assert served.process.poll() is None
 
 
+def test_resources_are_looked_at_while_their_names_cannot_be_read(serve: Serve) -> None:
+    """It is no reason to forget those that were known a moment ago: nobody would look at them, and nobody would say so."""
+    served = serve(tick=0.2)
+    (served.here / "names-break").touch()
+    before = len(served.wait("log", 1))
+    served.wait("log", before + 1)
+    served.wait("ended-pgdata", len(served.lines("ended-pgdata")) + 2)
+    assert (served.hint("pgdata") or {})["accepted"]
+
+
+def test_a_look_that_cannot_begin_begins_later(serve: Serve) -> None:
+    served = serve(names="pgdata", tick=0.3)
+    pid = served.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    handles = [{int(one.name) for one in Path(f"/proc/{pid}/fd").iterdir()} for _ in range(200)]
+    free = sorted({*range(100)} - min(handles, key=len))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[1], limits[1]))  # one is left, for its log
+    until(
+        lambda: any("cannot begin yet" in one for one in served.lines("log")) or served.process.poll(), "said"
+    )
+    assert served.process.poll() is None
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    served.wait("ended-pgdata", len(served.lines("ended-pgdata")) + 2)
+
+
 def test_no_handles_leak(serve: Serve) -> None:
     served = serve()
     handles = Path(f"/proc/{served.process.pid}/fd")

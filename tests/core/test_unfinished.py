@@ -51,6 +51,16 @@ def test_a_held_move_and_a_damaged_journal_are_left_to_the_tick(tmp_path: Path) 
     assert unfinished(journal, lock) == []
 
 
+def test_a_held_move_that_has_gone_on_is_not_left_to_the_tick(tmp_path: Path) -> None:
+    """vCenter is back, the move goes on, and its mover is killed: nobody shall wait for the tick for that."""
+    journal, lock, move = FileJournal(tmp_path / "journal"), FileLock(tmp_path / "locks"), _move()
+    journal.begin(move)
+    journal.hold(move.resource.name, {"rule": 20, "reason": "vCenter cannot be read", "since": 0.0})
+    begun = {"step": {"kind": "fence", "node": "a"}, "result": "unknown"}
+    journal.note(move.resource.name, {"verdict": 170, "begun": begun})
+    assert unfinished(journal, lock) == [move.resource.name]
+
+
 def test_a_resource_that_was_taken_out_of_the_configuration_is_looked_at_until_its_move_has_ended(
     tmp_path: Path,
 ) -> None:

@@ -290,3 +290,10 @@ def test_status_of_what_is_held_says_why_and_is_not_protected(desk: Desk) -> Non
     of = status(desk)["resources"]["pgdata"]
     assert (of["state"], of["protected"], of["rule"]) == ("held", False, 670)
     assert of["not_protected_because"] == [of["reason"]]
+
+
+def test_a_note_that_cannot_be_removed_ends_no_look(vicinity: FileVicinity, tmp_path: Path) -> None:
+    """As on a file system that has become read-only: there, even what is not there cannot be removed."""
+    (tmp_path / "ailing").write_text("no folder")
+    vicinity.ailing(PGDATA, None, "")
+    assert look(vicinity, vm("db1", THERE)).ailing == ()

@@ -46,6 +46,7 @@ class Site:
 
     settings = SimpleNamespace(resources={"pgdata": resource()}, vcenter=object())
     session = None
+    announce = SimpleNamespace(counts=SimpleNamespace(add=lambda name: None), calls=lambda session: None)
 
     def __init__(self, directory: Path) -> None:
         self.opts = {"vmdk": {"state_dir": str(directory)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import struct
 
@@ -126,6 +127,11 @@ def test_failed_requests() -> None:
         assert error_trace.failure(bytes(raw), where) == error_trace.Failure("8:17", about, "EIO")
     raw[34:36] = b"D\0"
     assert error_trace.failure(bytes(raw), where) is None
+    for kind in (b"NS", b"WZS"):  # zeroes that the disk cannot write by itself are written one by one then
+        raw[34:44] = kind.ljust(10, b"\0")
+        for code, harm in ((errno.EIO, True), (errno.EOPNOTSUPP, False), (errno.EREMOTEIO, False)):
+            struct.pack_into("=i", raw, 28, -code)
+            assert (error_trace.failure(bytes(raw), where) is not None) is harm
     with pytest.raises(ValueError, match="not understood"):
         error_trace.fields("field:int error;\toffset:28;\tsize:4;\tsigned:1;")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "_utils" / "vmdk_failover"
-FACES = ("modules", "states", "beacons", "runners", "engines", "pillar")
+FACES = ("modules", "states", "beacons", "runners", "engines", "pillar", "output")
 
 
 def copy_tree(target: Path) -> Path:
@@ -18,7 +18,7 @@ def copy_tree(target: Path) -> Path:
 
     Returns: `target`.
     """
-    folders = ["_utils", "reactor", *(f"_{face}" for face in FACES)]
+    folders = ["_utils", "reactor", "orch", *(f"_{face}" for face in FACES)]
     for folder in folders:
         shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):

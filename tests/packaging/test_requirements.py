@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
+
 from tests.packaging.source import ROOT
+
+LISTS = ("dev", "docs")
 
 
 def entries(name: str) -> list[str]:
@@ -17,13 +21,17 @@ def project(entry: str) -> str:
     return re.split(r"[=<>~; ]", entry)[0].lower().replace("_", "-")
 
 
-def test_every_line_of_the_list_names_one_exact_version() -> None:
-    loose = [line for line in entries("dev.txt") if not re.match(r"^[a-z0-9-]+==[0-9][^ *]*( ; .+)?$", line)]
+@pytest.mark.parametrize("name", LISTS)
+def test_every_line_of_the_list_names_one_exact_version(name: str) -> None:
+    loose = [
+        line for line in entries(f"{name}.txt") if not re.match(r"^[a-z0-9-]+==[0-9][^ *]*( ; .+)?$", line)
+    ]
     assert loose == []
 
 
-def test_the_list_holds_everything_that_is_asked_for() -> None:
-    assert {project(line) for line in entries("dev.in")} <= {project(line) for line in entries("dev.txt")}
+@pytest.mark.parametrize("name", LISTS)
+def test_the_list_holds_everything_that_is_asked_for(name: str) -> None:
+    assert {project(one) for one in entries(f"{name}.in")} <= {project(one) for one in entries(f"{name}.txt")}
 
 
 def test_the_list_has_the_versions_that_are_asked_for() -> None:

@@ -27,6 +27,7 @@ loaders = {
     "runners": salt.loader.runner({**salt.config.DEFAULT_MASTER_OPTS, **opts}),
     "engines": salt.loader.engines(opts, functions, {}, {}),
     "pillar": salt.loader.pillars(opts, functions),
+    "output": salt.loader.outputters(opts),
 }
 found = {kind: sorted(n for n in loader if n.partition(".")[0] == "vmdk") for kind, loader in loaders.items()}
 refused = {kind: str(loader.missing_modules.get("vmdk", "not found")) for kind, loader in loaders.items() if not found[kind]}
@@ -79,7 +80,7 @@ def test_every_salt_file_is_in_the_wheel(face: str, names: set[str]) -> None:
 
 def test_the_reactor_is_in_the_wheel(names: set[str]) -> None:
     assert {f"vmdk_failover/reactor/{path.name}" for path in (ROOT / "reactor").glob("*.sls")} <= names
-    assert "vmdk_failover/reactor/vmdk.sls" in names
+    assert {"vmdk_failover/reactor/vmdk.sls", "vmdk_failover/orch/patch.sls"} <= names
 
 
 def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:

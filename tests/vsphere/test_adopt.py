@@ -18,7 +18,7 @@ from tests.vsphere.conftest import pin_of
 from tests.vsphere.world import DISK, PASSWORD, SHOWN_UUIDS, USER, disk, inventory, resource
 from vmdk_failover import adopt, config, operate, rotation, signing
 from vmdk_failover.app import App, names
-from vmdk_failover.errors import Refused
+from vmdk_failover.errors import Busy, Refused
 from vmdk_failover.model import Move, MoveKind, NodeFacts, to_plain
 
 MOVED = replace(DISK, path="[ds2] pgdata_1/pgdata.vmdk")
@@ -134,6 +134,34 @@ def test_an_open_move_ends_and_what_it_asked_for_cannot_come_later(site: Site) -
     late = here.hypervisor.detach(resource(DISK), resource(DISK).nodes[0], before.vm("db1"), (DISK,))
     assert late.code == "version_conflict"
     assert here.journal.state("pgdata").move is None
+
+
+def test_what_another_master_asked_for_cannot_come_later_either(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps right before its request: its move is on the shelf and not in the journal of who takes over."""
+    (site.place / "claims").mkdir()
+    site.section["claims"] = str(site.place / "claims")
+    other = App({"id": "mb", "vmdk": {**site.section, "state_dir": str(site.place / "mb")}}, site.nodes)
+    site.apps.append(other)
+    other.shared.state("pgdata")
+    other.shared.begin(Move(resource(DISK), MoveKind.FAILOVER, "db1", "db2", 1, "db1 hangs"))
+    before = other.hypervisor.observe(resource(DISK))
+    here, refused = site.app(), []
+    seal = here.hypervisor.seal
+
+    def sealing(*args: Any) -> Any:
+        with pytest.raises(Busy, match="taken over"):  # else it would look again and ask for more
+            other.shared.note("pgdata", {"begun": {"step": {"kind": "detach", "node": "db1"}}})
+        refused.append(args[1])
+        return seal(*args)
+
+    monkeypatch.setattr(here.hypervisor, "seal", sealing)
+    done = adopt.adopt(here, "pgdata")
+    assert done["ended"] == ["what another master, mb, is at work with under epoch 1"]
+    late = other.hypervisor.detach(resource(DISK), resource(DISK).nodes[0], before.vm("db1"), (DISK,))
+    assert (late.code, len(refused)) == ("version_conflict", 2)
+    assert operate.recover(site.app(), "pgdata")["result"] == "nothing"
 
 
 def test_a_blind_vcenter_adopts_nothing(site: Site) -> None:

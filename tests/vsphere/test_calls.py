@@ -60,3 +60,17 @@ def test_a_long_task_is_polled_gently(vcenter: Vcenter, session: Session) -> Non
     before = session.calls
     assert hypervisor.detach(pgdata, A, facts.vm("db1"), [DISK]).result is Result.DONE
     assert session.calls - before < 15
+
+
+def test_calls_are_counted_by_how_they_ended(vcenter: Vcenter, session: Session) -> None:
+    hypervisor, pgdata = VCenter(session), resource(DISK)
+    facts = hypervisor.observe(pgdata)
+    first = session.tally()
+    assert first["Login", "ok"] == 1 and {result for _, result in first} == {"ok"}
+    assert session.tally() == {}
+    vcenter.net("dropreply", 1, "ReconfigVM_Task")
+    assert hypervisor.detach(pgdata, A, facts.vm("db1"), [DISK]).result is Result.UNKNOWN
+    assert session.tally()["ReconfigVM_Task", "silent"] == 1
+    vcenter.expire_sessions()
+    hypervisor.observe(pgdata)
+    assert any(result == "NotAuthenticated" for _, result in session.tally())

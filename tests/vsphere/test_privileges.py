@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pyVmomi import vim
 
 from lab.hypervisor import Vcenter
+from tests.vsphere.world import USER
 from vmdk_failover.vsphere.privileges import FOR_REBOOT, NEEDED, check_privileges, lacking
 from vmdk_failover.vsphere.session import Session
 
@@ -25,6 +27,19 @@ def granted(ref: str, *names: str) -> Any:
 def test_an_account_with_all_of_them(vcenter: Vcenter, session: Session) -> None:
     refs = {"db1": vcenter.vm("db1-vm")["ref"], "db2": vcenter.vm("db2-vm")["ref"]}
     assert check_privileges(session, refs) == []
+
+
+@pytest.mark.parametrize("privilege", sorted(NEEDED))
+def test_each_that_is_taken_from_the_account_is_named(
+    vcenter: Vcenter, session: Session, privilege: str
+) -> None:
+    refs = {"db1": vcenter.vm("db1-vm")["ref"], "db2": vcenter.vm("db2-vm")["ref"]}
+    vcenter.deny(USER, privilege)
+    found = check_privileges(session, refs)
+    assert [(one.node, f"lacks {privilege} on" in one.sentence) for one in found] == [
+        ("db1", True),
+        ("db2", True),
+    ]
 
 
 def test_a_missing_one_is_named_with_its_node() -> None:

@@ -25,6 +25,8 @@ _TRACEPOINT, _RAW_SAMPLE, _PERF_CLOEXEC = 2, 1 << 10, 8
 _RECORD_SAMPLE, _SET_FILTER = 9, 0x40082406
 _HEAD, _TAIL, _PAGES = 1024, 1032, 8
 _FILTER_LIMIT = 4000
+#: Errors by which a disk says that it cannot write zeroes by itself, or not so many; the kernel writes them one by one then.
+_CANNOT_ZERO = frozenset({errno.EOPNOTSUPP, errno.EREMOTEIO})
 _FIELD = re.compile(r"field:(?:[\w ]+?) (dev|sector|error|rwbs)(?:\[\d+\])?;\s+offset:(\d+);\s+size:(\d+);")
 
 
@@ -83,13 +85,13 @@ def fields(description: str) -> dict[str, tuple[int, int]]:
 
 
 def failure(raw: bytes, where: dict[str, tuple[int, int]]) -> Failure | None:
-    """Read one record; ``None`` for what harms nobody (a failed discard)."""
+    """Read one record; ``None`` for what harms nobody (a failed discard, a refusal to write zeroes)."""
     if len(raw) < max(at + size for at, size in where.values()):
         return None
     device, code = (struct.unpack_from("=i", raw, where[name][0])[0] for name in ("dev", "error"))
     at, size = where["rwbs"]
     kind = raw[at : at + size].split(b"\0")[0].decode(errors="replace")
-    if kind.startswith("D"):
+    if kind.startswith("D") or (kind.startswith(("N", "WZ")) and abs(code) in _CANNOT_ZERO):
         return None
     about = READ if "R" in kind and "W" not in kind else WRITE
     number = f"{(device & 0xFFFFFFFF) >> 20}:{device & 0xFFFFF}"

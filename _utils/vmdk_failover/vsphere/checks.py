@@ -47,6 +47,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The VMs of one resource: managed object ids by node, the node that has the disks now, the disks."""
+
+    refs: Mapping[str, str]
+    holder: str
+    disks: Sequence[Disk]
+
+
+@dataclass(frozen=True)
 class Seen:
     """What the checks know of one VM; ``None`` means that it could not be read."""
 
@@ -69,11 +78,23 @@ def check(session: Session, refs: Mapping[str, str], holder: str, disks: Sequenc
     :raises CannotObserve: vCenter cannot be read.
     """
 
-    def ask(login: Login) -> dict[str, Read]:
-        return retrieve(login, _spec(login, refs.values()))
+    return check_all(session, {"": Group(refs, holder, disks)})[""]
 
-    answer = session.read(ask)
-    return judge([_seen(node, answer.get(ref), answer) for node, ref in refs.items()], holder, disks)
+
+def check_all(session: Session, groups: Mapping[str, Group]) -> dict[str, list[Finding]]:
+    """Check the VMs of several resources in one call; :return: findings by the key of each group."""
+    wanted = sorted({ref for group in groups.values() for ref in group.refs.values()})
+
+    def ask(login: Login) -> dict[str, Read]:
+        return retrieve(login, _spec(login, wanted))
+
+    answer = session.read(ask) if wanted else {}
+    return {
+        key: judge(
+            [_seen(n, answer.get(ref), answer) for n, ref in group.refs.items()], group.holder, group.disks
+        )
+        for key, group in groups.items()
+    }
 
 
 def judge(vms: Sequence[Seen], holder: str, disks: Sequence[Disk]) -> list[Finding]:

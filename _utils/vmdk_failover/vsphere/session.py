@@ -13,7 +13,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -93,6 +93,10 @@ class Session:
     def calls(self) -> int:
         """Requests sent so far, logins included."""
         return self._wire.calls
+
+    def tally(self) -> Mapping[tuple[str, str], int]:
+        """How calls ended since this was asked last: times by method and result (``ok``, ``silent``, or a fault's name)."""
+        return self._wire.take_tally()
 
     @property
     def where(self) -> str:

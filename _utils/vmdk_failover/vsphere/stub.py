@@ -37,6 +37,7 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         super().__init__(host=wire.host, port=wire.port, version=version, connectionPoolTimeout=IDLE_SECONDS)
         self.cookie: str = ""
         self.scheme = wire.connection
+        self._came_to = wire.came_to
 
     def InvokeMethod(  # noqa: N802 - pyVmomi's name, and it gives itself a third argument that we have no use for
         self, mo: Any, info: Any, args: Any, _outer: Any = None
@@ -47,13 +48,24 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         :raises vmodl.MethodFault: vCenter's own refusal.
         :raises OSError, http.client.HTTPException: no answer, or none that can be read.
         """
+        came_to = "silent"
+        try:
+            answer = self._invoke(mo, info, args)
+            fault = isinstance(answer, Exception)
+            came_to = type(answer).__name__.rpartition(".")[2] if fault else "ok"
+        finally:
+            self._came_to(info.wsdlName, came_to)
+        if fault:
+            raise answer
+        return answer
+
+    def _invoke(self, mo: Any, info: Any, args: Any) -> Any:
+        """The answer, or the fault that came as one."""
         status, reason, body = self._exchange(self.SerializeRequest(mo, info, args))
         if status not in (200, 500):
             raise Garbled(f"{status} {reason}")
         answer = _parsed(self, body, info)
-        if isinstance(answer, Exception):
-            raise answer
-        if status != 200:
+        if not isinstance(answer, Exception) and status != 200:
             raise Garbled(f"{status} {reason}, without a fault")
         return answer
 

@@ -18,6 +18,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,6 +55,7 @@ class Wire:
         self.pin = sha256.replace(":", "").strip().lower()
         self.context = _context(ca_file, self.pin)
         self.calls = 0
+        self.tally: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._addresses: list[Address] = []
         self._limit = threading.local()
@@ -82,6 +84,17 @@ class Wire:
         """Count a request."""
         with self._lock:
             self.calls += 1
+
+    def came_to(self, method: str, result: str) -> None:
+        """Count how a call of ``method`` ended: ``ok``, ``silent``, or the name of vCenter's fault."""
+        with self._lock:
+            self.tally[method, result] += 1
+
+    def take_tally(self) -> Counter[tuple[str, str]]:
+        """How calls ended since this was asked last, by method and result."""
+        with self._lock:
+            taken, self.tally = self.tally, Counter()
+        return taken
 
     def connection(self, *_args: Any, **_kwargs: Any) -> http.client.HTTPSConnection:
         """A new connection, not yet opened; the arguments that pyVmomi would pass are known here better."""

@@ -1,0 +1,188 @@
+"""
+``edit`` and ``unprotect``: change what is recorded of a resource, by the same checks as ``protect``.
+
+The file stays a person's: only the keys that change are written anew, comments and everything else stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import yaml
+
+from vmdk_failover import config, protect, schedule
+from vmdk_failover.app import App, state_dir
+from vmdk_failover.engine import WISH_WAIT
+from vmdk_failover.entries import CHOICES, FUNCTIONS, NUMBERS, SWITCHES
+from vmdk_failover.errors import Refused
+from vmdk_failover.model import Resource
+
+#: What may be edited: identities are facts of vCenter and of the nodes, nobody chooses them.
+OPTIONS = (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "services", "states", "timeouts")
+
+
+def edit(
+    app: App,
+    name: str,
+    options: Mapping[str, Any],
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    test: bool = False,
+) -> dict[str, Any]:
+    """
+    Change options or backups of a resource. A move under way ends as it began.
+
+    :param options: by name; ``None`` brings the default back.
+    :param add: minion ids of new backups, last in the order of preference. :param remove: of nodes that are to leave.
+    :param test: check everything, write nothing.
+    :return: ``changes`` (``old`` and ``new`` by key), ``file``, ``text`` as it is (to be) ``written``,
+        ``findings`` that are advice, and ``nodes`` that are concerned.
+    :raises FailoverError: with everything that is in the way; nothing is written then.
+    """
+    with _mine(app, name, "edit"):
+        text, before = _read(app, name)
+        fresh = dict(before)
+        _choose(name, fresh, options)
+        advice = _nodes(app, name, fresh, add, remove)
+        after = protect.understood(app, name, fresh, "changed")
+        changes = {
+            key: {"old": before.get(key), "new": fresh.get(key)}
+            for key in dict.fromkeys([*before, *fresh])
+            if before.get(key) != fresh.get(key)
+        }
+        for key in changes:
+            text = with_key(text, key, fresh.get(key))
+        if yaml.safe_load(text) != fresh:
+            raise Refused(
+                f"{name} is written in a way that cannot be edited safely; edit {protect.file_of(app, name)} by hand"
+            )
+        if changes and not test:
+            protect.write(app, name, text)
+    concerned = sorted({*before["nodes"], *(node.minion for node in after.nodes)})
+    written = bool(changes) and not test
+    where = {"file": str(protect.file_of(app, name)), "text": text, "written": written}
+    return {"resource": name, "changes": changes, **where, "findings": advice, "nodes": concerned}
+
+
+def unprotect(app: App, name: str, test: bool = False) -> dict[str, Any]:
+    """
+    Take a resource out of the configuration. Nothing of the world is changed: the disk and the mount stay where they are.
+
+    :param test: only say what would be done.
+    :return: ``kept``, where its file lies from now on, and ``nodes`` that are concerned.
+    :raises Refused: a move is open, or the resource is written elsewhere.
+    """
+    with _mine(app, name, "unprotect"):
+        _, body = _read(app, name)
+        if app.journal.state(name).move is not None:
+            raise Refused(
+                f"a move of {name} is open; let it end first, or close it with 'salt-run vmdk.clear {name}'"
+            )
+        path = protect.file_of(app, name)
+        kept = path.with_suffix(".yaml.unprotected")
+        if not test:
+            try:
+                path.rename(kept)
+            except OSError as err:
+                raise Refused(f"{path} cannot be renamed: {err.strerror}; {name} is still protected") from err
+            app.__dict__.pop("settings", None)
+            schedule.cancel(state_dir(app.opts), name)
+    return {
+        "resource": name,
+        "unprotected": not test,
+        "kept": str(kept),
+        "nodes": list(body.get("nodes", [])),
+    }
+
+
+def with_key(text: str, key: str, value: Any) -> str:
+    """
+    The text of a YAML mapping with one of its top-level keys set to ``value``, or without it if that is ``None``. Pure.
+    """
+    fresh = "" if value is None else yaml.safe_dump({key: value}, sort_keys=False)
+    # a key's block: its line, and all that is indented, listed or empty below it, up to a comment or the next key
+    block = re.compile(rf"^{re.escape(key)}[ \t]*:.*\n?(?:(?:[ \t]+[^\n]*|-[^\n]*)(?:\n|\Z))*", re.MULTILINE)
+    if block.search(text):
+        return block.sub(lambda _: fresh, text, count=1)
+    return text + ("" if not text or text.endswith("\n") else "\n") + fresh
+
+
+def _mine(app: App, name: str, doing: str) -> AbstractContextManager[None]:
+    if app.bystander:
+        raise Refused(app.bystander, "bystander")
+    return app.lock.resource(app.resource(name).name, doing, WISH_WAIT)
+
+
+def _read(app: App, name: str) -> tuple[str, dict[str, Any]]:
+    """The text of a resource's file and what it says."""
+    path = protect.file_of(app, name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        body = yaml.safe_load(text)
+    except FileNotFoundError as err:
+        words = f"{name} is written in the master's configuration and not in {path}; change it there"
+        raise Refused(words) from err
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        raise Refused(f"{path} cannot be read; mend it first") from err
+    if not isinstance(body, dict) or not isinstance(body.get("nodes"), list):
+        raise Refused(f"{path} says nothing of a resource; mend it first")
+    return text, body
+
+
+def _choose(name: str, body: dict[str, Any], options: Mapping[str, Any]) -> None:
+    wrong = sorted(set(options) - set(OPTIONS))
+    if wrong:
+        raise Refused(
+            f"{name} was not changed: {', '.join(wrong)} cannot be edited; options are {', '.join(sorted(OPTIONS))}",
+            "config",
+        )
+    for key, value in options.items():
+        if value is None:
+            body.pop(key, None)
+        elif key == "timeouts" and isinstance(value, Mapping):
+            body[key] = {**(body.get(key) or {}), **value}
+        else:
+            body[key] = value
+
+
+def _nodes(app: App, name: str, body: dict[str, Any], add: Sequence[str], remove: Sequence[str]) -> list[str]:
+    """Take backups in and out of the body; a new one is checked with all others as at ``protect``."""
+    if not add and not remove:
+        return []
+    resource = app.resource(name)
+    seen, _ = app.engine.look(resource)
+    active = next((n.minion for n in seen.nodes if n.healthy), "")
+    _check_leaving(resource, [n.minion for n in seen.nodes if n.holds is not False], remove)
+    body["nodes"] = [
+        m for m in [*body["nodes"], *(a for a in add if a not in body["nodes"])] if m not in remove
+    ]
+    body["vm_uuids"] = {m: uuid for m, uuid in body["vm_uuids"].items() if m not in remove}
+    if not add:
+        return []
+    if not active:
+        raise Refused(
+            f"{name} is active nowhere, so a backup cannot be compared with it; see 'salt-run vmdk.status {name}'"
+        )
+    looked = protect.inspect(app, body["nodes"], active, resource.mounts[0].mountpoint)
+    body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
+    after, faults = config.parse_resource(name, body)
+    if after is None:
+        raise Refused(f"{name} was not changed: " + "; ".join(map(str, faults)), "config")
+    return protect.check(app, looked, active, after, "changed")
+
+
+def _check_leaving(resource: Resource, holders: Sequence[str], remove: Sequence[str]) -> None:
+    known = {node.minion for node in resource.nodes}
+    for minion in remove:
+        if minion not in known:
+            raise Refused(
+                f"{minion} is not a node of {resource.name}; its nodes are {', '.join(sorted(known))}"
+            )
+        if minion in holders:
+            raise Refused(
+                f"{minion} has the disk of {resource.name}, or it is not known whether it has; "
+                f"'salt-run vmdk.switchover {resource.name}' first"
+            )

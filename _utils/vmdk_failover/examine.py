@@ -1,0 +1,232 @@
+"""
+``doctor`` on the master: everything that would make a failover fail, each with the command or the setting that mends it.
+
+Only looks. The nodes are asked for their own doctor's findings; their word is shown and nothing follows from it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vmdk_failover import __version__, master_settings, operate, panorama, supervisor
+from vmdk_failover.app import App, state_dir
+from vmdk_failover.errors import FailoverError
+from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
+from vmdk_failover.model import HypervisorFacts, Resource, to_plain
+
+if TYPE_CHECKING:
+    from vmdk_failover.vsphere import checks
+
+#: Seconds that nodes have for their own findings.
+ASK = 10.0
+
+
+def doctor(app: App, name: str = "", salt: str = "") -> dict[str, Any]:
+    """
+    Look at the master, at vCenter and at the nodes of all resources, or of one.
+
+    :param salt: version of the master's Salt.
+    :return: ``ok`` (no errors), ``looked_at`` (one phrase) and ``findings``, each with ``severity``, ``what``, ``do``,
+        ``resource``, ``node`` and ``code``.
+    :raises ConfigError: there is no such resource.
+    """
+    resources = {name: app.resource(name)} if name else dict(app.settings.resources)
+    minions = sorted({node.minion for one in resources.values() for node in one.nodes})
+    seen = panorama.read(app, resources)
+    found = [*_master(app), *_nodes(app, resources, minions, salt), *_vsphere(app, resources, seen)]
+    stands = operate.status_of_all(app, list(resources), seen)
+    found += _configuration(app, name)  # last: the nodes' answers tell of other masters
+    found += _not_protected(stands, found)
+    where = app.settings.vcenter.host if app.settings.vcenter else "no vCenter"
+    looked_at = f"this master, {_count(resources, 'resource')}, {_count(minions, 'node')}, {where}"
+    plain: list[dict[str, Any]] = to_plain(worst_first(found))
+    return {"ok": all(one["severity"] != ERROR for one in plain), "looked_at": looked_at, "findings": plain}
+
+
+def _count(some: Any, noun: str) -> str:
+    return f"{len(some)} {noun}{'' if len(some) == 1 else 's'}"
+
+
+# -- the master ---------------------------------------------------------------------------------------------------
+
+
+def _master(app: App) -> Iterator[Found]:
+    yield from master_settings.findings(app.opts)
+    place = state_dir(app.opts)
+    if supervisor.hint(place / "engine.sock", "") is None:
+        yield Found(
+            ERROR,
+            "The engine vmdk does not answer: nobody watches vCenter, nobody hears the heartbeats.",
+            "Run 'systemctl restart salt-master' and look for 'vmdk' in /var/log/salt/master.",
+            code="engine",
+        )
+    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+        yield Found(
+            ERROR,
+            f"{place} cannot be written by this user.",
+            "Run salt-run as the user that the master runs as.",
+            code="state_dir",
+        )
+    claims = app.settings.claims
+    if claims.startswith("/") and not os.path.isdir(claims):
+        words = f"The directory {claims} for claims is not there: no move can begin."
+        yield Found(
+            ERROR,
+            words,
+            f"Mount it, the same on every master, or make it: 'mkdir -p {claims}'.",
+            code="claims",
+        )
+    if app.bystander:
+        yield Found(HINT, f"{app.bystander}.", "Nothing, if that is meant.", code="bystander")
+
+
+def _configuration(app: App, name: str) -> Iterator[Found]:
+    for fault in app.faults():
+        if name and fault.resource not in ("", name):
+            continue
+        mend = f"Mend {fault.where.removeprefix('vmdk.')} (docs/configuration.md), then run 'salt-run vmdk.doctor' again."
+        yield Found(ERROR, f"{fault}.", mend, resource=fault.resource, code="config")
+
+
+# -- nodes --------------------------------------------------------------------------------------------------------
+
+
+def _nodes(app: App, resources: Mapping[str, Resource], minions: Sequence[str], salt: str) -> Iterator[Found]:
+    if not minions:
+        yield Found(
+            HINT, "Nothing is protected yet.", "'salt-run vmdk.protect' makes a resource (docs/operation.md)."
+        )
+        return
+    try:
+        said = app.call.ask(
+            minions, "vmdk.doctor", {"fail": False}, ASK, lambda _, answer: isinstance(answer, Mapping)
+        )
+    except FailoverError as err:
+        yield Found(ERROR, f"{err.reason}.", "Run 'systemctl status salt-master'.", code="silent")
+        return
+    for minion in minions:
+        answer = said.get(minion)
+        if isinstance(answer, Mapping):
+            yield from _of_node(minion, answer, salt)
+        else:
+            yield Found(
+                ERROR,
+                f"{minion} did not answer within {ASK:.0f} s.",
+                f"Run 'salt-key -l all' (is its key accepted?), 'salt {minion} test.ping' and 'salt {minion} saltutil.sync_all'; "
+                f"on {minion} 'systemctl status salt-minion'.",
+                node=minion,
+                code="silent",
+            )
+
+
+def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Found]:
+    version, its_salt = str(answer.get("version", "an older one")), str(answer.get("salt", ""))
+    if version != __version__:
+        words = f"The extension is of version {version} on {minion}, of {__version__} on this master."
+        mend = f"Run 'salt {minion} saltutil.sync_all' (or install the same package there)."
+        yield Found(ERROR, words, mend, node=minion, code="version")
+    if salt and its_salt and its_salt != salt:
+        words = f"Salt is of version {its_salt} on {minion}, of {salt} on this master."
+        yield Found(
+            WARNING, words, "Bring both to one version, the master first.", node=minion, code="version"
+        )
+    for one in answer.get("findings") or ():
+        if isinstance(one, Mapping) and one.get("severity") in (ERROR, WARNING, HINT):
+            severity, what, do = (str(one.get(key, "")) for key in ("severity", "what", "do"))
+            yield Found(severity, what, do, node=minion, code="node")
+
+
+# -- vSphere ------------------------------------------------------------------------------------------------------
+
+
+def _vsphere(app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]) -> list[Found]:
+    for facts in seen.values():
+        if not facts.readable:
+            words = f"vCenter cannot be read, so nothing can be moved: {facts.reason}."
+            return [
+                Found(
+                    ERROR,
+                    words,
+                    "See vcenter in the configuration (docs/configuration.md).",
+                    code="unreadable",
+                )
+            ]
+    if not seen:
+        return []
+    return [*_of_vms(app, resources, seen), *_privileges(app, resources, seen)]
+
+
+def _of_vms(
+    app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]
+) -> Iterator[Found]:
+    from vmdk_failover.vsphere import checks, remedies
+
+    groups = {name: _group(resources[name], facts) for name, facts in seen.items()}
+    try:
+        found = checks.check_all(app.session, groups)
+    except FailoverError as err:
+        yield Found(ERROR, f"{err.reason}.", "Look again.", code=err.code)
+        return
+    for name, resource in resources.items():
+        names = {vm.minion: vm.name for vm in seen[name].vms}
+        yield from _lost(resource, [m for m in names if m not in groups[name].refs])
+        for one in found[name] if groups[name].refs else ():
+            severity, do = ERROR if one.severe else HINT, remedies.remedy(one.code, resource, names, one.node)
+            yield Found(severity, f"{one.sentence}.", do, name, one.node, one.code)
+
+
+def _group(resource: Resource, seen: HypervisorFacts) -> checks.Group:
+    from vmdk_failover.vsphere import checks
+
+    refs = {vm.minion: vm.ref for vm in seen.vms if vm.ref and vm.present}
+    # by UUID alone: under a snapshot the VM lists another file
+    uuids = {disk.uuid for disk in resource.disks}
+    holder = next((vm.minion for vm in seen.vms if uuids & {one.uuid for one in vm.disks or ()}), "")
+    return checks.Group(refs, holder, resource.disks)
+
+
+def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:
+    for minion in minions:
+        yield Found(
+            ERROR,
+            f"vCenter does not show the VM of {minion} (instance UUID {resource.node(minion).vm_uuid}).",
+            f"Give the account the right to see it; if it was deleted, take {minion} out with 'salt-run vmdk.edit'.",
+            resource.name,
+            minion,
+            "vm_gone",
+        )
+
+
+def _privileges(
+    app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]
+) -> Iterator[Found]:
+    from vmdk_failover.vsphere import privileges, remedies
+
+    reboots = {n.minion for r in resources.values() if r.fence_action == "reboot" for n in r.nodes}
+    refs = {vm.minion: vm.ref for facts in seen.values() for vm in facts.vms if vm.ref and vm.present}
+    user = app.settings.vcenter.user if app.settings.vcenter else ""
+    asked = [(refs, privileges.NEEDED), ({m: refs[m] for m in reboots & set(refs)}, privileges.FOR_REBOOT)]
+    for some, needed in asked:
+        try:
+            found = privileges.check_privileges(app.session, some, needed) if some else []
+        except FailoverError as err:
+            yield Found(ERROR, f"{err.reason}.", "Look again.", code=err.code)
+            return
+        for one in found:
+            yield Found(
+                ERROR, f"{one.sentence}.", remedies.grant(one.sentence, user), node=one.node, code=one.code
+            )
+
+
+# -- and what status says of it -------------------------------------------------------------------------------------
+
+
+def _not_protected(stands: Mapping[str, Mapping[str, Any]], found: Sequence[Found]) -> Iterator[Found]:
+    """What keeps a resource from being protected, where no finding that names the resource has said why."""
+    told = {one.resource for one in found if one.severity == ERROR}
+    for name, one in stands.items():
+        for reason in one["not_protected_because"] if name not in told else ():
+            do = f"See 'salt-run vmdk.status {name}'."
+            yield Found(ERROR, f"Not protected: {reason}.", do, name, code=one["state"])

@@ -1,0 +1,113 @@
+"""
+How a resource stands: state, where it is active, whether it is protected, and each node, in plain form. Pure.
+
+The same words for ``status``, for the events of a change, and for the metrics.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from vmdk_failover import policy, protection, rules
+from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.model import Move
+from vmdk_failover.policy import Choice, Situation
+from vmdk_failover.ports import Record
+
+#: All states there are.
+STATES = ("active", "held", "moving", "paused", "recovering", "waiting", "unknown")
+
+_WORDS: Mapping[Choice, str] = {
+    Choice.NOTHING: "active",
+    Choice.HOLD: "held",
+    Choice.WAIT: "waiting",
+    Choice.REFUSE: "held",
+    Choice.MOVE: "recovering",
+}
+
+
+def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
+    """
+    How the resource stands in this look.
+
+    :param now: wall seconds.
+    :return: the keys that docs/operation.md describes.
+    """
+    situation = Situation(seen, record.epoch, now, record.paused, record.recent, None, record.missing_ok)
+    decision = policy.decide(situation)
+    state = "paused" if record.paused else _WORDS[decision.choice]
+    rule, reason = decision.rule, decision.reason
+    gaps: tuple[str, ...] = ()
+    if record.move:
+        state, rule, reason = _stage(seen, record, record.move)
+        gaps = (reason,)
+    else:
+        gaps = protection.gaps(situation)
+    if state == "active" and gaps:
+        reason = f"{reason}, NOT PROTECTED: {'; '.join(gaps)}"
+    active = next((n.minion for n in seen.nodes if n.healthy), "")
+    return {
+        "state": state,
+        "reason": reason,
+        "rule": rule,
+        "protected": state == "active" and not gaps,
+        "not_protected_because": list(gaps),
+        "active": active,
+        "since": _since(record, active),
+        "hold": dict(record.hold) if record.hold else None,
+        "pause": dict(record.pause) if record.paused else None,
+        "epoch": record.epoch,
+        "nodes": {n.minion: _node(n) for n in seen.nodes},
+        "last_move": dict(record.recent[-1]) if record.recent else None,
+    }
+
+
+def unknown(reason: str) -> dict[str, Any]:
+    """How a resource stands that cannot be looked at."""
+    gaps = {"protected": False, "not_protected_because": [reason]}
+    return {"state": "unknown", "reason": reason, "active": "", "nodes": {}, **gaps}
+
+
+def differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether people should be told: another state, place, protection or rule; numbers within a sentence do not count."""
+    return _gist(one) != _gist(other)
+
+
+def _gist(plain: Mapping[str, Any]) -> tuple[Any, ...]:
+    gaps = sorted(re.sub(r"\d+", "", str(gap)) for gap in plain.get("not_protected_because") or ())
+    # while it moves each step has a rule of its own; the events of the move tell them
+    told = plain.get("state") != "moving"
+    rule = plain.get("rule", 0) if told else 0
+    return plain.get("state"), plain.get("active"), plain.get("protected"), rule, gaps if told else []
+
+
+def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
+    """State of a resource whose move is open, with what the move does next, or why it does not go on."""
+    verdict = rules.next_verdict(
+        rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
+    )
+    if verdict.then is rules.Then.HOLD:
+        return "held", verdict.rule, verdict.reason
+    if verdict.then is rules.Then.WAIT:
+        return "moving", verdict.rule, verdict.reason
+    return "moving", verdict.rule, f"a {move.kind.value} to {move.target} is under way: {move.reason}"
+
+
+def _since(record: Record, active: str) -> float | None:
+    """Since when it is active there (wall seconds); ``None`` if it never came there by a move that is remembered."""
+    arrivals = [m for m in record.recent if m.get("ok") and m.get("source") != m.get("target")]
+    return arrivals[-1].get("ended") if arrivals and arrivals[-1].get("target") == active else None
+
+
+def _node(sight: NodeSight) -> dict[str, Any]:
+    facts = sight.facts
+    return {
+        "power": sight.vm.power.value,
+        "holds": sight.holds,
+        "mounted": facts.mounted.value if facts else "unknown",
+        "condition": facts.condition.value if facts else "unknown",
+        "ready": not sight.unfit(),
+        "why_not": list(sight.unfit()),
+    }

@@ -1,0 +1,154 @@
+"""
+The master's answers as people read them: the first line says whether all is well, the rest what to do. Pure.
+
+``--out=json`` and ``--out=yaml`` show the whole of an answer instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vmdk_failover import describe, terminal_history, terminal_status
+from vmdk_failover.columns import moment
+from vmdk_failover.terminal_history import step_done
+
+Plain = Mapping[str, Any]
+
+
+def lines(answer: Any) -> list[str] | None:
+    """An answer of a runner as lines; ``None`` if it is none that is known here."""
+    if not isinstance(answer, Mapping):
+        return None
+    for keys, write in _WRITERS:
+        if keys <= set(answer):
+            return list(write(answer))
+    return list(terminal_history.history(answer)) if terminal_history.is_history(answer) else None
+
+
+# -- plan and what was done -----------------------------------------------------------------------------------------
+
+
+def _plan(answer: Plain) -> Iterator[str]:
+    if not answer["steps"]:
+        yield f"{answer['decision']}: {answer['reason']} (rule {answer['rule']})"
+        return
+    yield f"Would do a {answer['decision']}: {answer['reason']} (rule {answer['rule']})"
+    for number, one in enumerate(answer["steps"], 1):
+        doing = describe.WORDS.get(str(one["step"]), (str(one["step"]), ""))[0]
+        yield f"  {number}. {doing} {one['node']} - {one['reason']}"
+    yield f"  in the end: {answer['end']}"
+    yield "Nothing was done."
+
+
+def _report(answer: Plain) -> Iterator[str]:
+    words = {"done": "Done", "nothing": "Nothing to do", "held": "HELD", "refused": "REFUSED", "busy": "BUSY"}
+    took = f", {describe.duration(float(answer['took']))}" if answer.get("took") else ""
+    where = f", active on {answer['active']}" if answer.get("active") else ""
+    yield f"{answer['resource']}: {words.get(str(answer['result']), answer['result'])}{where}{took}"
+    yield f"  {answer['reason']} (rule {answer['rule']})"
+    for step in answer["steps"]:
+        yield f"  {step_done(step)}"
+
+
+def _error(answer: Plain) -> Iterator[str]:
+    yield f"NOT DONE: {answer['error']} ({answer['code']})"
+
+
+# -- configuration ------------------------------------------------------------------------------------------------
+
+
+def _protected(answer: Plain) -> Iterator[str]:
+    yield f"{answer['resource']}: {'protected' if answer['written'] else 'can be protected; nothing was written'}"
+    yield f"  nodes: {', '.join(answer['nodes'])}"
+    yield from (f"  disk: {disk}" for disk in answer["disks"])
+    yield from _written(answer)
+
+
+def _edited(answer: Plain) -> Iterator[str]:
+    changes: Mapping[str, Plain] = answer["changes"]
+    words = "nothing to change" if not changes else "changed" if answer["written"] else "would be changed"
+    yield f"{answer['resource']}: {words}"
+    yield from (f"  {key}: {one['old']} -> {one['new']}" for key, one in changes.items())
+    yield from _written(answer) if changes else ()
+
+
+def _written(answer: Plain) -> Iterator[str]:
+    yield f"{'Written to' if answer['written'] else 'Would be written to'} {answer['file']}:"
+    yield from (f"  {line}" for line in str(answer["text"]).splitlines())
+    yield from (f"Note: {finding}" for finding in answer["findings"])
+
+
+def _unprotected(answer: Plain) -> Iterator[str]:
+    if answer["unprotected"]:
+        yield f"{answer['resource']}: not protected any more; its file is kept as {answer['kept']}"
+    else:
+        yield f"{answer['resource']}: would not be protected any more; its file would be kept as {answer['kept']}"
+    yield "  The disk and the mount stay where they are."
+    yield from (f"Note: {finding}" for finding in answer.get("findings") or ())
+
+
+# -- maintenance and appointments -------------------------------------------------------------------------------------
+
+
+def _maintenance(answer: Plain) -> Iterator[str]:
+    until = f" until {moment(answer['until'])}" if answer.get("until") else ""
+    names = answer["paused"] if isinstance(answer["paused"], list) else [answer["resource"]]
+    if answer["paused"] is False:
+        yield f"{answer['resource']}: maintenance has ended."
+    else:
+        yield f"{', '.join(names) or 'nothing'}: in maintenance{until}; 'salt-run vmdk.resume' ends it."
+
+
+def _power(answer: Plain) -> Iterator[str]:
+    if not answer["off"]:
+        yield f"{answer['node']}: would be powered off; it holds no disk."
+    else:
+        yield f"{answer['node']}: {'powered off' if answer['changed'] else 'is off already'}."
+
+
+def _planned(answer: Plain) -> Iterator[str]:
+    to = answer["target"] or "the best node"
+    if "planned" in answer:
+        yield f"{answer['resource']}: switchover to {to} planned at {moment(answer['planned'])}."
+        yield f"  'salt-run vmdk.cancel {answer['resource']}' takes it back; the engine carries it out."
+    else:
+        yield f"{answer['resource']}: the switchover to {to} at {moment(answer['cancelled'])} is cancelled."
+
+
+# -- doctor -------------------------------------------------------------------------------------------------------
+
+
+def _doctor(answer: Plain) -> Iterator[str]:
+    found: Sequence[Plain] = answer["findings"]
+    bad = sum(one["severity"] == "error" for one in found)
+    yield {0: "Nothing stands in the way of a failover.", 1: "1 thing stands in the way of a failover."}.get(
+        bad, f"{bad} things stand in the way of a failover."
+    )
+    yield f"Looked at: {answer['looked_at']}"
+    for one in found:
+        about = " ".join(str(one[key]) for key in ("resource", "node") if one.get(key))
+        yield f"  {one['severity']}: {f'{about}: ' if about else ''}{one['what']}"
+        yield f"    -> {one['do']}"
+
+
+#: Keys that only this answer has together → how it is written.
+_WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
+    ({"error", "code"}, _error),
+    ({"all_well", "resources"}, terminal_status.status),
+    ({"decision", "steps", "end"}, _plan),
+    ({"result", "steps", "took"}, _report),
+    ({"findings", "looked_at"}, _doctor),
+    ({"resource", "disks", "written"}, _protected),
+    ({"resource", "changes", "written"}, _edited),
+    ({"resource", "unprotected", "kept"}, _unprotected),
+    ({"resource", "planned", "target"}, _planned),
+    ({"resource", "cancelled", "target"}, _planned),
+    ({"node", "off", "changed"}, _power),
+    ({"resource", "paused"}, _maintenance),
+    ({"paused"}, _maintenance),
+    (
+        {"resumed"},
+        lambda answer: iter([f"{', '.join(answer['resumed']) or 'nothing'}: maintenance has ended."]),
+    ),
+)

@@ -1,0 +1,97 @@
+"""The live view: drawn anew on a terminal, line by line into a pipe, until Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from vmdk_failover import live
+
+STEP = {
+    "what": "step",
+    "resource": "pgdata",
+    "step": "release",
+    "node": "db1",
+    "reason": "it must",
+    "rule": 200,
+    "epoch": 3,
+}
+DONE = {
+    "what": "outcome",
+    "resource": "pgdata",
+    "step": "release",
+    "node": "db1",
+    "outcome": "done",
+    "took": 0.5,
+}
+ENDED = {"what": "ended", "resource": "pgdata", "result": "done", "took": 1.5, "reason": "active on db2"}
+
+
+def script(*events: dict[str, Any] | None) -> Callable[[float], dict[str, Any] | None]:
+    """Events one after the other, ``None`` for a quiet time, then Ctrl-C."""
+    left = iter(events)
+
+    def event(seconds: float) -> dict[str, Any] | None:
+        for one in left:
+            return one
+        raise KeyboardInterrupt
+
+    return event
+
+
+def view(
+    looks: Sequence[list[str]], *events: dict[str, Any] | None, terminal: bool = False, **more: Any
+) -> str:
+    out, found, ticks = io.StringIO(), iter(looks), iter(range(1000))
+    last = [""]
+
+    def look() -> list[str]:
+        last[:] = next(found, last)
+        return list(last)
+
+    live.View(look, script(*events), out, terminal, lambda: float(next(ticks)), **more).follow(2.0)
+    return out.getvalue()
+
+
+def test_into_a_pipe_only_news_is_written() -> None:
+    said = view([["all well"], ["all well"], ["not well"]], None, STEP, DONE, None, ENDED, None, None, None)
+    lines = said.splitlines()
+    assert lines.count("all well") == 1 and lines.count("not well") == 1
+    assert [line for line in lines if line.startswith("pgdata")] == [
+        "pgdata: releasing the disk on db1 – it must (rule 200, epoch 3)",
+        "pgdata: released on db1 in 500 ms",
+        "pgdata: ended, done after 1.5 s – active on db2",
+    ]
+
+
+def test_a_terminal_is_drawn_anew_with_the_moves_below() -> None:
+    said = view([["all well"]], STEP, terminal=True, size=lambda: (40, 24))
+    frames = said.split("\x1b[H\x1b[J")[1:]
+    assert frames[0].splitlines() == ["all well", "", "Ctrl-C ends this view."]
+    assert frames[1].splitlines()[2].startswith("pgdata: releasing the disk on db1")
+    assert all(len(line) <= 40 for line in frames[1].splitlines())
+
+
+def test_it_fits_the_terminal() -> None:
+    many = [f"line {n}" for n in range(100)]
+    said = view([many], *[STEP] * 30, terminal=True, size=lambda: (80, 24))
+    for frame in said.split("\x1b[H\x1b[J")[1:]:
+        assert len(frame.splitlines()) <= 24 and frame.splitlines()[0] == "line 0" and "…" in frame
+
+
+def test_a_reader_that_goes_away_ends_it() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    live.View(lambda: ["x"], script(), Gone(), False, lambda: 0.0).follow(1.0)
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"what": "decided", "choice": "nothing"}, {"what": "saw"}, {"what": None}]
+)
+def test_what_is_nothing_for_people_is_not_told(entry: dict[str, Any]) -> None:
+    assert live.progress(entry) == ""

@@ -1,0 +1,163 @@
+"""What people read at a terminal: the first line says whether all is well, the rest what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from vmdk_failover import terminal
+
+READY = {"ready": True, "why_not": []}
+MOVED = {"kind": "failover", "source": "db2", "target": "db1", "took": 1.42, "ended": 1.7e9, "ok": True}
+GOOD: dict[str, Any] = {
+    "state": "active",
+    "reason": "active on db1",
+    "rule": 600,
+    "protected": True,
+    "not_protected_because": [],
+    "active": "db1",
+    "since": 1.7e9,
+    "hold": None,
+    "pause": None,
+    "nodes": {"db1": READY, "db2": READY},
+    "last_move": MOVED,
+}
+HELD = {
+    **GOOD,
+    "state": "held",
+    "reason": "the host is gone: 'salt-run vmdk.confirm_off db1'",
+    "rule": 545,
+    "protected": False,
+    "not_protected_because": ["the host is gone: 'salt-run vmdk.confirm_off db1'"],
+    "hold": {"rule": 545, "reason": "the host is gone", "since": 1.7e9},
+    "active": "",
+    "since": None,
+    "nodes": {"db1": READY, "db2": {"ready": False, "why_not": ["the mount point is not empty"]}},
+}
+WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+def status(faults: list[str] | None = None, **resources: Any) -> list[str]:
+    well = not faults and all(one["protected"] for one in resources.values())
+    found = terminal.lines({"all_well": well, "at": 1.7e9, "resources": resources, "faults": faults or []})
+    assert found is not None
+    return found
+
+
+def test_all_is_well_in_the_first_line() -> None:
+    lines = status(pgdata=GOOD)
+    assert lines[0] == "All is well: 1 resource, protected."
+    assert re.fullmatch(rf"pgdata: active on db1 since {WHEN}", lines[1])
+    assert lines[2] == "  backup db2 ready"
+    assert re.fullmatch(rf"  last move: failover db2 -> db1 in 1.4 s at {WHEN}", lines[3])
+
+
+def test_many_good_ones_take_a_line_each() -> None:
+    lines = status(**{f"r{n}": GOOD for n in range(100)})
+    assert lines[0] == "All is well: 100 resources, all protected."
+    assert len(lines) == 103 and lines[2].startswith("RESOURCE  ACTIVE  SINCE")
+    assert len({line.index("db2 ready") for line in lines[3:]}) == 1
+
+
+def test_a_bad_one_comes_first_with_why_and_what_to_do() -> None:
+    lines = status(alpha=GOOD, zeta=HELD)
+    assert lines[0] == "NOT WELL: 1 of 2 resources not protected (zeta)."
+    assert lines[2] == "zeta: HELD"
+    assert re.fullmatch(rf"  held since {WHEN} by rule 545", lines[3])
+    assert lines[4] == "  the host is gone: 'salt-run vmdk.confirm_off db1'"
+    assert "  backup db2 NOT READY: the mount point is not empty" in lines
+    assert lines.index("zeta: HELD") < next(n for n, line in enumerate(lines) if line.startswith("alpha"))
+
+
+def test_active_but_not_protected_is_loud() -> None:
+    gaps = ["no other node can take it"]
+    lines = status(pgdata={**GOOD, "protected": False, "not_protected_because": gaps})
+    assert lines[0].startswith("NOT WELL") and lines[2].endswith(", NOT PROTECTED")
+    assert lines[3] == "  no other node can take it"
+
+
+def test_faults_of_the_configuration_are_not_well() -> None:
+    assert status(["vmdk.claims: must be a directory"], pgdata=GOOD)[:2] == [
+        "NOT WELL: 1 resource protected, but the configuration has faults.",
+        "  configuration: vmdk.claims: must be a directory",
+    ]
+
+
+def test_nothing_protected_says_how_to_begin() -> None:
+    assert "vmdk.protect" in status()[0]
+
+
+def test_maintenance_tells_who_and_until_when() -> None:
+    pause = {"by": "ann", "since": 1.7e9, "until": 1.7e9 + 7200}
+    lines = status(pgdata={**GOOD, "state": "paused", "protected": False, "pause": pause})
+    assert any(re.fullmatch(rf"  maintenance by ann since {WHEN}, until {WHEN}", line) for line in lines)
+
+
+def test_one_that_cannot_be_looked_at() -> None:
+    unknown = {"state": "unknown", "reason": "no journal", "active": "", "nodes": {}, "protected": False}
+    assert status(pgdata={**unknown, "not_protected_because": ["no journal"]})[2:] == [
+        "pgdata: NOT KNOWN",
+        "  no journal",
+    ]
+
+
+def test_a_plan_and_a_report_and_a_refusal() -> None:
+    step = {"step": "release", "node": "db1", "rule": 200, "reason": "it must stop"}
+    plan = {"decision": "switchover", "rule": 555, "reason": "asked", "steps": [step], "end": "active on db2"}
+    assert terminal.lines(plan) == [
+        "Would do a switchover: asked (rule 555)",
+        "  1. releasing the disk on db1 - it must stop",
+        "  in the end: active on db2",
+        "Nothing was done.",
+    ]
+    done = {"step": "release", "node": "db1", "outcome": "done", "evidence": "", "took": 0.5}
+    base = {"resource": "pgdata", "rule": 70, "reason": "active on db2", "active": "db2", "took": 1.5}
+    assert terminal.lines({**base, "result": "done", "steps": [done]}) == [
+        "pgdata: Done, active on db2, 1.5 s",
+        "  active on db2 (rule 70)",
+        "  released on db1 in 500 ms",
+    ]
+    refused = terminal.lines({"ok": False, "error": "no such thing", "code": "config", "retcode": 1})
+    assert refused == ["NOT DONE: no such thing (config)"]
+
+
+def test_a_history_has_its_moments() -> None:
+    step = {"step": {"kind": "release", "node": "db1"}, "result": "done", "took": 0.5}
+    entries = [
+        {
+            "at": 1.7e9,
+            "began": {"kind": "failover", "target": "db2", "reason": "off", "rule": 620, "epoch": 3},
+        },
+        {"verdict": 200, "reason": "x", "step": step["step"]},
+        {"outcome": step, "at": 1.7e9},
+        {"finished": MOVED},
+        {"hold": None},
+        {"pause": None},
+        {"cleared": 1.7e9},
+        {"something": "new"},
+    ]
+    lines = terminal.lines({"pgdata": entries, "web": []})
+    assert lines is not None
+    assert lines[0] == "pgdata:"
+    assert re.fullmatch(rf"  {WHEN}  failover to db2 began: off \(rule 620, epoch 3\)", lines[1])
+    assert re.fullmatch(rf"  {WHEN}  released on db1 in 500 ms", lines[2])
+    assert re.fullmatch(rf"  {WHEN}  failover db2 -> db1 in 1.4 s", lines[3])
+    assert lines[4] == "  maintenance ended" and lines[-1] == "web: nothing has happened yet"
+
+
+def test_a_doctor_counts_what_stands_in_the_way() -> None:
+    found = {"severity": "error", "what": "It is off.", "do": "Switch it on.", "resource": "", "node": "db1"}
+    lines = terminal.lines({"ok": False, "looked_at": "this master", "findings": [found]})
+    assert lines == [
+        "1 thing stands in the way of a failover.",
+        "Looked at: this master",
+        "  error: db1: It is off.",
+        "    -> Switch it on.",
+    ]
+
+
+@pytest.mark.parametrize("answer", [None, "text", 5, [], {}, {"a": 1}, {"a": [1]}, {"accepted": True}])
+def test_what_is_not_known_is_left_alone(answer: Any) -> None:
+    assert terminal.lines(answer) is None

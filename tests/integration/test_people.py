@@ -1,0 +1,250 @@
+"""A master in the hands of people: what they read, what they plan, maintenance with an end, orchestrations."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import product
+from lab.cluster import Lab
+from lab.inventory import USER
+from lab.linux import wait_until
+from lab.observer import mountpoints
+from lab.saltlab import program
+from lab.scenarios import DISK, FIRST, SECOND
+from lab.wishes import Wishes
+
+LIMIT = 30.0
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A lab with pgdata, recorded in a file of its own as by ``vmdk.protect``, active on labdb1."""
+
+    def options(lab: Lab) -> dict[str, Any]:
+        made = product.master_options(lab, {DISK: {}})
+        del made["vmdk"]["resources"]
+        return made
+
+    wishes = Wishes(master_overrides=options, minion_overrides=product.minion_options)
+    with Lab(wishes) as up:
+        up.mount(FIRST)
+        up.nodes[SECOND].run(["mkdir", "-p", up.mountpoint()])
+        yield up
+
+
+@pytest.fixture(autouse=True)
+def whole(lab: Lab) -> Iterator[None]:
+    yield
+    assert not lab.observer.findings.double_holders and not lab.observer.findings.double_mounts
+
+
+def _read(lab: Lab, *arguments: str) -> tuple[int, list[str]]:
+    """What a person at the master reads."""
+    done = lab.master.command("salt-run", *arguments)
+    return done.code, done.out.splitlines()
+
+
+def _status(lab: Lab) -> dict[str, Any]:
+    found: dict[str, Any] = lab.master.run("vmdk.status", DISK)["resources"][DISK]
+    return found
+
+
+def _is_on(lab: Lab, node: str) -> bool:
+    return bool(mountpoints(lab.nodes[node], lab.disks[DISK]))
+
+
+def _settled(lab: Lab, node: str) -> bool:
+    here = _status(lab)
+    return bool(here["protected"] and here["active"] == node)
+
+
+def _bring(lab: Lab, node: str) -> None:
+    """Have it on a node, and everything ready, before a test that wants it there."""
+    if not _is_on(lab, node):
+        assert lab.master.run("vmdk.switchover", DISK, f"target={node}")["result"] == "done"
+    assert wait_until(lambda: _settled(lab, node), LIMIT, 0.5), _status(lab)
+
+
+def _orchestrate(lab: Lab, sls: str, test: bool = False) -> dict[str, dict[str, Any]]:
+    """Run an SLS on the master. Returns its states by their ID."""
+    (lab.run_dir / "files" / "people.sls").write_text(sls)
+    more = ["test=True"] if test else []
+    said = lab.master.run("state.orchestrate", "people", *more, seconds=120)
+    states = next(iter(said["data"].values()))
+    return {one["__id__"]: one for one in states.values()}
+
+
+def test_protect_shows_then_writes(lab: Lab) -> None:
+    wanted = ["vmdk.protect", DISK, f"node={FIRST}", f"mountpoint={lab.mountpoint()}", f"backups={SECOND}"]
+    code, shown = _read(lab, *wanted, "test=True")
+    assert (code, shown[0]) == (0, f"{DISK}: can be protected; nothing was written")
+    assert _read(lab, "vmdk.status")[1][0].startswith("Nothing is protected")
+    code, done = _read(lab, *wanted)
+    assert (code, done[0]) == (0, f"{DISK}: protected")
+    assert wait_until(lambda: _settled(lab, FIRST), LIMIT, 0.5), _status(lab)
+
+
+def test_what_people_read(lab: Lab) -> None:
+    assert _read(lab, "vmdk.status")[1][0] == "All is well: 1 resource, protected."
+    code, plan = _read(lab, "vmdk.plan", DISK)
+    assert (code, plan[-1]) == (0, "Nothing was done.")
+    code, said = _read(lab, "vmdk.status", "nobody")
+    assert said[0].startswith("NOT WELL")
+    assert json.loads("\n".join(_read(lab, "vmdk.status", "--out=json")[1]))["all_well"] is True
+
+
+def test_doctor_names_what_is_in_the_way(lab: Lab) -> None:
+    code, said = _read(lab, "vmdk.doctor")
+    assert (code, said[0]) == (0, "Nothing stands in the way of a failover."), said
+    lab.vcenter.deny(USER, "VirtualMachine.Interact.PowerOff")
+    try:
+        code, said = _read(lab, "vmdk.doctor", DISK)
+    finally:
+        lab.vcenter.deny(USER)
+    assert (code, said[0]) == (1, "2 things stand in the way of a failover.")
+    assert any("govc role.update -a ROLE VirtualMachine.Interact.PowerOff" in line for line in said)
+
+
+def test_an_option_is_edited_and_reaches_the_nodes(lab: Lab) -> None:
+    code, said = _read(lab, "vmdk.edit", DISK, "hang_timeout=7")
+    assert (code, said[0]) == (0, f"{DISK}: changed")
+    assert not [line for line in said if line.startswith("Note:")]  # every node has fetched its share
+    code, said = _read(lab, "vmdk.edit", DISK, "hang_timeout=soon")
+    assert code == 1 and said[0].startswith("NOT DONE")
+
+
+def test_maintenance_that_ends_by_itself(lab: Lab) -> None:
+    code, said = _read(lab, "vmdk.pause", "all", "for=3s")
+    assert code == 0 and said[0].startswith(f"{DISK}: in maintenance until ")
+    assert wait_until(lambda: _settled(lab, FIRST), LIMIT, 0.5), _status(lab)
+    assert _read(lab, "vmdk.pause", DISK, "for=ever")[0] == 1
+    assert _read(lab, "vmdk.pause", DISK, "until=ever")[0] == 1
+
+
+def test_a_switchover_at_a_time(lab: Lab) -> None:
+    _bring(lab, FIRST)
+    code, said = _read(lab, "vmdk.switchover", DISK, "at=22:00")
+    assert code == 0 and "switchover to the best node planned at" in said[0] and "22:00:00" in said[0]
+    assert any("planned: switchover to" in line for line in _read(lab, "vmdk.status")[1])
+    assert _read(lab, "vmdk.cancel", DISK)[0] == 0 and _status(lab)["planned"] is None
+    soon = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 6))
+    assert _read(lab, "vmdk.switchover", DISK, f"target={SECOND}", f"at={soon}")[0] == 0
+    assert _is_on(lab, FIRST)
+    assert wait_until(lambda: _settled(lab, SECOND), LIMIT, 0.5), _status(lab)
+    assert any("planned switchover of" in line for line in _read(lab, "vmdk.history", DISK)[1])
+
+
+def test_the_live_view_tells_of_a_move_and_ends_with_ctrl_c(lab: Lab) -> None:
+    _bring(lab, SECOND)
+    place, cell = lab.run_dir / "watching", lab.master.cell
+    place.mkdir()
+    argv = shlex.join(
+        [sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.watch", "every=1"]
+    )
+    watching = cell.start(["sh", "-c", f"echo $$ > {place}/pid; exec {argv} > {place}/out 2>&1"])
+
+    def shows(words: str) -> bool:
+        return (place / "out").exists() and words in (place / "out").read_text()
+
+    assert wait_until(lambda: shows("All is well: 1 resource, protected."), LIMIT, 0.2)
+    assert lab.master.run("vmdk.switchover", DISK, f"target={FIRST}")["result"] == "done"
+    assert wait_until(lambda: shows(f"attached to {FIRST} in"), LIMIT, 0.2), (place / "out").read_text()
+    assert shows(f"{DISK}: releasing the disk on {SECOND}")
+    cell.run(["kill", "-INT", (place / "pid").read_text().strip()])
+    assert watching.wait(LIMIT) == 0 and not shows("Traceback"), (place / "out").read_text()
+
+
+def test_a_move_tells_its_steps_on_a_terminal_and_only_there(lab: Lab) -> None:
+    _bring(lab, FIRST)
+    argv = [sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.switchover", DISK]
+    terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", *argv]
+    said = lab.master.cell.run(terminal, 60.0).out
+    assert said.index(f"{DISK}: releasing the disk on {FIRST}") < said.index(
+        f"{DISK}: Done, active on {SECOND}"
+    )
+    _bring(lab, SECOND)
+    assert "releasing the disk" not in lab.master.cell.run([*argv, "--out=json"], 60.0).err
+
+
+ACTIVE = f"""
+there:
+  vmdk.active:
+    - name: {DISK}
+    - node: {SECOND}
+after:
+  test.nop:
+    - require:
+      - vmdk: there
+"""
+
+
+def test_a_state_moves_once_and_says_so(lab: Lab) -> None:
+    _bring(lab, FIRST)
+    would = _orchestrate(lab, ACTIVE, test=True)["there"]
+    assert would["result"] is None and would["changes"] == {DISK: {"old": FIRST, "new": SECOND}}
+    assert _is_on(lab, FIRST)
+    done = _orchestrate(lab, ACTIVE)
+    assert done["there"]["result"] is True and done["there"]["changes"] == {
+        DISK: {"old": FIRST, "new": SECOND}
+    }
+    assert _is_on(lab, SECOND)
+    again = _orchestrate(lab, ACTIVE)["there"]
+    assert (again["result"], again["changes"]) == (True, {})
+
+
+def test_attached_detached_and_powered_off(lab: Lab) -> None:
+    _bring(lab, SECOND)
+    refused = _orchestrate(lab, f"{SECOND}:\n  vmdk.powered_off: []\n")[SECOND]
+    assert (
+        refused["result"] is False and "has the disk of pgdata" in refused["comment"] and _is_on(lab, SECOND)
+    )
+    sls = f"""
+away:
+  vmdk.detached: [name: {DISK}, node: {SECOND}]
+here:
+  vmdk.attached: [name: {DISK}, node: {FIRST}]
+{SECOND}:
+  vmdk.powered_off:
+    - require: [vmdk: away]
+"""
+    done = _orchestrate(lab, sls)
+    assert [done[one]["result"] for one in ("away", "here", SECOND)] == [True, True, True], done
+    assert done["away"]["changes"] and not done["here"]["changes"] and done[SECOND]["changes"]
+    assert lab.vcenter.vm(f"{SECOND}-vm")["power"] == "poweredOff" and _is_on(lab, FIRST)
+    again = _orchestrate(lab, sls)
+    assert [again[one]["changes"] for one in ("away", "here", SECOND)] == [{}, {}, {}]
+    gap = _orchestrate(lab, f"{DISK}:\n  vmdk.protected: []\n")[DISK]
+    assert gap["result"] is False and "no other node can take it" in gap["comment"]
+    lab.power_on(SECOND)
+    ready = _orchestrate(lab, f"{DISK}:\n  vmdk.protected:\n    - wait: 60\n    - hang_timeout: 8\n")[DISK]
+    assert ready["result"] is True and ready["changes"]["hang_timeout"]["new"] == 8, ready
+
+
+def test_on_a_node_these_states_refuse(lab: Lab) -> None:
+    said = lab.master.local(FIRST, "state.single", "vmdk.active", DISK)
+    assert "orchestration on the master" in json.dumps(said)
+
+
+def test_both_nodes_are_patched_while_the_other_one_serves(lab: Lab) -> None:
+    patched = lab.run_dir / "shared" / "patched"
+    script = f"mountpoint -q {lab.mountpoint()} && exit 1; echo patched >> /run/lab/shared/patched"
+    sls = f"patch:\n  cmd.run:\n    - name: {script}\n"
+    (lab.run_dir / "files" / "ospatch.sls").write_text(sls)
+    pillar = json.dumps({"resource": DISK, "home": FIRST, "away": SECOND, "patch": "ospatch"})
+    said = lab.master.run("state.orchestrate", "orch.patch", f"pillar={pillar}", seconds=150)
+    states = next(iter(said["data"].values()))
+    assert all(one["result"] for one in states.values()), states
+    assert patched.read_text().split() == ["patched", "patched"] and _is_on(lab, FIRST)
+
+
+def test_unprotected_it_stays_where_it_is(lab: Lab) -> None:
+    code, said = _read(lab, "vmdk.unprotect", DISK)
+    assert (code, said[0].startswith(f"{DISK}: not protected any more")) == (0, True)
+    assert _is_on(lab, FIRST) and lab.master.run("vmdk.status")["resources"] == {}

@@ -1,0 +1,206 @@
+"""``protect``, ``edit`` and ``unprotect`` on the lab's vCenter; only the nodes are doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.hypervisor import Vcenter
+from tests.core.build import says
+from tests.vsphere.test_adopt import Nodes, Site
+from tests.vsphere.world import BIOS, DISK, NODES, vm
+from vmdk_failover import editing, protect
+from vmdk_failover.errors import CannotObserve, Refused
+from vmdk_failover.model import Move, MoveKind
+
+THIRD = "5037aaaa-0000-4000-8000-000000000003"
+THIRD_BIOS = "4237bbbb-1234-5678-9abc-000000000003"
+OWN_DISK = "6000C29C-1111-2222-3333-444455556666"
+MOUNT = {
+    "mountpoint": "/srv/pgdata",
+    "fs_uuid": "0b6e9a2c-0000-4000-8000-00000000f5f5",
+    "fstype": "xfs",
+    "options": "noatime",
+}
+
+
+class Lookers(Nodes):
+    """Nodes that say what is mounted on them, as ``vmdk.look`` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: dict[str, dict[str, Any]] = {
+            "db1": {**MOUNT, "mounted": True, "disk_uuids": [DISK.uuid], "smbios_uuid": BIOS[0]},
+            "db2": {"mounted": False, "all_disk_uuids": [OWN_DISK], "smbios_uuid": BIOS[1]},
+            "db3": {"mounted": False, "all_disk_uuids": [OWN_DISK], "smbios_uuid": THIRD_BIOS},
+        }
+
+    def ask(
+        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
+    ) -> Mapping[str, Any]:
+        if function == "vmdk.look":
+            return {m: self.looks[m] for m in minions if m in self.looks}
+        return super().ask(minions, function, kwargs, wait, sure)
+
+
+class Desk(Site):
+    """A master, pgdata on db1 and db2, and a third VM that has a disk of its own."""
+
+    def __init__(self, vcenter: Vcenter, place: Path) -> None:
+        super().__init__(vcenter, place)
+        lookers = Lookers()
+        lookers.keys = self.nodes.keys
+        self.nodes = self.lookers = lookers
+        vcenter.add_vm(**vm(1, name="db3-vm", uuid=THIRD_BIOS, instance_uuid=THIRD))
+        for name, nth in (("db3-vm", 3), ("db2-vm", 2)):
+            uuid = OWN_DISK if nth == 3 else OWN_DISK.replace("C29C", "C29D")
+            vcenter.add_disk(
+                path=f"[ds1] own/{name}.vmdk",
+                uuid=uuid,
+                capacity_mb=8,
+                attached_to=name,
+                bus=0,
+                unit=0,
+                mode="persistent",
+            )
+        lookers.looks["db2"]["all_disk_uuids"] = [OWN_DISK.replace("C29C", "C29D")]
+
+
+@pytest.fixture
+def desk(vcenter: Vcenter, tmp_path: Path) -> Iterator[Desk]:
+    here = Desk(vcenter, tmp_path)
+    yield here
+    here.close()
+
+
+def test_options_are_changed_and_comments_stay(desk: Desk) -> None:
+    desk.file.write_text(desk.file.read_text() + "# why: the array is slow\n")
+    before = desk.file.read_text()
+    shown = editing.edit(desk.app(), "pgdata", {"hang_timeout": 20, "services": ["ledger"]}, test=True)
+    assert shown["changes"]["hang_timeout"] == {"old": 10.0, "new": 20} and shown["written"] is False
+    assert desk.file.read_text() == before
+    done = editing.edit(desk.app(), "pgdata", {"hang_timeout": 20, "services": ["ledger"]})
+    assert done["written"] and desk.file.read_text() == shown["text"]
+    assert (
+        desk.file.read_text().startswith("# mine\n") and "# why: the array is slow\n" in desk.file.read_text()
+    )
+    resource = desk.app().resource("pgdata")
+    assert (resource.hang_timeout, resource.services) == (20, ("ledger",))
+    back = editing.edit(desk.app(), "pgdata", {"hang_timeout": None})
+    assert back["changes"] == {"hang_timeout": {"old": 20, "new": None}}
+    assert "hang_timeout" not in desk.file.read_text() and desk.app().resource("pgdata").hang_timeout == 10
+
+
+def test_nothing_to_change_writes_nothing(desk: Desk) -> None:
+    before = desk.file.stat()
+    done = editing.edit(desk.app(), "pgdata", {"hang_timeout": 10.0})
+    assert (done["changes"], done["written"]) == (
+        {},
+        False,
+    ) and desk.file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"hang_timeout": "soon"}, "must be a number"),
+        ({"hang_tiemout": 5}, "cannot be edited"),
+        ({"disks": []}, "cannot be edited"),
+        ({"on_error": "explode"}, "must be switchover or halt"),
+        ({"timeouts": {"release": -1}}, "must be seconds"),
+    ],
+)
+def test_what_protect_would_refuse_is_refused(desk: Desk, options: dict[str, Any], words: str) -> None:
+    before = desk.file.read_text()
+    with pytest.raises(Refused, match=words):
+        editing.edit(desk.app(), "pgdata", options)
+    assert desk.file.read_text() == before
+
+
+def test_a_backup_comes_and_goes(desk: Desk) -> None:
+    done = editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    assert done["changes"]["nodes"]["new"] == ["db1", "db2", "db3"] and done["nodes"] == ["db1", "db2", "db3"]
+    assert desk.app().resource("pgdata").node("db3").vm_uuid == THIRD
+    desk.lookers.words["db3"] = says("db3")
+    desk.lookers.keys["db3"] = desk.app().keys.current("db3")
+    gone = editing.edit(desk.app(), "pgdata", {}, remove=["db2"])
+    assert gone["nodes"] == ["db1", "db2", "db3"]
+    assert [n.minion for n in desk.app().resource("pgdata").nodes] == ["db1", "db3"]
+
+
+def test_a_backup_that_is_not_fit_is_refused_by_the_same_checks(desk: Desk) -> None:
+    before = desk.file.read_text()
+    desk.lookers.looks["db3"]["unready"] = ["the mount point is not empty"]
+    with pytest.raises(Refused, match=r"pgdata was not changed: .*mount point is not empty"):
+        editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    del desk.lookers.looks["db3"]
+    with pytest.raises(CannotObserve, match="db3 did not answer"):
+        editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    assert desk.file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("remove", "words"), [("db1", "has the disk of pgdata"), ("db2", "at least two"), ("dbx", "not a node")]
+)
+def test_who_must_not_leave_stays(desk: Desk, remove: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        editing.edit(desk.app(), "pgdata", {}, remove=[remove])
+
+
+def test_unprotect_keeps_the_file_and_the_world(desk: Desk) -> None:
+    text, shown = desk.file.read_text(), desk.vcenter.inventory()["vms"]
+    assert editing.unprotect(desk.app(), "pgdata", test=True)["unprotected"] is False and desk.file.exists()
+    done = editing.unprotect(desk.app(), "pgdata")
+    assert done["unprotected"] and Path(done["kept"]).read_text() == text
+    assert desk.app().settings.resources == {} and desk.vcenter.inventory()["vms"] == shown
+
+
+def test_unprotect_waits_for_an_open_move(desk: Desk) -> None:
+    resource = desk.app().resource("pgdata")
+    desk.app().journal.begin(Move(resource, MoveKind.FAILOVER, "db1", "db2", 1, "once"))
+    with pytest.raises(Refused, match="a move of pgdata is open"):
+        editing.unprotect(desk.app(), "pgdata")
+    assert desk.file.exists()
+
+
+def test_protect_shows_what_it_would_write(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    shown = protect.protect(
+        desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {"on_error": "halt"}, test=True
+    )
+    assert (shown["written"], desk.file.exists(), shown["nodes"]) == (
+        False,
+        False,
+        ["db1 (db1-vm)", "db2 (db2-vm)"],
+    )
+    done = protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {"on_error": "halt"})
+    assert (
+        done["written"]
+        and desk.file.read_text() == shown["text"]
+        and desk.file.stat().st_mode & 0o777 == 0o600
+    )
+    assert desk.app().resource("pgdata").nodes == NODES
+    with pytest.raises(Refused, match="already protected"):
+        protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {}, test=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\n", "a: 1\nkey: 2\n"),
+        ("a: 1", "a: 1\nkey: 2\n"),
+        ("key: 1 # old\na: 1\n", "key: 2\na: 1\n"),
+        ("key:\n- x\n- y\n# note\na: 1\n", "key: 2\n# note\na: 1\n"),
+        ("key:\n  x: 1\n  y:\n    - 2\na: 1\n", "key: 2\na: 1\n"),
+        ("keys: 1\n  \na: {key: 3}\n", "keys: 1\n  \na: {key: 3}\nkey: 2\n"),
+    ],
+)
+def test_a_key_is_set_in_place(text: str, expected: str) -> None:
+    assert editing.with_key(text, "key", 2) == expected
+    assert yaml.safe_load(editing.with_key(expected, "key", None)) == {
+        k: v for k, v in yaml.safe_load(expected).items() if k != "key"
+    }

@@ -1,0 +1,169 @@
+"""``doctor`` on the master, with the lab's vCenter; only the nodes are doubles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.hypervisor import Vcenter
+from tests.vsphere.test_adopt import Site
+from tests.vsphere.test_panorama import Many
+from tests.vsphere.world import DISK, USER, resource
+from vmdk_failover import __version__, config, examine
+from vmdk_failover.app import App
+from vmdk_failover.errors import ConfigError
+from vmdk_failover.model import Resource
+from vmdk_failover.vsphere.privileges import NEEDED
+
+CONFIGURED = {
+    "engines": [{"vmdk": {}}],
+    "ext_pillar": [{"vmdk": {}}],
+    "reactor": [
+        {"salt/beacon/*/vmdk/*": ["salt://reactor/vmdk.sls"]},
+        {"vmdk/*/*": ["salt://reactor/vmdk.sls"]},
+    ],
+    "reactor_refresh_interval": 3600,
+}
+
+
+class Doctors(Many):
+    """Nodes that tell their own findings too."""
+
+    def __init__(self, known: Mapping[str, Resource]) -> None:
+        super().__init__(known)
+        self.told: dict[str, Any] = {
+            minion: {"ok": True, "findings": [], "version": __version__, "salt": "3008.3"}
+            for minion in self.words
+        }
+
+    def ask(
+        self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
+    ) -> Mapping[str, Any]:
+        if function == "vmdk.doctor":
+            assert kwargs == {"fail": False}
+            return {m: self.told[m] for m in minions if m in self.told}
+        return super().ask(minions, function, kwargs, wait, sure)
+
+
+class Clinic(Site):
+    """A master that is set up well, but that nobody runs an engine."""
+
+    def __init__(self, vcenter: Vcenter, place: Path) -> None:
+        self.opts: dict[str, Any] = dict(CONFIGURED)
+        super().__init__(vcenter, place)
+        self.doctors = Doctors(self.app().settings.resources)
+        self.doctors.keys = self.nodes.keys
+        self.nodes = self.doctors
+
+    def app(self) -> App:
+        self.apps.append(App({"id": "ma", **self.opts, "vmdk": self.section}, self.nodes))
+        return self.apps[-1]
+
+    def findings(self, name: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = examine.doctor(self.app(), name, "3008.3")["findings"]
+        return [one for one in found if one["code"] != "engine"]
+
+
+@pytest.fixture
+def clinic(vcenter: Vcenter, tmp_path: Path) -> Iterator[Clinic]:
+    here = Clinic(vcenter, tmp_path)
+    yield here
+    here.close()
+
+
+def test_where_all_is_well_only_advice_is_given(clinic: Clinic) -> None:
+    assert [(one["severity"], one["code"]) for one in clinic.findings()] == [("hint", "disk_mode")]
+    assert examine.doctor(clinic.app())["looked_at"].startswith("this master, 1 resource, 2 nodes, ")
+
+
+def test_an_engine_that_does_not_run_is_an_error(clinic: Clinic) -> None:
+    answer = examine.doctor(clinic.app())
+    assert answer["ok"] is False
+    assert [one["code"] for one in answer["findings"] if one["severity"] == "error"] == ["engine"]
+
+
+@pytest.mark.parametrize("privilege", sorted(NEEDED))
+def test_a_lacking_privilege_is_named_with_the_command(clinic: Clinic, privilege: str) -> None:
+    clinic.vcenter.deny(USER, privilege)
+    found = [one for one in clinic.findings() if one["code"] == "no_permission"]
+    assert [one["node"] for one in found] == ["db1", "db2"]
+    assert all(f"govc role.update -a ROLE {privilege}'" in one["do"] for one in found)
+
+
+def test_powering_on_is_needed_only_where_a_fence_reboots(clinic: Clinic) -> None:
+    clinic.vcenter.deny(USER, "VirtualMachine.Interact.PowerOn")
+    assert not [one for one in clinic.findings() if one["code"] == "no_permission"]
+    reboots = dataclasses.replace(resource(DISK), fence_action="reboot")
+    clinic.file.write_text(yaml.safe_dump(config.to_body(reboots)))
+    assert len([one for one in clinic.findings() if one["code"] == "no_permission"]) == 2
+
+
+def test_a_snapshot_is_found_with_the_command_that_removes_it(clinic: Clinic) -> None:
+    clinic.vcenter.snapshot("db1-vm", "before-upgrade")
+    (one,) = [one for one in clinic.findings() if one["code"] == "snapshot"]
+    assert (one["severity"], one["resource"], one["node"]) == ("error", "pgdata", "db1")
+    assert "govc snapshot.remove -vm db1-vm" in one["do"]
+
+
+def test_a_silent_node_and_another_version_are_named(clinic: Clinic) -> None:
+    del clinic.doctors.told["db1"]
+    clinic.doctors.told["db2"].update(version="0.0.1", salt="3006.9")
+    found = {(one["severity"], one["node"], one["code"]) for one in clinic.findings()}
+    assert {("error", "db1", "silent"), ("error", "db2", "version"), ("warning", "db2", "version")} <= found
+
+
+def test_what_a_node_finds_is_shown_and_rubbish_is_not(clinic: Clinic) -> None:
+    good = {"severity": "warning", "what": "It is slow.", "do": "Wait."}
+    clinic.doctors.told["db2"]["findings"] = [good, "rubbish", {"severity": "fatal"}, None]
+    clinic.doctors.told["db1"] = ["rubbish"]
+    found = clinic.findings()
+    assert [one["what"] for one in found if one["code"] == "node"] == ["It is slow."]
+    assert [one["node"] for one in found if one["code"] == "silent"] == ["db1"]
+
+
+def test_without_vcenter_that_alone_is_said_of_it(clinic: Clinic) -> None:
+    clinic.vcenter.net("503")
+    try:
+        found = [one for one in clinic.findings() if one["severity"] == "error"]
+    finally:
+        clinic.vcenter.net("")
+    assert [one["code"] for one in found if one["code"] in ("unreadable", "snapshot", "no_permission")] == [
+        "unreadable"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "words"),
+    [
+        ({"engines": []}, "error", "engine vmdk is not configured"),
+        ({"ext_pillar": [{"cmd": "x"}]}, "error", "external pillar vmdk is not configured"),
+        ({"reactor": []}, "warning", "does not listen to events like salt/beacon/"),
+        ({"reactor": [{"vmdk/*/*": ["/nowhere/vmdk.sls"]}]}, "error", "/nowhere/vmdk.sls is not there"),
+        ({"reactor_refresh_interval": 60}, "hint", "once a minute"),
+        ({"reactor_worker_threads": 2}, "warning", "2 threads"),
+        ({"auto_accept": True}, "warning", "auto_accept is on"),
+    ],
+)
+def test_the_masters_own_settings(clinic: Clinic, change: dict[str, Any], severity: str, words: str) -> None:
+    clinic.opts.update(change)
+    assert any(
+        one["severity"] == severity and words in one["what"] and one["do"] for one in clinic.findings()
+    )
+
+
+def test_a_fault_of_the_configuration_and_of_claims(clinic: Clinic) -> None:
+    clinic.section["claims"] = "/nowhere/claims"
+    assert any(one["code"] == "claims" for one in clinic.findings())
+    clinic.file.write_text("nodes: [db1\n")
+    found = clinic.findings()
+    assert any(one["code"] == "config" and one["resource"] == "pgdata" for one in found)
+
+
+def test_an_unknown_resource_is_refused(clinic: Clinic) -> None:
+    with pytest.raises(ConfigError, match="nobody"):
+        clinic.findings("nobody")
