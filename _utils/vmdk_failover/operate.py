@@ -9,6 +9,7 @@ from typing import Any
 
 from vmdk_failover import panorama, policy, predict, schedule, standing
 from vmdk_failover.app import App, state_dir
+from vmdk_failover.app import names as known_names
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
@@ -43,7 +44,10 @@ def status(app: App, name: str = "") -> dict[str, Any]:
 
     :param name: one resource; all if empty.
     :return: ``{"all_well": bool, "at": wall, "resources": {name: …}, "faults": [sentence, …]}``.
+    :raises ConfigError: there is none of that name.
     """
+    if name and name not in known_names(app.opts):
+        app.resource(name)
     names = [name] if name else sorted(app.settings.resources)
     found = status_of_all(app, names)
     faults = [

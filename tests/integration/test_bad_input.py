@@ -69,6 +69,8 @@ def test_a_vcenter_that_cannot_be_used(lab: Lab, what: str) -> None:
     for state in (lab.master.root / "var/lib/salt/vmdk").glob("vcenter-refused*"):
         state.unlink()
     code, answer = _salt_run(lab, "vmdk.recover", "pgdata", change=change)
+    while answer["result"] == "busy":  # the engine is looking just now
+        code, answer = _salt_run(lab, "vmdk.recover", "pgdata", change=change)
     assert (code, answer["result"]) == (1, "held")
     assert word in answer["reason"] and "127.0.0.1" in answer["reason"]
     _, status = _salt_run(lab, "vmdk.status", change=change)

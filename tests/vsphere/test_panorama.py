@@ -15,7 +15,7 @@ from lab.hypervisor import Vcenter
 from tests.vsphere.test_adopt import Nodes, Site
 from tests.vsphere.world import DISK, SECOND, resource
 from vmdk_failover import config, operate, powering, signing
-from vmdk_failover.errors import FailoverError, Refused
+from vmdk_failover.errors import ConfigError, FailoverError, Refused
 from vmdk_failover.model import Move, MoveKind, Resource, to_plain
 
 
@@ -87,6 +87,11 @@ def test_what_is_wrong_with_one_is_its_own(two: Two) -> None:
     found = two.both()
     assert found["pgdata"]["state"] == "active" and found["pgdata"]["configuration"] == "last good"
     assert found["web"]["state"] == "unknown" and "damaged" in found["web"]["reason"]
+
+
+def test_a_resource_that_is_not_there_is_an_error_and_not_a_state(two: Two) -> None:
+    with pytest.raises(ConfigError, match="no resource called 'pgdatta'; known are: "):
+        operate.status(two.app(), "pgdatta")
 
 
 def test_a_node_with_an_older_pillar_is_asked_apart(two: Two) -> None:
