@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import linux
 from lab.faultdisk import ROOT
 from lab.hypervisor import Vcenter
 from lab.inventory import PASSWORD, USER
@@ -141,6 +142,8 @@ class Storm:
         self.engine = os.fork()
         if self.engine == 0:
             try:
+                linux.die_with_parent()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 _be_engine(opts, nodes, self.place / "told")
             finally:
                 os._exit(1)
@@ -275,6 +278,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--answer-ms", type=float, default=50, help="how long a node's answer takes")
     parser.add_argument("--mount-ms", type=float, default=150, help="how long a mount takes")
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = []
     for count in map(int, given.resources.split(",")):
         results.append(run(count, given.filler, given.answer_ms / 1000, given.mount_ms / 1000))
