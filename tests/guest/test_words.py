@@ -221,3 +221,11 @@ def test_superblocks() -> None:
     assert superblock.identify(0, b"") is None
     assert superblock.same_kind("ext", "ext4")
     assert not superblock.same_kind("xfs", "ext4")
+
+
+def test_a_disk_that_was_away_meanwhile_is_told_to_be_well_again_and_once() -> None:
+    throttle = Throttle()
+    words = ["ok", "standby", "ok", "io_error", "standby", "ok", "standby", "ok"]
+    due = [throttle.is_due({"resource": "r", "condition": word}, float(n)) for n, word in enumerate(words)]
+    assert [word for word, now in zip(words, due, strict=True) if now] == ["io_error", "ok"]
+    assert due.index(True) == 3 and due[5]

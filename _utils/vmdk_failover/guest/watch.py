@@ -50,11 +50,12 @@ def _number(version: Any) -> tuple[int, ...]:
 
 @dataclass
 class _Told:
-    """What was last said of a resource, how often, and when."""
+    """What was last said of a resource, how often, and when; ``wrong``: something was, and that it is well was not said since."""
 
     condition: str = ""
     times: int = 0
     at: float = 0.0
+    wrong: bool = False
 
 
 class Throttle:
@@ -81,9 +82,11 @@ class Throttle:
         condition = str(report["condition"])
         told = self._told.setdefault(str(report["resource"]), _Told(Condition.OK.value))
         if condition != told.condition:
-            recovered = condition == Condition.OK.value and told.condition != STANDBY
-            due = condition not in _QUIET or recovered
-            self._told[str(report["resource"])] = _Told(condition, 1, now)
+            well = condition == Condition.OK.value
+            due = condition not in _QUIET or (well and told.wrong)
+            # a disk that left and came back was "standby" meanwhile: its recovery is told all the same
+            wrong = condition not in _QUIET or (told.wrong and not well)
+            self._told[str(report["resource"])] = _Told(condition, 1, now, wrong)
             return due
         often = told.times < _EACH_TIMES and condition not in _RARE
         pause = min(_EACH_S, later_s) if often else later_s
