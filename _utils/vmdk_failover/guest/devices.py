@@ -137,6 +137,11 @@ class Holding:
         """Kernel name → ``major:minor`` of everything that belongs to the resource or did so when it was mounted."""
         return {**dict(self.remembered), **{n: m for device in self.found for n, m in device.stack}}
 
+    @property
+    def of_a_new_mount(self) -> dict[str, str]:
+        """What a new mount lies on: a name that an earlier one had may be somebody else's by now."""
+        return {n: m for one in self.found for n, m in one.stack} if self.complete else self.blocks
+
     def is_ours(self, line: Line) -> bool:
         """Whether a mount is of the resource's disks. btrfs shows a number of its own, but names its device."""
         blocks = self.blocks

@@ -97,16 +97,11 @@ class Watched:
             self.motion.begin()
             self.probes.begin()
             self.verdict.clear(*_ERROR.values(), _FS)
-            self._remembered = self._of_this_mount()
+            self._remembered = self._holding.of_a_new_mount
             self._count_from_here()
         self.probes.open(now, self._holding, ours, self.places)
         self.trials.look(lines)
         self._flags.begin(lines)
-
-    def _of_this_mount(self) -> dict[str, str]:
-        """What the mount of now lies on. A name that an earlier one had may be somebody else's by now."""
-        held = self._holding
-        return {n: m for one in held.found for n, m in one.stack} if held.complete else held.blocks
 
     def _generation(self, line: Line) -> int:
         """The kernel gives the number of a mount to the next one: this tells them apart."""
