@@ -461,7 +461,7 @@ def report(name, epoch=0, path=""):
     .. code-block:: bash
 
         salt-run vmdk.report pgdata
-        salt-run vmdk.report pgdata epoch=7 path=/root/pgdata.html
+        salt-run vmdk.report pgdata epoch=7 path=/srv/reports/pgdata.html
     """
     return _with_app(lambda here: reporting.report(here, str(name), epoch, str(path)))
 

@@ -11,10 +11,11 @@ rm -rf "$root"
 
 # shellcheck disable=SC1091
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-sources=http://deb.debian.org/debian
+sources=
 for own in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
     [[ ! -s $own ]] || sources=$own
 done
+[[ -n $sources ]] || { echo 'guest: no Debian mirror stands in /etc/apt/sources.list; add one' >&2; exit 1; }
 mmdebstrap --quiet --mode=root --variant=minbase --skip=check/empty --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --include=udev,kmod,python3,mount,fdisk,e2fsprogs,xfsprogs,btrfs-progs,lvm2,procps,busybox-static \
