@@ -82,7 +82,7 @@ def test_status_tells_what_is_live(reader: Reader, rig: Rig) -> None:
 
 def test_it_does_without_pyinotify_and_fanotify(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> None:
     monkeypatch.setitem(sys.modules, "pyinotify", None)
-    monkeypatch.setattr(FsErrors, "_checked", staticmethod(_refuse))
+    monkeypatch.setattr(fs_errors, "_checked", _refuse)
     words: list[str] = []
     sources = Sources(words.append)
     sources.open_vanishing(run_dir, run_dir, lambda _: None)

@@ -67,7 +67,9 @@ def seen() -> Iterator[list[Event]]:
         assert _wait(lab, f"vmdk-move/{DISK}/ended", lambda body: body["result"] == "done", 60)
         lab.master.run("vmdk.switchover", DISK)
         assert lab.master.events.wait(f"vmdk-heartbeat/{FIRST}", 20)
-        assert wait_until(lambda: _by_beacon(lab), 20), "no beacon has told a condition"
+        lab.master.run("vmdk.pause", DISK)
+        lab.nodes[FIRST].run(["umount", lab.mountpoint()])
+        assert wait_until(lambda: _by_beacon(lab), 60), "no beacon has told a condition that lasts"
         everything = [one for one in lab.master.events.seen() if _is_ours(one.tag)]
     yield everything
 

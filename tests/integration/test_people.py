@@ -96,7 +96,7 @@ def test_what_people_read(lab: Lab) -> None:
     code, plan = _read(lab, "vmdk.plan", DISK)
     assert (code, plan[-1]) == (0, "Nothing was done.")
     code, said = _read(lab, "vmdk.status", "nobody")
-    assert said[0].startswith("NOT WELL")
+    assert code and said == [f"NOT DONE: there is no resource called 'nobody'; known are: {DISK} (config)"]
     assert json.loads("\n".join(_read(lab, "vmdk.status", "--out=json")[1]))["all_well"] is True
 
 

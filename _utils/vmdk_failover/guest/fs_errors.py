@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import struct
 import uuid
 from collections.abc import Collection, Iterator
@@ -72,22 +73,21 @@ def fsid(fs_uuid: str) -> int:
 
 class FsErrors:
     """
-    A listener.
+    A listener, in as many fanotify groups as it takes.
+
+    A report names its file system by its UUID alone. What is left of an earlier mount of the same disk, kept by a
+    bind mount or an open file, must not speak for the one that is mounted now: a file system that a group has
+    listened to before gets another group, and a group whose mounts are all gone is closed.
 
     :raises OSError: if this kernel does not offer it.
     """
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self.fd = self._checked(self._libc.fanotify_init(_CLOEXEC | _NONBLOCK | _REPORT_FID, os.O_RDONLY))
-        self._where: dict[int, str] = {}
-
-    @staticmethod
-    def _checked(result: int) -> int:
-        if result < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-        return result
+        self._groups = [_Group()]
+        self._epoll = select.epoll()
+        self._epoll.register(self._groups[0].fd, select.EPOLLIN)
+        #: Readable when there is something to read.
+        self.fd = self._epoll.fileno()
 
     def add(self, mountpoint: str, fs_uuid: str) -> None:
         """
@@ -95,22 +95,62 @@ class FsErrors:
 
         :raises OSError: if that cannot be done.
         """
-        mask, path = ctypes.c_uint64(_FS_ERROR), os.fsencode(mountpoint)
-        self._checked(self._libc.fanotify_mark(self.fd, _ADD | _FILESYSTEM, mask, _AT_FDCWD, path))
-        self._where[fsid(fs_uuid)] = mountpoint
+        number = fsid(fs_uuid)
+        self._group_for(number).add(number, mountpoint)
+
+    def _group_for(self, number: int) -> _Group:
+        for group in self._groups:
+            if number not in group.heard:
+                return group
+        group = _Group()
+        self._groups.append(group)
+        self._epoll.register(group.fd, select.EPOLLIN)
+        return group
 
     def keep(self, mountpoints: Collection[str]) -> None:
         """Forget all others."""
-        self._where = {fsid: where for fsid, where in self._where.items() if where in mountpoints}
+        for group in self._groups:
+            group.where = {number: where for number, where in group.where.items() if where in mountpoints}
+        for group in [one for one in self._groups[1:] if not one.where]:
+            self._groups.remove(group)
+            os.close(group.fd)
 
     def read(self) -> list[tuple[str, str]]:
         """Mount point and error of what has come in. Does not wait."""
+        return [said for group in self._groups for said in group.read()]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._epoll.close()
+        for group in self._groups:
+            os.close(group.fd)
+
+
+class _Group:
+    """One fanotify group. heard: every file system it has ever listened to. where: the mount points of today."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = _checked(self._libc.fanotify_init(_CLOEXEC | _NONBLOCK | _REPORT_FID, os.O_RDONLY))
+        self.heard: set[int] = set()
+        self.where: dict[int, str] = {}
+
+    def add(self, number: int, mountpoint: str) -> None:
+        mask, path = ctypes.c_uint64(_FS_ERROR), os.fsencode(mountpoint)
+        _checked(self._libc.fanotify_mark(self.fd, _ADD | _FILESYSTEM, mask, _AT_FDCWD, path))
+        self.heard.add(number)
+        self.where[number] = mountpoint
+
+    def read(self) -> list[tuple[str, str]]:
         try:
             reports = parse(os.read(self.fd, 1 << 16))
         except BlockingIOError:
             return []
-        return [(self._where[one.fsid], one.error) for one in reports if one.fsid in self._where]
+        return [(self.where[one.fsid], one.error) for one in reports if one.fsid in self.where]
 
-    def close(self) -> None:
-        """Stop listening."""
-        os.close(self.fd)
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

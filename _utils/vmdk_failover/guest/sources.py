@@ -166,6 +166,9 @@ class Sources:
 
     def follow(self, mounted: Sequence[tuple[Mount, Line]]) -> None:
         """Listen to what is newly mounted; a mark vanishes with its file system."""
+        if self._fs_errors is not None:
+            new = {line.mountpoint for _, line in mounted if line.mount_id not in self._marked}
+            self._fs_errors.keep({line.mountpoint for _, line in mounted} - new)
         for mount, line in mounted:
             if line.mount_id in self._marked:
                 continue
@@ -178,8 +181,6 @@ class Sources:
                 except (OSError, ValueError) as err:
                     self.live["fanotify"] = f"off: {err}"
         self._marked = frozenset(line.mount_id for _, line in mounted)
-        if self._fs_errors is not None:
-            self._fs_errors.keep({line.mountpoint for _, line in mounted})
 
     @property
     def is_blind(self) -> bool:
