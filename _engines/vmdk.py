@@ -6,7 +6,8 @@ move in a process of its own. Without it a dead VM is noticed only when somebody
 
 On a node (optional): sends the prober's reports at once over a request channel of its own, also while the minion is busy.
 Without it the beacon does the same once a second; without the beacon it does the beacon's work too, and asks the master for the
-pillar once a minute. Each of the two starts the prober if there is none. Where both run, both report; the tags differ.
+pillar once a minute. Each of the two starts the prober if there is none. Where both run, both report; the tags differ. After a
+sync of another version it ends by itself, and the minion starts the new one within some seconds; the beacon reports meanwhile.
 
 .. code-block:: yaml
 
@@ -16,6 +17,7 @@ pillar once a minute. Each of the two starts the prober if there is none. Where 
 
 import logging
 import os
+import pathlib
 
 # --- bootstrap: the same in every Salt file, written by scripts/bootstrap_block.py
 _WANT = "0.1.0"
@@ -51,6 +53,7 @@ from vmdk_failover import (
     app,
     appointed,
     describe,
+    farewell,
     listening,
     metrics,
     reachable,
@@ -59,7 +62,7 @@ from vmdk_failover import (
     unfinished,
     watching,
 )
-from vmdk_failover.guest import duty, heartbeat, node, teller, watch
+from vmdk_failover.guest import duty, heartbeat, node, renewal, teller, watch
 
 __virtualname__ = "vmdk"
 
@@ -157,14 +160,22 @@ def _listen(opts):
             if not isinstance(event, dict) or not isinstance(event.get("tag"), str):
                 return None
             data = event.get("data")
-            is_beat = event["tag"].startswith(listening.TAG)
+            is_beat = event["tag"].startswith((listening.TAG, farewell.TAG))
             return event["tag"], data.get("data", data) if is_beat and isinstance(data, dict) else data
 
+        here = app.App(opts, client=None, warn=log.warning)
         listening.listen_for_ever(
-            app.App(opts, client=None, warn=log.warning),
+            here,
             take,
             lambda name, node: _hint(opts, bus, seen, node, name, "silent", node=node),
             lambda name, node: supervisor.hint(app.state_dir(opts) / "engine.sock", name),
+            lambda ear: {
+                farewell.TAG: farewell.Farewells(
+                    ear,
+                    here.vicinity.leaves,
+                    lambda name, node: _hint(opts, bus, seen, node, name, "leaving", node=node),
+                ).take
+            },
         )
 
 
@@ -210,8 +221,11 @@ def _on_node():
         is_enrolled=lambda: _enrolled(opts),
         warn=log.warning,
     )
-    while True:
+    files = (pathlib.Path(vmdk_failover.__file__), pathlib.Path(__file__))
+    newer = renewal.Renewal(*files, version=_WANT)
+    while not newer.is_due():
         engine.turn()
+    log.info("vmdk: another version is there; the minion starts the engine anew")
 
 
 def _enrolled(opts):

@@ -42,12 +42,15 @@ _REFUSAL = (
 if _FOUND == _WANT:
     _REFUSAL = ""
 # --- end of bootstrap
+import time
+
 import salt.exceptions
+import salt.utils.path
 
 from vmdk_failover import errors
 from vmdk_failover.guest import check as checking
 from vmdk_failover.guest import doctor as doctoring
-from vmdk_failover.guest import in_use, known, node, survey, text
+from vmdk_failover.guest import doctor_services, goodbye, heartbeat, in_use, known, node, survey, text
 from vmdk_failover.model import resource_from_plain, to_plain
 
 __virtualname__ = "vmdk"
@@ -106,6 +109,56 @@ def all_facts(names, nonce):
         return _here().answers([mine[name] for name in names if name in mine], str(nonce))
     except errors.FailoverError as err:
         raise salt.exceptions.CommandExecutionError(err.reason) from err
+
+
+def leaving(wait=90):
+    """
+    Tell the master, signed, that this machine shuts down, and wait until the resources with ``on_shutdown: switchover`` have left
+    it. Called by the systemd unit of ``vmdk.shutdown_unit``; without a shutdown that follows, the resources with
+    ``on_shutdown: stay`` are merely not moved for three minutes.
+
+    wait
+        Seconds at most. What nobody begins to move is waited for 20 seconds.
+
+    Returns ``announced``, and the names of those that have ``left`` and that ``stayed``. Fails if the node has no key yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.leaving
+        salt-call vmdk.leaving wait=30
+    """
+    here, tag = _here(), f"{goodbye.TAG}{__opts__['id']}"
+    if not here.key:
+        raise salt.exceptions.CommandExecutionError(f"{__opts__['id']} has no key: nothing is protected here")
+
+    def say():
+        return bool(
+            __salt__["event.send"](tag, goodbye.word(here.minion, here.key, heartbeat.own_address(__opts__)))
+        )
+
+    resources = list(_resources().values())
+    return goodbye.Goodbye(resources, here.facts, say, time.monotonic, time.sleep).leave(float(wait))
+
+
+def shutdown_unit(wait=90):
+    """
+    The systemd unit that calls ``vmdk.leaving`` when this machine shuts down or reboots, as a text for ``file.managed``.
+
+    wait
+        Seconds at most that a shutdown waits for resources to leave.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.shutdown_unit --out=newline_values_only
+    """
+    places = [_os.path.dirname(_os.path.abspath(one)) for one in (_sys.argv[0], _sys.executable)]
+    beside = (_os.path.join(place, "salt-call") for place in places)
+    call = next(filter(_os.path.exists, beside), None) or salt.utils.path.which("salt-call")
+    return goodbye.unit(call or "/usr/bin/salt-call", __opts__["config_dir"], float(wait))
 
 
 def status_(name=None):
@@ -200,7 +253,7 @@ def doctor(fail=True):
     """
     here = _here()
     found = doctoring.findings(
-        doctoring.Node(__opts__, __pillar__, _resources(), here.state_dir, here.sysrq, _WANT)
+        doctoring.Node(__opts__, __pillar__, _resources(), here.state_dir, here.sysrq, _WANT, salt=__salt__)
     )
     bad = [one for one in found if one.severity == doctoring.ERROR]
     if bad and fail:
@@ -209,12 +262,15 @@ def doctor(fail=True):
     return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher(), **versions}
 
 
-def look(mountpoint=""):
+def look(mountpoint="", services=()):
     """
     What ``protect`` needs to know of this machine: its SMBIOS UUID, what is mounted at ``mountpoint`` and on which disks.
 
     mountpoint
         The file system to look at; it need not be mounted on a backup.
+
+    services
+        Names of services that are to run on it; ``services`` of the answer tells which are not known here, or started by a boot.
 
     CLI Example:
 
@@ -226,7 +282,8 @@ def look(mountpoint=""):
         found = to_plain(survey.survey(str(mountpoint)))
     except errors.FailoverError as err:
         found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
-    return {**found, "smbios_uuid": str(__grains__.get("uuid", ""))}
+    told = [list(one) for one in doctor_services.findings([str(one) for one in services], __salt__)]
+    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, "version": _WANT}
 
 
 def version():

@@ -327,7 +327,19 @@ def resume(name):
 
         salt-run vmdk.resume pgdata
     """
-    return _with_app(lambda here: appointed.resume(here, str(name)))
+
+    def work(here):
+        answer = appointed.resume(here, str(name))
+        _look_now(answer.get("resumed") or [answer["resource"]])
+        return answer
+
+    return _with_app(work)
+
+
+def _look_now(names):
+    """What a person has changed is looked at now, not with the next event or the engine's next tick."""
+    for name in names:
+        supervisor.hint(app.state_dir(__opts__) / "engine.sock", name)
 
 
 def _who():
@@ -344,7 +356,13 @@ def clear(name):
 
         salt-run vmdk.clear pgdata
     """
-    return _with_app(lambda here: operate.clear(here, name))
+
+    def work(here):
+        answer = operate.clear(here, name)
+        _look_now([answer["resource"]])
+        return answer
+
+    return _with_app(work)
 
 
 def adopt(name, test=False):
@@ -402,8 +420,7 @@ def confirm_off(node):
 
     def work(here):
         answer = confirming.confirm_off(here, str(node), os.environ.get("SUDO_USER", ""))
-        for name in answer["resources"]:
-            supervisor.hint(app.state_dir(__opts__) / "engine.sock", name)
+        _look_now(answer["resources"])
         return answer
 
     return _with_app(work)

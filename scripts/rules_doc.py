@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Keep docs/rules.md the same as the tables in the code.
+"""Keep docs/rules.md and its drawings the same as the tables in the code.
 
-``--check`` exits with 1 if the page differs from the tables, ``--write`` writes it anew.
+``--check`` exits with 1 if one of them differs from the tables, ``--write`` writes them anew.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "rules.md"
 sys.path.insert(0, str(ROOT / "_utils"))
 
-from vmdk_failover import describe  # noqa: E402 – the library is found by the line above
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import rules_svg  # noqa: E402 – found by the lines above
+
+from vmdk_failover import describe  # noqa: E402
 
 HEAD = """\
 # Rules
@@ -24,7 +29,8 @@ Two numbered tables decide everything; in each, the first row that matches wins.
 product says. `salt-run vmdk.rules` prints the same tables. This page is written by `scripts/rules_doc.py`.
 
 What follows: a step (`release`, `halt`, `fence`, `fence_hook`, `fence_host`, `detach`, `attach`, `mount`, `power_on`,
-`seal`: a change of a VM that makes a lost request impossible), a move that begins (`failover`, `switchover`,
+`seal`: a change of a VM that makes a lost request impossible, `along`: others of
+the hierarchy leave first, or come), a move that begins (`failover`, `switchover`,
 `start`, `repair`), or `hold` (nothing is done, and it is said why), `wait` (it passes by itself), `refuse`, `nothing`, `done`,
 `abandon` (the move ends without harm and the resource is judged anew).
 """
@@ -36,18 +42,31 @@ TITLES = {
 
 def page() -> str:
     """The page as it should be."""
-    return "\n".join(
-        [HEAD, *_tables(), "## The same, drawn", "", "```mermaid", describe.mermaid() + "```", ""]
-    )
+    return "\n".join([HEAD, *_tables()])
 
 
 def _tables() -> Iterator[str]:
     for name, title in TITLES.items():
         yield f"{title}\n\n| rule | when | then |\n|---|---|---|"
-        for row in describe.table():
-            if row["table"] == name:
-                yield f"| {row['rule']} | {row['when']} | {row['then']} |"
-        yield ""
+        for row in _rows(name):
+            yield f"| {row['rule']} | {row['when']} | {row['then']} |"
+        yield f"\nThe same, drawn: the first yes leads out of the ladder.\n\n![The table as a ladder]({_drawing(name).name})\n"
+
+
+def _rows(table: str) -> list[dict[str, Any]]:
+    return [row for row in describe.table() if row["table"] == table]
+
+
+def _drawing(table: str) -> Path:
+    return PAGE.with_name(f"rules-{table}.svg")
+
+
+def files() -> dict[Path, str]:
+    """Everything that is made of the tables, and what it should hold."""
+    drawn = {
+        _drawing(name): rules_svg.ladder(_rows(name), title.lstrip("# ")) for name, title in TITLES.items()
+    }
+    return {PAGE: page(), **drawn}
 
 
 def main() -> int:
@@ -55,15 +74,17 @@ def main() -> int:
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--check", action="store_true")
     chosen.add_argument("--write", action="store_true")
-    if parser.parse_args().write:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(
-        f"{PAGE.relative_to(ROOT)} differs from the tables; run scripts/rules_doc.py --write", file=sys.stderr
-    )
-    return 1
+    write, differs = parser.parse_args().write, False
+    for path, text in files().items():
+        if write:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            differs = True
+            print(
+                f"{path.relative_to(ROOT)} differs from the tables; run scripts/rules_doc.py --write",
+                file=sys.stderr,
+            )
+    return int(differs)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from vmdk_failover import assess
 from vmdk_failover.around import Confirmed
 from vmdk_failover.case import FENCES
+from vmdk_failover.company import PATIENT, Company
 from vmdk_failover.errors import FailoverError, OutcomeUnknown, Refused
 from vmdk_failover.model import (
     Move,
@@ -54,13 +55,20 @@ class Hands:
     """Who does the steps of a move."""
 
     def __init__(
-        self, hypervisor: Hypervisor, guest: Guest, lock: Lock, hooks: Hooks, vicinity: Vicinity
+        self,
+        hypervisor: Hypervisor,
+        guest: Guest,
+        lock: Lock,
+        hooks: Hooks,
+        vicinity: Vicinity,
+        company: Company,
     ) -> None:
         self.hypervisor = hypervisor
         self.guest = guest
         self.lock = lock
         self.hooks = hooks
         self.vicinity = vicinity
+        self.company = company
 
     def perform(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
         """Do one step. Whatever goes wrong becomes an outcome; the next look tells the truth."""
@@ -101,6 +109,7 @@ class Hands:
 
         return {
             StepKind.POWER_ON: power_on,
+            StepKind.ALONG: lambda step: self.company.along(move, seen, step),
             StepKind.FENCE_HOOK: lambda step: self.hook(move, seen, step, resource.fence),
             StepKind.FENCE_HOST: lambda step: self.fence_host(move, seen, step),
             StepKind.SEAL: seal,
@@ -191,6 +200,8 @@ def ending(
 def within(resource: Resource, kind: StepKind) -> float:
     """Seconds that a step may take."""
     limits = resource.timeouts
+    if kind is StepKind.ALONG:  # besides, their own steps tell how long they take
+        return PATIENT + limits.ask
     if kind in (StepKind.FENCE_HOOK, StepKind.FENCE_HOST):
         return limits.fence
     return float(getattr(limits, kind.value)) + (limits.service if kind is StepKind.MOUNT else 0.0)

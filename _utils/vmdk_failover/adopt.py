@@ -14,11 +14,10 @@ from typing import Any
 
 from vmdk_failover import durable
 from vmdk_failover.app import App, resources_dir
-from vmdk_failover.assess import Snapshot
+from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.engine import WISH_WAIT
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError, Refused
 from vmdk_failover.model import Disk, Resource, Result, VmFacts
-from vmdk_failover.witnesses import Witnesses
 
 _DELTA = re.compile(r"-[0-9]{6}\.vmdk\Z")
 
@@ -36,13 +35,15 @@ def adopt(app: App, name: str, test: bool = False) -> dict[str, Any]:
     if app.bystander:
         raise Refused(app.bystander, "bystander")
     with app.lock.resource(name, "adoption", WISH_WAIT):
-        seen = _look(app, resource)
+        seen = app.engine.afresh(resource)
         moved = _moved(resource, [n.vm for n in seen.nodes])
         if moved:
             resource = replace(resource, disks=tuple(moved.get(d.path, d) for d in resource.disks))
-            seen = _look(app, resource)
+            seen = app.engine.afresh(resource)
         _check(resource, seen)
         found = _found(app, resource, seen, moved)
+        if found["ended"]:
+            _check_sealable(seen)
         if not test:
             _record(app, resource, seen, found)
         return {**found, "adopted": not test}
@@ -54,13 +55,6 @@ def _configured(app: App, name: str) -> Resource:
     faults = "; ".join(map(str, app.settings.faults_of(name)))
     raise ConfigError(
         f"{name} is not in the configuration" + (f", which is wrong: {faults}" if faults else "")
-    )
-
-
-def _look(app: App, resource: Resource) -> Snapshot:
-    engine = app.engine
-    return Witnesses(engine.hypervisor, engine.guest, engine.clock, engine.lookout, engine.vicinity).observe(
-        resource
     )
 
 
@@ -97,6 +91,25 @@ def _check(resource: Resource, seen: Snapshot) -> None:
         raise Refused(
             f"{' and '.join(writers)} both list the disk of {resource.name}; take it out of one by hand first"
         )
+
+
+def _check_sealable(seen: Snapshot) -> None:
+    """
+    Whatever is under way to a VM can be made impossible, or ended with its host; looked at before anything is written.
+    """
+    for node in _to_seal(seen):
+        if node.vm.connected is not True or not node.vm.change_version:
+            host = node.vm.host or "its host"
+            raise Refused(
+                f"somebody's move of {seen.resource.name} ends here, and what it has asked of the VM of {node.minion} cannot be "
+                f"made impossible while {host} is not connected to vCenter; nothing was adopted. Reconnect {host}, or make sure "
+                f"that it is off and say so with 'salt-run vmdk.confirm_off {node.minion}'; then adopt again"
+            )
+
+
+def _to_seal(seen: Snapshot) -> list[NodeSight]:
+    """Nodes to whose VM a request may be under way: on a host that is off nothing is carried out any more."""
+    return [n for n in seen.nodes if n.vm.present is True and not n.confirmed]
 
 
 def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Disk]) -> dict[str, Any]:
@@ -169,9 +182,7 @@ def _rewrite(app: App, name: str, moved: Sequence[Mapping[str, str]]) -> None:
 
 def _seal(app: App, resource: Resource, seen: Snapshot, epoch: int) -> None:
     """Whoever was at work may have a request under way that is based on an older look: after this it cannot be carried out."""
-    for node in seen.nodes:
-        if node.vm.present is not True:
-            continue
+    for node in _to_seal(seen):
         outcome = app.hypervisor.seal(resource, resource.node(node.minion), node.vm, epoch)
         if outcome.result is not Result.DONE:
             raise Refused(

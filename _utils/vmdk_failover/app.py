@@ -244,6 +244,7 @@ class App:
             state_dir(self.opts),
             lambda: self.settings.resources,
             lambda name: self.shared.in_maintenance(name),
+            record=lambda name: self.shared.state(name),
         )
 
     def faults(self) -> list[config.Fault]:

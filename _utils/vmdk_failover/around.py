@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: A node that has announced its shutdown is expected back for so many seconds.
+BACK_IN = 180.0
+
 
 @dataclass(frozen=True)
 class Tenant:
@@ -58,12 +61,14 @@ class Around:
     :param ailing: other resources that cannot use their disk and share a datastore with this one.
     :param confirmed: by minion id.
     :param to_restart: nodes that a fence powered off and that are to be powered on again (``fence_action: reboot``).
+    :param leaving: by minion id of a node that has announced its shutdown, the boot id that ends with it.
     """
 
     tenants: Mapping[str, tuple[Tenant, ...]] = field(default_factory=dict)
     ailing: tuple[Ailing, ...] = ()
     confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
     to_restart: frozenset[str] = frozenset()
+    leaving: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_AROUND = Around()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Tenant
+from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     Crowd,
@@ -43,6 +44,7 @@ class NodeSight:
     :param tenants: other resources of which its VM lists a disk.
     :param impostor: SMBIOS UUID of another VM that answers under its name, ``""`` if there is none; it has no say.
     :param to_restart: a fence powered it off, and it is to be powered on when nothing protected is on it any more.
+    :param leaving: it has announced that it shuts down, and has not booted since, as far as it says.
     """
 
     minion: str
@@ -57,6 +59,7 @@ class NodeSight:
     tenants: tuple[Tenant, ...] = ()
     to_restart: bool = False
     impostor: str = ""
+    leaving: bool = False
 
     @functools.cached_property
     def off(self) -> bool:
@@ -113,6 +116,8 @@ class NodeSight:
             return (f"its VM waits for an answer in vCenter: {self.vm.question}",)
         if self.impostor:
             return (f"another VM (SMBIOS UUID {self.impostor}) answers under its name",)
+        if self.leaving:
+            return ("it is shutting down",)
         if self.facts is None:
             return ("its minion gave no signed answer",)
         return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready)
@@ -138,6 +143,7 @@ class Snapshot:
     :param readable: vCenter answered; ``reason`` says why not.
     :param crowd: nodes of other resources; looked at only when a node is silent.
     :param ailing: other resources on the same datastores that cannot use their disk now.
+    :param kin: what the resource depends on, and what depends on it.
     """
 
     resource: Resource
@@ -146,6 +152,7 @@ class Snapshot:
     nodes: tuple[NodeSight, ...]
     crowd: Crowd = NO_CROWD
     ailing: tuple[Ailing, ...] = ()
+    kin: tuple[Kin, ...] = ()
 
     def node(self, minion: str) -> NodeSight:
         """The sight of ``minion``; an empty, unknown one if it is not a node of the resource."""
@@ -182,6 +189,7 @@ def look(
     signs: Mapping[str, Signs] | None = None,
     crowd: Crowd = NO_CROWD,
     around: Around = NOTHING_AROUND,
+    kin: tuple[Kin, ...] = (),
 ) -> Snapshot:
     """
     Join what was seen.
@@ -191,6 +199,7 @@ def look(
     :param answers: verified answers of nodes, by minion id; a silent node is absent.
     :param signs: what the master notices of silent nodes, by minion id.
     :param around: what is known of neighbours and hosts.
+    :param kin: what is seen of other resources of the hierarchy.
     """
     noticed = signs or {}
     sights = tuple(
@@ -199,7 +208,7 @@ def look(
         )
         for n in resource.nodes
     )
-    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing)
+    return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing, kin)
 
 
 def _sight(
@@ -224,6 +233,7 @@ def _sight(
         around.tenants.get(vm.minion, ()),
         vm.minion in around.to_restart,
         impostor,
+        _leaving(facts, around.leaving.get(vm.minion, "")),
     )
 
 
@@ -246,6 +256,11 @@ def _confirmed(vm: VmFacts, facts: NodeFacts | None, word: Confirmed | None) -> 
         return ""
     meant = bool(vm.host) and (vm.host, vm.boot_time) == (word.host, word.boot_time)
     return word.words if meant else ""
+
+
+def _leaving(facts: NodeFacts | None, boot_id: str) -> bool:
+    """The word ends with the boot that it was said in."""
+    return bool(boot_id) and (facts is None or facts.boot_id == boot_id)
 
 
 def _in_place(vm: VmFacts, disk: Disk) -> bool:

@@ -283,8 +283,26 @@ def to_start(case: Case) -> tuple[NodeSight, ...]:
     source: the move that fenced one may have been given up before it arrived.
     """
     others = (n for n in case.seen.nodes if n.minion != case.move.target and n.to_restart)
-    free = tuple(n for n in others if n.vm.is_off and n.holds is False and not n.tenants)
+    free = tuple(n for n in others if n.vm.is_off and n.vm.task == "" and n.holds is False and not n.tenants)
     return () if case.tried(StepKind.POWER_ON) else free
+
+
+def kept_off_words(case: Case) -> str:
+    """Which fenced node is not started again yet, and for whose disk; ``""`` if there is none."""
+    waiting = (n for n in case.seen.nodes if n.to_restart and n.vm.is_off and n.minion != case.move.target)
+    kept = [f"{n.minion} stays off: {why}" for n in waiting if (why := _why_kept_off(n))]
+    return f"; {'; '.join(kept)} (fence_action: reboot)" if kept else ""
+
+
+def _why_kept_off(node: NodeSight) -> str:
+    if node.tenants:
+        names = (t.name + (" (paused)" if t.paused else "") for t in node.tenants)
+        return f"its VM lists the disk of {' and '.join(names)}"
+    if node.vm.task != "":
+        return (
+            f"a task runs on its VM ({node.vm.task or 'it cannot be read'}); power it on when that has ended"
+        )
+    return ""
 
 
 def free_words(case: Case) -> str:

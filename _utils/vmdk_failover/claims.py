@@ -60,8 +60,13 @@ class FileShelf:
     """
     A shelf in a directory that all masters mount (NFS, a cluster file system).
 
+    An empty directory on which nothing is mounted is no shelf: a master that is new here could not tell it from one on which
+    nobody has claimed anything yet, and would begin anew beside the others. A person who means it says so with the file ``MARK``.
+
     :param directory: must be there: one that is made on demand would hide that nothing is mounted.
     """
+
+    MARK = "vmdk-claims"
 
     def __init__(self, directory: Path, resource: str, patience: float = durable.PATIENCE) -> None:
         self._top, self._dir, self._patience = directory, directory / resource, patience
@@ -75,7 +80,7 @@ class FileShelf:
         return self._try("read", lambda _: self._look())
 
     def _make(self, names: Sequence[str]) -> bool:
-        os.stat(self._top)
+        self._check()
         self._dir.mkdir(mode=0o700, exist_ok=True)
         place = self._dir.joinpath(*names)
         try:
@@ -85,12 +90,16 @@ class FileShelf:
         durable.sync_folder(place.parent)
         return True
 
+    def _check(self) -> None:
+        if not os.listdir(self._top) and not os.path.ismount(self._top):
+            words = f"the masters' claims directory {self._top} is empty and nothing is mounted there: mount it, or if it is new"
+            raise CannotObserve(f"{words}, say so with 'touch {self._top}/{self.MARK}'")
+
     def _look(self) -> Mapping[str, Sequence[str]]:
-        os.stat(self._top)
-        try:
+        self._check()
+        with contextlib.suppress(FileNotFoundError):
             return {one.name: os.listdir(one.path) for one in os.scandir(self._dir) if one.is_dir()}
-        except FileNotFoundError:
-            return {}
+        return {}
 
     def _try(self, what: str, act: Callable[[durable.GivenUp], T]) -> T:
         try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vmdk_failover import dependencies
 from vmdk_failover.entries import (
     CHOICES,
     FUNCTIONS,
@@ -58,6 +59,7 @@ RESOURCE_KEYS = (
     "mounts",
     "services",
     "states",
+    "depends_on",
     "timeouts",
     *NUMBERS,
     *CHOICES,
@@ -151,7 +153,7 @@ def parse(raw: Any) -> Settings:
         faults += found
         if resource is not None:
             resources[resource.name] = resource
-    for name, fault in collisions(resources):
+    for name, fault in [*collisions(resources), *dependencies.faults_of(resources, {str(n) for n in bodies})]:
         faults.append(fault)
         resources.pop(name, None)
     active, claims = _masters(raw, faults)
@@ -221,6 +223,7 @@ def parse_resource(
     stop = read_names(states.get("stop", []), "states.stop", at)
     timeouts = read_timeouts(merged.get("timeouts", {}), at)
     vgs = read_vgs(raw, at)
+    depends_on = read_names(raw.get("depends_on", []), "depends_on", at)
     check_twice(disks, mounts, at)
     if at.found or timeouts is None:
         return None, at.found
@@ -234,6 +237,7 @@ def parse_resource(
         stop_states=stop,
         timeouts=timeouts,
         vgs=vgs,
+        depends_on=depends_on,
         **options,
     )
     return resource, []
@@ -307,5 +311,6 @@ def to_body(resource: Resource) -> dict[str, Any]:
     body["mounts"] = [dataclasses.asdict(m) for m in resource.mounts]
     body["lvm"] = [{"vg": g.name, "uuid": g.uuid} for g in resource.vgs]
     body["services"] = list(resource.services)
+    body["depends_on"] = list(resource.depends_on)
     body["states"] = {"start": list(resource.start_states), "stop": list(resource.stop_states)}
     return body

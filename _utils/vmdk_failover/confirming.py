@@ -13,7 +13,7 @@ from typing import Any
 from vmdk_failover.app import App
 from vmdk_failover.around import Confirmed
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.errors import CannotObserve, Refused
+from vmdk_failover.errors import CannotObserve, JournalError, Refused
 from vmdk_failover.model import HypervisorFacts, Resource
 
 
@@ -50,10 +50,14 @@ def confirm_off(app: App, node: str, who: str = "") -> dict[str, Any]:
 
 def _look(app: App, resource: Resource) -> Snapshot:
     """Look at a resource, with the addresses of its silent nodes."""
-    seen, record = app.engine.look(resource)
+    try:
+        seen, record = app.engine.look(resource)
+        moving = record.move is not None
+    except JournalError:  # it is lost, and this word may be what its adoption waits for
+        seen, moving = app.engine.afresh(resource), False
     if not seen.readable:
         raise CannotObserve(f"vCenter cannot be read, so it is not known which host is meant: {seen.reason}")
-    if record.move is None:
+    if not moving:
         return seen
     silent = [n.minion for n in seen.nodes if n.facts is None]
     facts = HypervisorFacts(True, "", tuple(n.vm for n in seen.nodes))

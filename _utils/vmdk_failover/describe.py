@@ -21,6 +21,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     StepKind.FENCE_HOOK.value: ("fencing by its own hook:", "fenced by its own hook:"),
     StepKind.FENCE_HOST.value: ("getting the host off of", "got the host off of"),
     StepKind.POWER_ON.value: ("powering on", "powered on"),
+    StepKind.ALONG.value: ("taking others along on", "took others along on"),
     StepKind.SEAL.value: ("making a lost request impossible on", "made a lost request impossible on"),
 }
 
@@ -41,21 +42,6 @@ def table() -> list[dict[str, Any]]:
         for row in rules.RULES
     ]
     return steps + chosen
-
-
-def mermaid() -> str:
-    """The tables as a Mermaid flowchart: each row asks its question, the first yes decides."""
-    lines = ["flowchart TD"]
-    for name in ("policy", "steps"):
-        rows = [row for row in table() if row["table"] == name]
-        lines.append(f"  subgraph {name}")
-        for row, after in zip(rows, [*rows[1:], None], strict=True):
-            number = row["rule"]
-            lines.append(f'    r{number}{{"{number}: {row["when"]}"}} -- yes --> a{number}["{row["then"]}"]')
-            if after:
-                lines.append(f"    r{number} -- no --> r{after['rule']}")
-        lines.append("  end")
-    return "\n".join(lines) + "\n"
 
 
 def tag(entry: Mapping[str, Any]) -> str:

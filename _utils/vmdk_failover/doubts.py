@@ -5,7 +5,7 @@ Why it is not clear whether a node holds the disk, one cause at a time, and what
 from __future__ import annotations
 
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.model import Disk, DiskFacts
+from vmdk_failover.model import Disk, DiskFacts, Resource
 
 
 def unclear_words(seen: Snapshot) -> str:
@@ -60,7 +60,36 @@ def _half_words(seen: Snapshot, node: NodeSight, disk: Disk, mine: DiskFacts) ->
     )
 
 
-def lost_host_words(node: NodeSight, host_fence: str) -> str:
+#: So many VMs are named.
+NAMED = 5
+
+
+def spared(node: NodeSight, resource: Resource) -> str:
+    """Why the host of a node is not fenced although there is a way: what else would stop there; ``""`` if it may be."""
+    host, beside = node.vm.host or "its host", node.vm.beside
+    if not resource.host_fence:
+        return ""
+    if node.paused_tenants:
+        return (
+            f"host_fence is not called, because {' and '.join(node.paused_tenants)} may be on {host} too and is paused: "
+            "'salt-run vmdk.resume' it"
+        )
+    if resource.host_fence_others == "stop" or beside == ():
+        return ""
+    if beside is None:
+        return (
+            f"host_fence is not called, because what else runs on {host} cannot be read (host_fence_others: stop would stop "
+            "whatever it is)"
+        )
+    more = f" and {len(beside) - NAMED} more" if len(beside) > NAMED else ""
+    names = ", ".join(name for name, _ in beside[:NAMED])
+    return (
+        f"host_fence is not called, because it would also stop what ran on {host} when vCenter last saw it: {names}{more} "
+        "(host_fence_others: stop allows that)"
+    )
+
+
+def lost_host_words(node: NodeSight, resource: Resource) -> str:
     """What follows for the holder of the disk from a word about it that is not current, and the ways out."""
     who, host = node.minion, node.vm.host or "its host"
     if node.vm.host_connected is True and node.vm.connected is False:
@@ -78,11 +107,12 @@ def lost_host_words(node: NodeSight, host_fence: str) -> str:
             f"{who} answers, but what vCenter says of it is not current ({host} or the VM on it is not connected), so nothing "
             f"could be taken from it: reconnect {host} in vCenter"
         )
-    fence = "" if host_fence else ", or set host_fence"
+    fence = "" if resource.host_fence else ", or set host_fence"
+    kept = spared(node, resource)
     return (
         f"what vCenter says of {who} is not current: {host} is not connected, and {who} may still write there. It goes on when "
         f"(1) vSphere HA has restarted the VM elsewhere, (2) {host} is connected again, or (3) you have made sure that {host} is "
-        f"off and say so: 'salt-run vmdk.confirm_off {who}'{fence}"
+        f"off and say so: 'salt-run vmdk.confirm_off {who}'{fence}" + (f"; {kept}" if kept else "")
     )
 
 

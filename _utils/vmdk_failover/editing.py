@@ -21,7 +21,7 @@ from vmdk_failover.errors import Refused
 from vmdk_failover.model import Resource
 
 #: What may be edited: identities are facts of vCenter and of the nodes, nobody chooses them.
-OPTIONS = (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "services", "states", "timeouts")
+OPTIONS = (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "services", "states", "depends_on", "timeouts")
 
 
 def edit(
@@ -80,6 +80,10 @@ def unprotect(app: App, name: str, test: bool = False) -> dict[str, Any]:
         if app.journal.state(name).move is not None:
             raise Refused(
                 f"a move of {name} is open; let it end first, or close it with 'salt-run vmdk.clear {name}'"
+            )
+        if above := sorted(n for n, one in app.settings.resources.items() if name in one.depends_on):
+            raise Refused(
+                f"{', '.join(above)} depends on {name}; first 'salt-run vmdk.edit {above[0]} depends_on=null'"
             )
         path = protect.file_of(app, name)
         kept = path.with_suffix(".yaml.unprotected")
@@ -166,12 +170,18 @@ def _nodes(app: App, name: str, body: dict[str, Any], add: Sequence[str], remove
         raise Refused(
             f"{name} is active nowhere, so a backup cannot be compared with it; see 'salt-run vmdk.status {name}'"
         )
-    looked = protect.inspect(app, body["nodes"], active, resource.mounts[0].mountpoint)
+    places = _outermost([m.mountpoint for m in resource.mounts])
+    looked = protect.inspect(app, body["nodes"], active, places, list(body.get("services") or ()))
     body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
     after, faults = config.parse_resource(name, body)
     if after is None:
         raise Refused(f"{name} was not changed: " + "; ".join(map(str, faults)), "config")
     return protect.check(app, looked, active, after, "changed")
+
+
+def _outermost(mountpoints: Sequence[str]) -> list[str]:
+    """Those that are not inside another: the others are no folders of a backup's own."""
+    return [one for one in mountpoints if not any(one.startswith(other + "/") for other in mountpoints)]
 
 
 def _check_leaving(resource: Resource, holders: Sequence[str], remove: Sequence[str]) -> None:

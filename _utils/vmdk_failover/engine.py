@@ -13,6 +13,7 @@ from typing import Any
 
 from vmdk_failover import assess, policy, rules, sighted
 from vmdk_failover.acting import Hands, NoHooks, basis, ending, in_advance, within
+from vmdk_failover.company import Company
 from vmdk_failover.errors import Busy, FailoverError
 from vmdk_failover.model import (
     Move,
@@ -103,22 +104,28 @@ class Engine:
         self.hooks: Hooks = hooks or NoHooks()
         self.looked = looked
         self.current = current
+        self.company = Company(self.vicinity, lambda other, wait: self.run(other, wait=wait))
 
-    def run(self, resource: Resource, wish: Wish | None = None) -> Report:
+    def run(self, resource: Resource, wish: Wish | None = None, wait: float = 0.0) -> Report:
         """
         Look at ``resource`` and do what follows, until it is done or held.
 
         :param wish: an operator's request; it applies to the first decision only.
+        :param wait: seconds for a look that is under way.
         :raises nothing that belongs to the world: everything ends in a report.
         """
         try:
-            doing, wait = (wish.kind.value, WISH_WAIT) if wish else ("look", 0.0)
-            with self.lock.resource(resource.name, doing, wait):
+            doing, wait = (wish.kind.value, WISH_WAIT) if wish else ("look", wait)
+            with self.lock.resource(resource.name, doing, wait), self.company.within(resource.name):
                 return _Run(self, resource, wish).to_the_end_and_tell()
         except Busy as err:
             return Report(resource.name, "busy", 0, err.reason)
         except FailoverError as err:  # the journal, or no way to ask any node
             return Report(resource.name, "held", 5, err.reason)
+
+    def afresh(self, resource: Resource) -> assess.Snapshot:
+        """Observe without acting and without the journal, which may be lost."""
+        return _Run(self, resource, None).witnesses.observe(resource)
 
     def look(self, resource: Resource) -> tuple[assess.Snapshot, Record]:
         """Observe without acting, for ``status`` and ``plan``."""
@@ -138,7 +145,9 @@ class _Run:
         self.witnesses = Witnesses(
             engine.hypervisor, engine.guest, engine.clock, engine.lookout, engine.vicinity
         )
-        self.hands = Hands(engine.hypervisor, engine.guest, engine.lock, engine.hooks, engine.vicinity)
+        self.hands = Hands(
+            engine.hypervisor, engine.guest, engine.lock, engine.hooks, engine.vicinity, engine.company
+        )
         self.steps: list[Mapping[str, Any]] = []
         self.refused: tuple[int, str] | None = None
         self.wished = 0
@@ -227,6 +236,7 @@ class _Run:
         self.finish(move, verdict)
         if verdict.then is Then.DONE:
             self.engine.vicinity.ailing(move.resource, None, "")
+            self.engine.company.lift(move.resource, seen)
         if verdict.then is Then.DONE and self.wish is not None:  # it was asked of another world than this one
             words = f"an earlier move was under way and has ended: {verdict.reason}; ask again"
             return self.report("refused", verdict.rule, words, move.epoch, move.target)
@@ -268,11 +278,9 @@ class _Run:
         self.say("step", verdict.rule, verdict.reason, **told, within=within(move.resource, step.kind))
         began = clock.monotonic()
         outcome = self.hands.perform(move, seen, step)
-        outcome = replace(outcome, took=clock.monotonic() - began, basis=basis(seen, step))
         self.witnesses.hear(outcome)
-        self.engine.journal.note(
-            name, {"outcome": to_plain(replace(outcome, facts=None)), "at": clock.wall()}
-        )
+        outcome = replace(outcome, took=clock.monotonic() - began, basis=basis(seen, step), facts=None)
+        self.engine.journal.note(name, {"outcome": to_plain(outcome), "at": clock.wall()})
         self.tell_outcome(move, outcome, began)
         if outcome.result is Result.DONE:
             self.pause = LOOK_AGAIN

@@ -37,6 +37,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "on_isolated": ("fence", "hold"),
     "fence_action": ("off", "reboot"),
     "on_service_failure": ("hold", "next"),
+    "host_fence_others": ("hold", "stop"),
+    "on_shutdown": ("stay", "switchover"),
 }
 #: Options that name a Salt runner function of the administrator's.
 FUNCTIONS = ("fence", "host_fence")

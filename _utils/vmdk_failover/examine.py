@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vmdk_failover import __version__, master_settings, operate, panorama, supervisor
+from vmdk_failover import checkup, master_settings, operate, panorama, supervisor, versions
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
-
-if TYPE_CHECKING:
-    from vmdk_failover.vsphere import checks
 
 #: Seconds that nodes have for their own findings.
 ASK = 10.0
@@ -122,11 +119,10 @@ def _nodes(app: App, resources: Mapping[str, Resource], minions: Sequence[str], 
 
 
 def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Found]:
-    version, its_salt = str(answer.get("version", "an older one")), str(answer.get("salt", ""))
-    if version != __version__:
-        words = f"The extension is of version {version} on {minion}, of {__version__} on this master."
-        mend = f"Run 'salt {minion} saltutil.sync_all' (or install the same package there)."
-        yield Found(ERROR, words, mend, node=minion, code="version")
+    its_salt = str(answer.get("salt", ""))
+    other = versions.difference(minion, answer.get("version"))
+    if other is not None:
+        yield Found(ERROR, *other, node=minion, code="version")
     if salt and its_salt and its_salt != salt:
         words = f"Salt is of version {its_salt} on {minion}, of {salt} on this master."
         yield Found(
@@ -142,49 +138,38 @@ def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Foun
 
 
 def _vsphere(app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]) -> list[Found]:
-    for facts in seen.values():
-        if not facts.readable:
-            words = f"vCenter cannot be read, so nothing can be moved: {facts.reason}."
-            return [
-                Found(
-                    ERROR,
-                    words,
-                    "See vcenter in the configuration (docs/configuration.md).",
-                    code="unreadable",
-                )
-            ]
-    if not seen:
-        return []
-    return [*_of_vms(app, resources, seen), *_privileges(app, resources, seen)]
+    unread = _unread(app) if not seen else next((f.reason for f in seen.values() if not f.readable), "")
+    if unread:
+        words = f"vCenter cannot be read, so nothing can be moved: {unread}."
+        return [
+            Found(
+                ERROR, words, "See vcenter in the configuration (docs/configuration.md).", code="unreadable"
+            )
+        ]
+    patients = [_patient(resources[name], facts) for name, facts in seen.items()]
+    lost = [one for p in patients for one in _lost(p.resource, [m for m in p.names if m not in p.refs])]
+    return [*lost, *checkup.look(app, patients)]
 
 
-def _of_vms(
-    app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]
-) -> Iterator[Found]:
-    from vmdk_failover.vsphere import checks, remedies
-
-    groups = {name: _group(resources[name], facts) for name, facts in seen.items()}
+def _unread(app: App) -> str:
+    """Why vCenter cannot be read while nothing is protected yet; a fault of its section is told by the configuration."""
+    if app.settings.vcenter is None:
+        return ""
     try:
-        found = checks.check_all(app.session, groups)
+        app.session.read(lambda login: login.content.sessionManager.currentSession)
     except FailoverError as err:
-        yield Found(ERROR, f"{err.reason}.", "Look again.", code=err.code)
-        return
-    for name, resource in resources.items():
-        names = {vm.minion: vm.name for vm in seen[name].vms}
-        yield from _lost(resource, [m for m in names if m not in groups[name].refs])
-        for one in found[name] if groups[name].refs else ():
-            severity, do = ERROR if one.severe else HINT, remedies.remedy(one.code, resource, names, one.node)
-            yield Found(severity, f"{one.sentence}.", do, name, one.node, one.code)
+        return err.reason
+    return ""
 
 
-def _group(resource: Resource, seen: HypervisorFacts) -> checks.Group:
-    from vmdk_failover.vsphere import checks
-
-    refs = {vm.minion: vm.ref for vm in seen.vms if vm.ref and vm.present}
+def _patient(resource: Resource, seen: HypervisorFacts) -> checkup.Patient:
+    shown = [vm for vm in seen.vms if vm.ref and vm.present]
     # by UUID alone: under a snapshot the VM lists another file
     uuids = {disk.uuid for disk in resource.disks}
     holder = next((vm.minion for vm in seen.vms if uuids & {one.uuid for one in vm.disks or ()}), "")
-    return checks.Group(refs, holder, resource.disks)
+    return checkup.Patient(
+        resource, {vm.minion: vm.ref for vm in shown}, {vm.minion: vm.name for vm in seen.vms}, holder
+    )
 
 
 def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:
@@ -197,27 +182,6 @@ def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:
             minion,
             "vm_gone",
         )
-
-
-def _privileges(
-    app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]
-) -> Iterator[Found]:
-    from vmdk_failover.vsphere import privileges, remedies
-
-    reboots = {n.minion for r in resources.values() if r.fence_action == "reboot" for n in r.nodes}
-    refs = {vm.minion: vm.ref for facts in seen.values() for vm in facts.vms if vm.ref and vm.present}
-    user = app.settings.vcenter.user if app.settings.vcenter else ""
-    asked = [(refs, privileges.NEEDED), ({m: refs[m] for m in reboots & set(refs)}, privileges.FOR_REBOOT)]
-    for some, needed in asked:
-        try:
-            found = privileges.check_privileges(app.session, some, needed) if some else []
-        except FailoverError as err:
-            yield Found(ERROR, f"{err.reason}.", "Look again.", code=err.code)
-            return
-        for one in found:
-            yield Found(
-                ERROR, f"{one.sentence}.", remedies.grant(one.sentence, user), node=one.node, code=one.code
-            )
 
 
 # -- and what status says of it -------------------------------------------------------------------------------------

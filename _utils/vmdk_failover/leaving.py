@@ -5,6 +5,7 @@ does not work. Pure.
 
 from __future__ import annotations
 
+from vmdk_failover.along import LADEN
 from vmdk_failover.case import (
     DETACH_TRIES,
     FENCE_TRIES,
@@ -18,7 +19,7 @@ from vmdk_failover.case import (
     stale,
     why_fence,
 )
-from vmdk_failover.doubts import lost_host_words
+from vmdk_failover.doubts import lost_host_words, spared
 from vmdk_failover.model import StepKind
 
 
@@ -28,7 +29,8 @@ def may_fence_host(case: Case) -> bool:
     gone = (
         case.source_holds and source.host_gone and source.facts is None and stale(case) == others == (source,)
     )
-    wanted = case.is_rescue and bool(case.move.resource.host_fence) and not source.paused_tenants
+    of = case.move.resource
+    wanted = case.is_rescue and bool(of.host_fence) and not spared(source, of)
     ready = not case.target.unfit() and case.target.vm.task == ""
     return gone and wanted and ready and case.tried(StepKind.FENCE_HOST) < HOOK_TRIES
 
@@ -41,9 +43,7 @@ def may_hook(case: Case) -> bool:
 
 def stale_words(case: Case) -> str:
     """Whose word is not current, and the ways out."""
-    return "; ".join(lost_host_words(n, case.move.resource.host_fence) for n in stale(case)) + _said_of_host(
-        case
-    )
+    return "; ".join(lost_host_words(n, case.move.resource) for n in stale(case)) + _said_of_host(case)
 
 
 def _said_of_host(case: Case) -> str:
@@ -106,6 +106,7 @@ LEAVING: tuple[Row, ...] = (
         lambda c: f"{c.move.source} cannot use the disk and is to halt itself (on_error: halt)",
         source_name,
     ),
+    *LADEN,
     Row(
         140,
         "the source may still write and answers",

@@ -52,7 +52,9 @@ Hint = Callable[[str, str], None]
 Take = Callable[[float], "tuple[str, Any] | None"]
 
 
-def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
+def listen_for_ever(
+    app: App, take: Take, silent: Hint, report: Hint, others: Others = lambda ear: {}
+) -> None:
     """
     Listen until the process is ended.
 
@@ -60,6 +62,7 @@ def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
     :param silent: called with a resource's name and the node that is silent.
     :param report: called with a resource's name and the node that reports something of it. The reactor does the same, but ten
         thousand events of somebody else may be waiting there.
+    :param others: who takes events of other tags, by how these begin.
     """
     place, counts = state_dir(app.opts), app.announce.counts
     ear = Ear(
@@ -74,6 +77,7 @@ def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
     reports = Reports(
         report, seen=Seen(Sightings(place), counts, ear), reject=lambda: counts.add("rejected", kind="report")
     )
+    besides = others(ear)
     read_at = float("-inf")
     while True:
         if time.monotonic() - read_at > SETTINGS:
@@ -85,7 +89,8 @@ def listen_for_ever(app: App, take: Take, silent: Hint, report: Hint) -> None:
         if event is not None and event[0].startswith(TAG):
             ear.hear(event[1])
         elif event is not None:
-            reports.take(*event)
+            takers = [one for tag, one in besides.items() if event[0].startswith(tag)]
+            takers[0](event[1]) if takers else reports.take(*event)
         ear.tick()
 
 
@@ -235,7 +240,17 @@ class Ear:
             self.ticked = now
             self._tell_silence(now)
 
-    def _believed(self, beat: Any) -> tuple[dict[str, Any], str]:
+    def verified(self, said: Any, purpose: str) -> dict[str, Any] | None:
+        """What a node says for another purpose in the form of a heartbeat; ``None`` if it is none of a node's."""
+        try:
+            return self._believed(said, purpose)[0]
+        except BadSignature as err:
+            self.ignored += 1
+            self.reject()
+            self._warn(err.reason)
+            return None
+
+    def _believed(self, beat: Any, purpose: str = signing.ALIVE) -> tuple[dict[str, Any], str]:
         """A heartbeat and the key that it is signed with; :raises BadSignature: it is none of a node's."""
         used: list[str] = []
 
@@ -246,10 +261,12 @@ class Ear:
             return found
 
         try:
-            return signing.check_heartbeat(lambda minion: known(minion, self.key), beat), used[-1]
+            return signing.check_heartbeat(lambda minion: known(minion, self.key), beat, purpose), used[-1]
         except BadSignature as err:
             with contextlib.suppress(BadSignature):
-                return signing.check_heartbeat(lambda minion: known(minion, self.old_key), beat), used[-1]
+                return signing.check_heartbeat(
+                    lambda minion: known(minion, self.old_key), beat, purpose
+                ), used[-1]
             raise err
 
     def _warn(self, reason: str) -> None:
@@ -287,3 +304,6 @@ def _is_old(body: Mapping[str, Any], before: heard.Beat) -> bool:
     if body["boot_id"] == before.boot_id:
         return bool(body["seq"] <= before.seq)
     return body["boot_id"] in before.past
+
+
+Others = Callable[[Ear], Mapping[str, Callable[[Any], None]]]

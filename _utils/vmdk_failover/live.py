@@ -67,6 +67,9 @@ class View:
                     entry = self.event(left)
                     if entry is not None:
                         self.hear(entry)
+        if self.is_terminal:  # the shell's prompt gets a line of its own
+            with contextlib.suppress(BrokenPipeError):
+                self._write([""])
 
     def show(self, lines: Sequence[str]) -> None:
         """How everything stands now."""
@@ -115,8 +118,8 @@ def watch(ear: Any, look: Callable[[], Sequence[str]], name: str, every: float) 
         raise KeyboardInterrupt
 
     def event(seconds: float) -> Event | None:
-        found = ear.get_event(wait=seconds, tag="vmdk-", match_type="startswith")
-        if ends:  # Salt's event bus keeps a Ctrl-C to itself
+        found = None if ends else ear.get_event(wait=seconds, tag="vmdk-", match_type="startswith")
+        if ends:  # Salt's event bus keeps a Ctrl-C to itself, here and while it looks
             raise KeyboardInterrupt
         return found if isinstance(found, dict) and name in ("", found.get("resource")) else None
 

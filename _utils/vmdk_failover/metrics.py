@@ -83,7 +83,7 @@ def registry_of(state_dir: Path, names: Callable[[], Iterable[str]]) -> Any:
         from prometheus_client import CollectorRegistry
     except ImportError as err:
         raise ConfigError(
-            "prometheus_client is not installed; install saltext-vmdk[metrics] into Salt's Python and restart the master"
+            "prometheus_client is not installed; run 'salt-pip install prometheus-client' and restart the master"
         ) from err
     registry: Any = CollectorRegistry()
     counted = Counted(registry, state_dir)

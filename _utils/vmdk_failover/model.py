@@ -90,6 +90,8 @@ class VmFacts:
     :param full: that question is that its datastore has no space left.
     :param smbios: SMBIOS UUID of the VM as vCenter has it, ``""`` if it cannot be read.
     :param copies: how many VMs have the recorded instance UUID, if it is more than one.
+    :param beside: (name, instance UUID) of other VMs that vCenter last showed on its host and not off; asked for only while the
+        host is gone and could be fenced, ``None``: not known.
     """
 
     minion: str
@@ -112,6 +114,7 @@ class VmFacts:
     full: bool = False
     smbios: str = ""
     copies: int = 0
+    beside: tuple[tuple[str, str], ...] | None = None
 
     @property
     def is_off(self) -> bool:
@@ -320,7 +323,7 @@ def resource_from_plain(plain: Mapping[str, Any]) -> Resource:
     data["mounts"] = tuple(Mount(**m) for m in data["mounts"])
     data["vgs"] = tuple(VolumeGroup(**v) for v in data.get("vgs", ()))
     data["timeouts"] = Timeouts(**data.get("timeouts", {}))
-    for key in ("services", "start_states", "stop_states"):
+    for key in ("services", "start_states", "stop_states", "depends_on"):
         data[key] = tuple(data.get(key, ()))
     return Resource(**data)
 

@@ -183,6 +183,8 @@ def _settings(settings: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _value(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "not known"}[value]
+    if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        return ", ".join(value) or "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 

@@ -52,6 +52,8 @@ def look(
     for name, resource in resources.items():
         try:
             witnesses = _witnesses(app, seen[name], words.get(name, {}), lookout)
+            now = app.clock.monotonic()
+            witnesses.heard_of_kin = {other: (now, said) for other, said in words.items()}
             looks[name] = witnesses.observe(resource, records[name].move), records[name]
         except FailoverError as err:
             looks[name] = err

@@ -8,6 +8,8 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 from __future__ import annotations
 
 from vmdk_failover.blind import REMOUNT
+from vmdk_failover.departing import AFTER, BEFORE
+from vmdk_failover.depending import DEPENDING
 from vmdk_failover.doubts import impostor_words, unclear_words
 from vmdk_failover.failing import ASKING, FAILING
 from vmdk_failover.mending import MENDING
@@ -34,6 +36,7 @@ from vmdk_failover.situation import (
     lost_from_sight,
     no_target,
     of_holder,
+    way_back,
     why_off,
     wish_fault,
     wished_target,
@@ -140,6 +143,8 @@ POLICY: tuple[PolicyRow, ...] = (
         MoveKind.FAILOVER,
         wished_target,
     ),
+    *BEFORE,
+    *DEPENDING,
     PolicyRow(
         595,
         "active and healthy, and a dead node still lists the disk",
@@ -174,6 +179,7 @@ POLICY: tuple[PolicyRow, ...] = (
         Choice.NOTHING,
         lambda s: f"active on {holder_name(s)}",
     ),
+    *AFTER,
     *ASKING,
     PolicyRow(
         610,
@@ -205,7 +211,7 @@ POLICY: tuple[PolicyRow, ...] = (
         "the holder is off and no node is ready",
         of_holder(lambda s, h: not h.running),
         Choice.HOLD,
-        lambda s: f"{why_off(s)}, and {no_target(s)}",
+        lambda s: f"{why_off(s)}, and {no_target(s)}{way_back(s)}",
     ),
     *SILENT,
     *FAILING,

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from vmdk_failover.around import Around, Confirmed
+from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import (
     Crowd,
     Disk,
@@ -79,6 +80,9 @@ class Vicinity(Protocol):
 
         :raises JournalError: such a word cannot be forgotten, so that it might count later.
         """
+
+    def kin(self, resource: Resource) -> Sequence[Neighbour]:
+        """What ``resource`` depends on, and what depends on it; what cannot be read of one is left out."""
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """Remember for a while that the resource's disk fails on this VM; ``None``: it does not any more."""

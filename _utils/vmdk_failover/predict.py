@@ -13,6 +13,8 @@ from vmdk_failover import assess, rules
 from vmdk_failover.around import Around, Confirmed
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.case import FENCES
+from vmdk_failover.hierarchy import above, below
+from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     Condition,
     DiskFacts,
@@ -67,7 +69,20 @@ def _after(seen: Snapshot, move: Move, step: Step) -> Snapshot:
     answers: Mapping[str, NodeFacts | None] = {n.minion: n.facts for n in seen.nodes} | {step.node: facts}
     spoken = {minion: said for minion, said in answers.items() if said is not None}
     around = _around(seen, move, step)
-    return assess.look(seen.resource, HypervisorFacts(True, "", vms), spoken, around=around)
+    kin = _along(seen, move, step) if step.kind is StepKind.ALONG else seen.kin
+    return assess.look(seen.resource, HypervisorFacts(True, "", vms), spoken, around=around, kin=kin)
+
+
+def _along(seen: Snapshot, move: Move, step: Step) -> tuple[Kin, ...]:
+    """What depends on the resource has left the source, or what it depends on has come to the target."""
+    leaves = step.node == move.source
+    gone = (
+        {k.name: replace(k, on=tuple(m for m in k.on if m != step.node)) for k in above(seen)}
+        if leaves
+        else {}
+    )
+    come = {} if leaves else {k.name: replace(k, active=step.node, on=(step.node,)) for k in below(seen)}
+    return tuple((gone | come).get(k.name, k) for k in seen.kin)
 
 
 def _around(seen: Snapshot, move: Move, step: Step) -> Around:
@@ -81,7 +96,8 @@ def _around(seen: Snapshot, move: Move, step: Step) -> Around:
     }
     if step.kind in FENCES and move.resource.fence_action == "reboot":
         again.add(step.node)
-    return Around({n.minion: n.tenants for n in seen.nodes}, seen.ailing, words, frozenset(again))
+    leaving = {n.minion: n.facts.boot_id for n in seen.nodes if n.leaving and n.facts}
+    return Around({n.minion: n.tenants for n in seen.nodes}, seen.ailing, words, frozenset(again), leaving)
 
 
 _Effect = Callable[[NodeSight, Move], "tuple[VmFacts, NodeFacts | None]"]
@@ -130,6 +146,7 @@ _EFFECTS: Mapping[StepKind, _Effect] = {
     StepKind.FENCE_HOOK: _off,
     StepKind.FENCE_HOST: lambda sight, move: (sight.vm, None),
     StepKind.POWER_ON: _on,
+    StepKind.ALONG: lambda sight, move: (sight.vm, sight.facts),
     StepKind.DETACH: _detached,
     StepKind.ATTACH: _attached,
     StepKind.MOUNT: _mounted,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, durable
+from vmdk_failover import checkup, config, durable, versions
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.errors import CannotObserve, FailoverError, Refused
+from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
 from vmdk_failover.model import Disk, Resource
 
@@ -39,11 +40,13 @@ class Inspected:
 
     :param words: each node's word on its machine and on the mount point. :param vms: each node's VM.
     :param disks: the disks below the mount point.
+    :param further: each node's word on further mount points.
     """
 
     words: Mapping[str, Mapping[str, Any]]
     vms: Mapping[str, Any]
     disks: Sequence[Disk]
+    further: Sequence[Mapping[str, Mapping[str, Any]]] = ()
 
 
 def protect(
@@ -73,7 +76,7 @@ def protect(
             f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}"
         )
     nodes = [node, *[b for b in backups if b != node]]
-    seen = inspect(app, nodes, node, mountpoint)
+    seen = inspect(app, nodes, node, [mountpoint], _listed(options.get("services")))
     body = _body(nodes, seen.vms, seen.disks, seen.words[node], options)
     resource = understood(app, name, body, "protected")
     advice = check(app, seen, node, resource, "protected")
@@ -92,16 +95,22 @@ def protect(
     }
 
 
-def inspect(app: App, nodes: Sequence[str], holder: str, mountpoint: str) -> Inspected:
+def inspect(
+    app: App, nodes: Sequence[str], holder: str, mountpoints: Sequence[str], services: Sequence[str]
+) -> Inspected:
     """
-    Look at a file system that ``holder`` has mounted, and at the VMs of all nodes.
+    Look at file systems that ``holder`` has mounted, and at the VMs of all nodes.
 
-    :raises FailoverError: it is not mounted there, a node is silent, or a VM is not found.
+    :param mountpoints: those that are not inside another of them; the disks are those below the first.
+    :param services: names of services that every node must know.
+    :raises FailoverError: one is not mounted there, a node is silent, or a VM is not found.
     """
-    words = _ask(app, nodes, mountpoint)
-    _in_use(words[holder], holder, mountpoint)
+    words, *further = [_ask(app, nodes, mountpoint, services) for mountpoint in mountpoints]
+    for mountpoint, said in zip(mountpoints, (words, *further), strict=True):
+        _in_use(said[holder], holder, mountpoint)
     found = _find_vms(app, words)
-    return Inspected(words, found, [found[holder].disk(uuid) for uuid in words[holder]["disk_uuids"]])
+    disks = [found[holder].disk(uuid) for uuid in words[holder]["disk_uuids"]]
+    return Inspected(words, found, disks, further)
 
 
 def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str) -> list[str]:
@@ -112,11 +121,11 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str)
     :return: advice, a sentence each.
     :raises Refused: with everything that is in the way.
     """
-    refs = {minion: vm.ref for minion, vm in seen.vms.items()}
     findings = [
-        *_node_findings(seen.words, holder, resource),
-        *_vcenter_findings(app, refs, holder, seen.disks),
+        *(one for said in (seen.words, *seen.further) for one in _node_findings(said, holder, resource)),
+        *_vcenter_findings(app, seen.vms, holder, resource),
     ]
+    findings = list(dict.fromkeys(findings))
     severe = [f for f in findings if f.severe]
     if severe:
         raise Refused(
@@ -126,8 +135,11 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str)
     return [f.sentence for f in findings]
 
 
-def _ask(app: App, nodes: Sequence[str], mountpoint: str) -> dict[str, Mapping[str, Any]]:
-    said = app.call.ask(nodes, "vmdk.look", {"mountpoint": mountpoint}, LOOK, _anything)
+def _ask(
+    app: App, nodes: Sequence[str], mountpoint: str, services: Sequence[str]
+) -> dict[str, Mapping[str, Any]]:
+    asked = {"mountpoint": mountpoint, "services": list(services)}
+    said = app.call.ask(nodes, "vmdk.look", asked, LOOK, _anything)
     words = {minion: said[minion] for minion in nodes if isinstance(said.get(minion), Mapping)}
     silent = [minion for minion in nodes if minion not in words]
     if silent:
@@ -137,6 +149,11 @@ def _ask(app: App, nodes: Sequence[str], mountpoint: str) -> dict[str, Mapping[s
             "node_silent",
         )
     return words
+
+
+def _listed(services: Any) -> list[str]:
+    """Services as they were given; what is no list of them is refused when the resource is read."""
+    return [str(one) for one in services] if isinstance(services, (list, tuple)) else []
 
 
 def _anything(minion: str, answer: Any) -> bool:
@@ -215,7 +232,7 @@ def understood(app: App, name: str, body: Mapping[str, Any], verb: str) -> Resou
     section = dict(app.opts.get("vmdk") or {})
     others = {n: config.to_body(r) for n, r in app.settings.resources.items()}
     settings = config.parse({**section, "resources": {**others, name: body}})
-    faults = settings.faults_of(name)
+    faults = (*settings.faults_of(name), *(f for f in settings.faults if f.where.endswith(".depends_on")))
     if faults or name not in settings.resources:
         raise Refused(f"{name} was not {verb}: " + "; ".join(map(str, faults)), "config")
     return settings.resources[name]
@@ -229,6 +246,11 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource
             found.append(Finding(minion, "unready", f"{minion}: {tool} is not installed."))
         for sentence in word.get("unready") or ():
             found.append(Finding(minion, "unready", f"{minion}: {sentence}."))
+        for severity, what, do in word.get("services") or ():
+            found.append(Finding(minion, "services", f"{minion}: {what}. {do}", severity == ERROR))
+        other = versions.difference(minion, word.get("version"))
+        if other is not None:
+            found.append(Finding(minion, "version", " ".join(other)))
         if minion != holder and (word.get("mounted") or word.get("error")):
             what = word.get("error") or f"{word.get('device')} is mounted at {word.get('mountpoint')}"
             found.append(
@@ -239,12 +261,11 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource
     return found
 
 
-def _vcenter_findings(app: App, refs: Mapping[str, str], holder: str, disks: Sequence[Disk]) -> list[Finding]:
-    from vmdk_failover.vsphere import checks
-
-    return [
-        Finding(f.node, f.code, f.sentence, f.severe) for f in checks.check(app.session, refs, holder, disks)
-    ]
+def _vcenter_findings(app: App, vms: Mapping[str, Any], holder: str, resource: Resource) -> list[Finding]:
+    refs = {minion: vm.ref for minion, vm in vms.items()}
+    names = {minion: vm.name for minion, vm in vms.items()}
+    found = checkup.look(app, [checkup.Patient(resource, refs, names, holder)])
+    return [Finding(f.node, f.code, f"{f.what} {f.do}", f.severity == ERROR) for f in found]
 
 
 def file_of(app: App, name: str) -> Path:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vmdk_failover.assess import NodeSight
+from vmdk_failover.depending import unbased
 from vmdk_failover.doubts import question_words
+from vmdk_failover.hierarchy import cannot_follow
 from vmdk_failover.policy import Choice, Situation, decide
 from vmdk_failover.situation import no_target
 
@@ -28,6 +30,11 @@ def _gaps(s: Situation) -> Iterator[str]:
         yield from _of_holder(s, s.holder)
     if not s.targets():
         yield no_target(s)
+    elif s.seen.kin:
+        target = s.targets()[0].minion
+        yield from (f"{target}: {words}" for words in cannot_follow(s.seen, target))
+    if words := unbased(s):
+        yield words
     rescues, most = s.rescues(), s.resource.max_failovers_per_hour
     if rescues >= most:
         yield f"{rescues} failovers within the hour are enough (max_failovers_per_hour); 'salt-run vmdk.clear {s.resource.name}'"

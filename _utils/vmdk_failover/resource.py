@@ -82,12 +82,16 @@ class Resource:
 
     :param fence: Salt runner function that powers a VM off when vCenter cannot; ``""``: there is none.
     :param host_fence: Salt runner function that powers an ESXi host off that is gone from vCenter; ``""``: there is none.
+    :param host_fence_others: ``hold`` or ``stop``: what it means for a host fence that other VMs may run on that host.
 
     :param write_probe: write to a hidden file at every probe, so that failing writes of an idle file system are seen.
     :param slow_ms: mean milliseconds per request from which a disk counts as slow.
     :param full_percent: percentage from which a file system counts as nearly full.
     :param renotify: seconds between two reports of what lasts, once it was reported ten times.
     :param vgs: volume groups that lie on the disks, and on no other disk.
+    :param depends_on: names of resources that have to be active on a node before this one is mounted there.
+    :param on_shutdown: what follows when the holder announces that it shuts down: ``stay`` (it is given time to come back) or
+        ``switchover``.
     """
 
     name: str
@@ -115,7 +119,10 @@ class Resource:
     fence_action: str = "off"
     fence: str = ""
     host_fence: str = ""
+    host_fence_others: str = "hold"
     vgs: tuple[VolumeGroup, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    on_shutdown: str = "stay"
 
     def node(self, minion: str) -> Node:
         """Return the node called ``minion``; ``KeyError`` if it is none of this resource's."""

@@ -12,6 +12,7 @@ a move is not given up while a request of its own may still be carried out (rows
 
 from __future__ import annotations
 
+from vmdk_failover.along import BASELESS, gives_up
 from vmdk_failover.blind import could_mount, has_mounted
 from vmdk_failover.case import (
     MOUNT_TRIES,
@@ -26,6 +27,7 @@ from vmdk_failover.case import (
     elsewhere,
     free_words,
     impostors,
+    kept_off_words,
     leftover,
     lost_words,
     may_attach,
@@ -152,7 +154,7 @@ RULES: tuple[Row, ...] = (
     Row(
         62,
         "a request whose answer was lost may still be carried out, and the move cannot go on",
-        lambda c: bool(sealable(c)) and cannot_go_on(c),
+        lambda c: bool(sealable(c)) and (cannot_go_on(c) or gives_up(c)),
         StepKind.SEAL,
         lambda c: (
             f"the answer to the {sealable(c)[0].step.kind.value} on {sealable(c)[0].step.node} was lost; before anything "
@@ -163,7 +165,7 @@ RULES: tuple[Row, ...] = (
     Row(
         63,
         "such a request cannot be made impossible",
-        lambda c: bool(may_land(c)) and cannot_go_on(c),
+        lambda c: bool(may_land(c)) and (cannot_go_on(c) or gives_up(c)),
         Then.HOLD,
         lambda c: lost_words(may_land(c)[0]),
     ),
@@ -197,7 +199,7 @@ RULES: tuple[Row, ...] = (
         "arrived",
         arrived,
         Then.DONE,
-        lambda c: f"active on {c.move.target}",
+        lambda c: f"active on {c.move.target}{kept_off_words(c)}",
     ),
     Row(
         80,
@@ -264,6 +266,7 @@ RULES: tuple[Row, ...] = (
             f"something else is mounted at a mount point of {c.move.resource.name} on {c.move.target}; unmount it"
         ),
     ),
+    *BASELESS,
     Row(
         240,
         "attached and not mounted",

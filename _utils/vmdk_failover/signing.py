@@ -120,6 +120,8 @@ def check_permit(
 
 
 #: What a heartbeat says, and of which types.
+#: Purposes of what a node says unasked: that it lives, and that it shuts down.
+ALIVE, LEAVING = "heartbeat", "leaving"
 HEARTBEAT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("minion", "boot_id", "address", "version"), str),
     "seq": int,
@@ -131,12 +133,12 @@ HEARTBEAT_WORD = 256
 HIGHEST = 1e15
 
 
-def sign_heartbeat(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def sign_heartbeat(key: str, body: Mapping[str, Any], purpose: str = ALIVE) -> dict[str, Any]:
     """Return a heartbeat with its signature, made with the node's ``key``."""
-    return {**body, "signature": _mac(key, "heartbeat", body)}
+    return {**body, "signature": _mac(key, purpose, body)}
 
 
-def check_heartbeat(key: Callable[[str], str], beat: Any) -> dict[str, Any]:
+def check_heartbeat(key: Callable[[str], str], beat: Any, purpose: str = ALIVE) -> dict[str, Any]:
     """
     Return a heartbeat without its signature if the node that it names has sent it.
 
@@ -147,7 +149,7 @@ def check_heartbeat(key: Callable[[str], str], beat: Any) -> dict[str, Any]:
     if set(body) != set(HEARTBEAT) or not all(_is_word(body[k], kind) for k, kind in HEARTBEAT.items()):
         raise BadSignature("a heartbeat has a form that is not understood")
     try:
-        wanted = _mac(key(body["minion"]), "heartbeat", body)
+        wanted = _mac(key(body["minion"]), purpose, body)
     except (KeyError, ValueError) as err:
         raise BadSignature("a heartbeat names a minion that is no node") from err
     if not hmac.compare_digest(wanted.encode(), str(beat.get("signature", "")).encode(errors="replace")):

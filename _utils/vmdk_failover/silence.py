@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmdk_failover.assess import NodeSight
-from vmdk_failover.doubts import lost_host_words
+from vmdk_failover.doubts import lost_host_words, spared
 from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target, of_holder
 
 #: A heartbeat that is no older (seconds) says that the machine and its clock run.
@@ -84,7 +84,7 @@ def lost(s: Situation, h: NodeSight) -> bool:
     silent = (
         h.facts is None and h.signs.address is False and not (unheard(s, h) or not_yet(s, h) or cut_off(s, h))
     )
-    return h.host_gone and silent and bool(s.resource.host_fence) and not h.paused_tenants
+    return h.host_gone and silent and bool(s.resource.host_fence) and not spared(h, s.resource)
 
 
 def has_target(s: Situation, h: NodeSight) -> bool:
@@ -125,7 +125,7 @@ LOST_HOST: tuple[PolicyRow, ...] = (
         "the word about the holder is not current",
         of_holder(lambda s, h: not h.known),
         Choice.HOLD,
-        lambda s: lost_host_words(s.holder, s.resource.host_fence) if s.holder else "",
+        lambda s: lost_host_words(s.holder, s.resource) if s.holder else "",
     ),
 )
 

@@ -15,6 +15,7 @@ from typing import Any
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.blind import could_mount
 from vmdk_failover.errors import LockedByStranger
+from vmdk_failover.hierarchy import above, base, base_words, cannot_base, cannot_follow, stands
 from vmdk_failover.model import Move, MoveKind, Resource
 
 HOUR = 3600.0
@@ -87,11 +88,22 @@ class Situation:
     def targets(self) -> tuple[NodeSight, ...]:
         """Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all."""
         without = self.holder.minion if self.holder else ""
-        ready = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
-        if len(ready) < 2 or not self.recent:
+        fit = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
+        ready = [n for n in fit if not cannot_base(self.seen, n.minion, without)] if self.seen.kin else fit
+        if len(ready) < 2 or not (self.recent or self.seen.kin):
             return tuple(ready)
-        left = self.left()
-        return tuple(sorted(ready, key=lambda n: (n.minion in left, self.failed(n.minion))))
+        left, seen = self.left(), self.seen
+        return tuple(
+            sorted(
+                ready,
+                key=lambda n: (bool(cannot_follow(seen, n.minion)), n.minion in left, self.failed(n.minion)),
+            )
+        )
+
+    def unfit(self, node: NodeSight) -> tuple[str, ...]:
+        """Why a node besides the holder could not take the resource, or what it depends on."""
+        without = self.holder.minion if self.holder else ""
+        return (*node.unfit(), *cannot_base(self.seen, node.minion, without))
 
     def left(self) -> frozenset[str]:
         """Nodes that the resource was taken from within the hour because its disk failed there; they come last."""
@@ -143,7 +155,12 @@ class PolicyRow:
 
 def of_holder(test: Callable[[Situation, NodeSight], bool]) -> Callable[[Situation], bool]:
     """A condition on the holder; false if there is none."""
-    return lambda s: s.holder is not None and test(s, s.holder)
+
+    def matches(s: Situation) -> bool:
+        holder = s.holder
+        return holder is not None and test(s, holder)
+
+    return matches
 
 
 def holder_name(s: Situation) -> str:
@@ -158,7 +175,7 @@ def why_failed(s: Situation) -> str:
 
 
 def no_target(s: Situation) -> str:
-    words = [f"{n.minion}: {'; '.join(n.unfit())}" for n in s.seen.nodes if n is not s.holder and n.unfit()]
+    words = [f"{n.minion}: {'; '.join(s.unfit(n))}" for n in s.seen.nodes if n is not s.holder and s.unfit(n)]
     worn = [
         f"{n.minion}: {s.failed(n.minion)} tries failed"
         for n in s.seen.nodes
@@ -224,6 +241,14 @@ def why_off(s: Situation) -> str:
     return s.holder.confirmed or f"the VM of {s.holder.minion} is {s.holder.vm.power.value}"
 
 
+def way_back(s: Situation) -> str:
+    """That a holder which is off needs only be powered on, as part of a sentence; it never mounts by itself."""
+    h = s.holder
+    if h is None or not h.vm.is_off:
+        return ""
+    return f"; power {h.minion} on to have it back there, or make another node ready"
+
+
 def left_behind(s: Situation) -> str:
     """A node that is off by a current word and could let go of the disk; ``""`` if there is none, or it was tried lately."""
     lately = (m for m in s.recent if s.wall - m.get("ended", 0.0) < UNLUCKY and not m.get("forgotten"))
@@ -240,7 +265,8 @@ def last_home(s: Situation) -> str:
     facts = s.seen.node(home).facts
     newest = max((n.facts.epoch for n in s.seen.nodes if n.facts is not None), default=-1)
     permitted = bool(last.get("ok")) and facts is not None and facts.epoch == s.epoch == newest
-    return home if permitted and s.wish is None and could_mount(s.seen, home) else ""
+    based = stands(s.seen, home)
+    return home if permitted and based and s.wish is None and could_mount(s.seen, home) else ""
 
 
 def lacking_words(s: Situation) -> str:
@@ -268,10 +294,18 @@ def wish_fault(s: Situation) -> str:
         return f"{s.wish.target} is not a node of {name}; its nodes are {', '.join(n.minion for n in s.resource.nodes)}"
     if s.wish.kind is MoveKind.SWITCHOVER and not s.holder.healthy:
         return f"{name} is not in good health on {s.holder.minion}, so no clean move is possible; use vmdk.failover"
-    if s.wish.target:
-        unfit = s.seen.node(s.wish.target).unfit()
-        return f"{s.wish.target} cannot take {name}: {'; '.join(unfit)}" if unfit else ""
-    return "" if s.targets() else no_target(s)
+    if not stands(s.seen, s.holder.minion) and not base(s.seen):
+        return f"{name} waits: {base_words(s.seen, s.holder.minion)}"
+    if not s.wish.target and not s.targets():
+        return no_target(s)
+    return _wish_unfit(s, s.wish, s.seen.node(wished_target(s)))
+
+
+def _wish_unfit(s: Situation, wish: Wish, target: NodeSight) -> str:
+    """Why the target, or what goes along, keeps a request from being done."""
+    clean = wish.kind is MoveKind.SWITCHOVER and bool(above(s.seen))
+    unfit = (*s.unfit(target), *(cannot_follow(s.seen, target.minion) if clean else ()))
+    return f"{target.minion} cannot take {s.resource.name}: {'; '.join(unfit)}" if unfit else ""
 
 
 def wished_target(s: Situation) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmdk_failover import policy, protection, rules
+from vmdk_failover.along import WAITS
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.model import Move
 from vmdk_failover.policy import Choice, Situation
@@ -88,9 +89,9 @@ def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     verdict = rules.next_verdict(
         rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
     )
-    if verdict.then is rules.Then.HOLD:
+    if verdict.then is rules.Then.HOLD and verdict.rule != WAITS:
         return "held", verdict.rule, verdict.reason
-    if verdict.then is rules.Then.WAIT:
+    if verdict.then in (rules.Then.WAIT, rules.Then.HOLD):
         return "moving", verdict.rule, verdict.reason
     return "moving", verdict.rule, f"a {move.kind.value} to {move.target} is under way: {move.reason}"
 

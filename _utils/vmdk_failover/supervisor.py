@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmdk_failover.rounds import Round
+
 #: A watch that ends is started again after this long (seconds).
 WATCH_PAUSE = 1.0
 PR_SET_PDEATHSIG = 1
@@ -29,6 +31,10 @@ PR_SET_PDEATHSIG = 1
 SHORT_LIFE = 1.0
 #: So many seconds apart hints start looks at one resource, after BURST of them at once; more wait for their turn together.
 GAP, BURST = 0.5, 3
+#: So many looks may be under way at once, moves that have begun to act not counted; more wait for their turn.
+LOOKS = 64
+#: Seconds for which nothing has to happen at most.
+DOZE = 0.5
 #: Names of resources are believed for so many seconds, unknown ones for a twentieth of it.
 NAMES_FOR = 1.0
 #: No name of a resource is longer.
@@ -59,13 +65,14 @@ def hint(path: Path, name: str, wait: float = 1.0) -> dict[str, Any] | None:
 
 @dataclass
 class _Child:
-    """A move under way: its resource, when it began, and the pipe on which it shows that it goes on."""
+    """A move under way: its resource, when it began, the pipe on which it shows that it goes on, whether it has done so."""
 
     name: str
     pipe: int
     heard: float
     within: float = 0.0
     again: bool = False
+    acts: bool = False
     began: float = field(default_factory=time.monotonic)
 
 
@@ -95,6 +102,8 @@ class Supervisor:
     watch_from: dict[int, float] = field(default_factory=dict)
     paid_until: dict[str, float] = field(default_factory=dict)
     later: set[str] = field(default_factory=set)
+    queue: dict[str, None] = field(default_factory=dict)
+    round: Round = field(default_factory=Round)
     names_then: frozenset[str] = frozenset()
     names_last: frozenset[str] = frozenset()
     names_at: float = float("-inf")
@@ -113,10 +122,11 @@ class Supervisor:
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + self.tick
-                self._look_at_all()
+                self.round.begin(self._known())
             self._look_at_late()
+            self._look_at_next(now)
             self._keep_watch(now)
-            ready = _ready([listener.fileno(), wake, *(c.pipe for c in self.children.values())], 0.5)
+            ready = _ready([listener.fileno(), wake, *(c.pipe for c in self.children.values())], self._doze())
             if listener.fileno() in ready:
                 self._take(listener)
             if wake in ready:
@@ -151,9 +161,20 @@ class Supervisor:
             if known:
                 self.hinted(name)
 
-    def _look_at_all(self) -> None:
-        for name in sorted(self._known()):
+    def _look_at_next(self, now: float) -> None:
+        """Those that had to wait for their turn, as far as it has come."""
+        for name in list(self.queue)[: max(0, LOOKS - self._looks())]:
             self.look_at(name)
+        if turn := self.round.take(now, self._looks()):
+            self.look_at(turn)
+
+    def _looks(self) -> int:
+        """How many children have not begun to act."""
+        return sum(not child.acts for child in self.children.values())
+
+    def _doze(self) -> float:
+        free = self._looks() < self.round.most  # else the end of a look wakes it
+        return self.round.wait(time.monotonic(), DOZE) if free else DOZE
 
     def _is_known(self, name: object) -> bool:
         """Whether there is such a resource; the files are not read for each of ten thousand hints."""
@@ -185,11 +206,16 @@ class Supervisor:
             self.hinted(name)
 
     def look_at(self, name: str) -> None:
-        """Start a look at ``name``, or remember to look again when the one under way has ended."""
+        """Start a look at ``name``, or remember to look again when the one under way has ended, or when its turn comes."""
+        self.round.drop(name)
         for child in self.children.values():
             if child.name == name:
                 child.again = True
                 return
+        if self._looks() >= LOOKS:
+            self.queue[name] = None
+            return
+        self.queue.pop(name, None)
         try:
             self._begin(name)
         except OSError as err:  # in a storm, no process or descriptor may be left
@@ -253,7 +279,7 @@ class Supervisor:
         now = time.monotonic()
         for pid, child in self.children.items():
             if child.pipe in ready:
-                child.heard, child.within = now, _last_number(_drain(child.pipe))
+                child.heard, child.within, child.acts = now, _last_number(_drain(child.pipe)), True
             silent = now - child.heard
             if silent > self.patience + child.within:
                 self.log(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import describe, terminal_history, terminal_status
+from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
 from vmdk_failover.columns import moment
 from vmdk_failover.terminal_history import step_done
 
@@ -145,6 +145,10 @@ _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"resource", "planned", "target"}, _planned),
     ({"resource", "cancelled", "target"}, _planned),
     ({"node", "off", "changed"}, _power),
+    ({"resource", "adopted", "not_heard"}, terminal_words.adopted),
+    ({"resource", "cleared", "taken_as_deleted"}, terminal_words.cleared),
+    ({"changed", "began_now", "waiting_for"}, terminal_words.rotated),
+    ({"host", "confirmed", "resources"}, terminal_words.confirmed),
     ({"resource", "paused"}, _maintenance),
     ({"paused"}, _maintenance),
     (

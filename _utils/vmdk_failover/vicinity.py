@@ -1,23 +1,26 @@
 """
 The ``Vicinity`` port: small notes in the master's ``state_dir``, shared by the processes of all moves.
 
-``ailing/<resource>.json`` is true for a minute and by the monotonic clock of this boot. ``hosts_off/<minion>.json`` lasts until
-vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs. A note that is damaged says nothing.
+``ailing/<resource>.json`` is true for a minute, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
+``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs. A
+note that is damaged says nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vmdk_failover import heard
-from vmdk_failover.around import Ailing, Around, Confirmed, Tenant, datastore_of
+from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Tenant, datastore_of
 from vmdk_failover.errors import JournalError
+from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+from vmdk_failover.ports import Record
 
 #: A fault that nobody has told again for so many seconds is over.
 LASTS = 60.0
@@ -31,12 +34,14 @@ class FileVicinity:
     See the module.
 
     :param resources: all protected resources. :param paused: whether one is in maintenance; an error counts as yes.
+    :param record: what the journal has of one.
     """
 
     state_dir: Path
     resources: Callable[[], Mapping[str, Resource]]
     paused: Callable[[str], bool]
     clock: Callable[[], float] = time.monotonic
+    record: Callable[[str], Record] | None = None
 
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """See the port."""
@@ -46,6 +51,24 @@ class FileVicinity:
             ailing=tuple(self._fellows(resource)),
             confirmed=dict(self._confirmed(seen)),
             to_restart=frozenset(vm.minion for vm in seen.vms if self._to_restart(vm)),
+            leaving={vm.minion: boot for vm in seen.vms if (boot := self._leaving(vm.minion))},
+        )
+
+    def kin(self, resource: Resource) -> Sequence[Neighbour]:
+        """See the port."""
+        known = self.resources()
+        above = [name for name, other in known.items() if resource.name in other.depends_on]
+        found = [self._neighbour(name, True, known.get(name)) for name in resource.depends_on]
+        return [*found, *(self._neighbour(name, False, known[name]) for name in sorted(above))]
+
+    def _neighbour(self, name: str, below: bool, resource: Resource | None) -> Neighbour:
+        try:
+            record = self.record(name) if self.record else None
+        except JournalError:
+            return Neighbour(name, below)
+        move = record.move if record else None
+        return Neighbour(
+            name, below, move.resource if move else resource, move, bool(record and record.paused)
         )
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
@@ -87,13 +110,25 @@ class FileVicinity:
             else:
                 path.unlink(missing_ok=True)
 
+    def leaves(self, minion: str, boot_id: str) -> None:
+        """A node has announced that it shuts down; :raises OSError: that cannot be written."""
+        note = {"boot_id": boot_id, "at": self.clock(), "boot": heard.master_boot()}
+        heard.write_plain(self._path("leaving", minion), note)
+
+    def _leaving(self, minion: str) -> str:
+        """The boot of a node that ends with its shutdown; ``""`` if none was announced of late."""
+        return str(self._fresh(self._path("leaving", minion), BACK_IN).get("boot_id", ""))
+
     def _path(self, kind: str, name: str) -> Path:
         return self.state_dir / kind / f"{name}.json"
 
     def _tenants(self, vm: VmFacts, others: list[Resource]) -> Iterator[Tenant]:
+        """Whose disk the VM lists, and who may have a node on the lost host beside it."""
         listed = {key for disk in vm.disks or () for key in (disk.path, disk.uuid)}
+        beside = {uuid for _, uuid in vm.beside or ()}
         for other in others:
-            if any(disk.path in listed or disk.uuid in listed for disk in other.disks):
+            here = any(disk.path in listed or disk.uuid in listed for disk in other.disks)
+            if here or any(node.vm_uuid.lower() in beside for node in other.nodes):
                 yield Tenant(other.name, self._is_paused(other.name))
 
     def _is_paused(self, name: str) -> bool:
@@ -102,14 +137,14 @@ class FileVicinity:
         except JournalError:
             return True
 
-    def _fresh(self, path: Path) -> dict[str, Any]:
-        """A note on a fault that still counts; empty if it does not."""
+    def _fresh(self, path: Path, lasts: float = LASTS) -> dict[str, Any]:
+        """A note that still counts; empty if it does not."""
         plain = heard.read_plain(path)
         try:
             age = self.clock() - float(plain["at"])
         except (KeyError, TypeError, ValueError):
             return {}
-        return plain if plain.get("boot") == heard.master_boot() and 0 <= age < LASTS else {}
+        return plain if plain.get("boot") == heard.master_boot() and 0 <= age < lasts else {}
 
     def _fellows(self, resource: Resource) -> Iterator[Ailing]:
         stores = {datastore_of(d.path) for d in resource.disks}

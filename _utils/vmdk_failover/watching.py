@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from vmdk_failover import panorama
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.lookout import stream_begins_anew
@@ -80,8 +81,8 @@ def _whom(app: App, resources: Mapping[str, Resource]) -> tuple[dict[str, set[st
     """Which resources each node may hold, and its VM's id; nodes whose VM is not there are left to the tick."""
     owners: dict[str, set[str]] = {}
     refs: dict[str, str] = {}
-    for name, resource in resources.items():
-        for vm in app.hypervisor.observe(resource).vms:
+    for name, seen in panorama.read(app, resources).items():
+        for vm in seen.vms:
             owners.setdefault(vm.minion, set()).add(name)
             if vm.ref:
                 refs[vm.minion] = vm.ref

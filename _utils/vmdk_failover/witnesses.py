@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from vmdk_failover import assess
 from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
 from vmdk_failover.blind import REMOUNT
+from vmdk_failover.hierarchy import kin_of
+from vmdk_failover.kin import Kin, Neighbour
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     Crowd,
@@ -49,6 +51,10 @@ class NoVicinity:
         """See the port."""
         return NOTHING_AROUND
 
+    def kin(self, resource: Resource) -> Sequence[Neighbour]:
+        """See the port."""
+        return ()
+
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port."""
 
@@ -76,10 +82,13 @@ class Witnesses:
         self.lookout = lookout
         self.vicinity: Vicinity = vicinity or NoVicinity()
         self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
+        self.booted: dict[str, str] = {}
+        self.heard_of_kin: dict[str, tuple[float, Mapping[str, NodeFacts]]] = {}
 
     def observe(self, resource: Resource, move: Move | None = None) -> assess.Snapshot:
         """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
         seen = self.hypervisor.observe(resource)
+        self.forget_booted(seen)
         wanted = self.worth_asking(resource, seen, move)
         if wanted:
             answers = self.guest.ask(resource, wanted)
@@ -87,10 +96,11 @@ class Witnesses:
             for minion in wanted:
                 self.heard[minion] = (now, answers.get(minion))
         answers = self.answers(seen)
+        kin = self.kin(resource, seen, move)
         if not seen.readable:
-            return assess.look(resource, seen, answers)
+            return assess.look(resource, seen, answers, kin=kin)
         if move is not None:
-            return assess.look(resource, seen, answers, around=self.vicinity.look(resource, seen))
+            return assess.look(resource, seen, answers, around=self.vicinity.look(resource, seen), kin=kin)
         self.note_ailing(
             resource, seen, answers
         )  # first: of two that fail at once, one at least sees the other
@@ -98,7 +108,32 @@ class Witnesses:
         silent = [vm.minion for vm in seen.vms if vm.present and not vm.is_off and vm.minion not in answers]
         signs = self.lookout.signs(seen, silent)
         crowd = self.lookout.crowd(resource) if silent else Crowd()
-        return assess.look(resource, seen, answers, signs, crowd, around)
+        return assess.look(resource, seen, answers, signs, crowd, around, kin)
+
+    def kin(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> tuple[Kin, ...]:
+        """What is seen of the other resources of the hierarchy; they live on the same VMs."""
+        return tuple(self._kin(one, seen, move) for one in self.vicinity.kin(resource))
+
+    def _kin(self, one: Neighbour, seen: HypervisorFacts, move: Move | None) -> Kin:
+        if one.resource is None:
+            return Kin(one.name, one.below, paused=one.paused, move=one.move)
+        ends = (move.source, move.target) if move else tuple(n.minion for n in one.resource.nodes)
+        known = [n.minion for n in one.resource.nodes if n.minion in ends]
+        asked = [m for m in known if not seen.vm(m).is_off and self.heard.get(m, (0.0, None))[1] is not None]
+        when, answers = self.heard_of_kin.get(one.name, (0.0, {}))
+        now = self.clock.monotonic()
+        if now - when >= FACTS_AGE or not set(asked) <= set(answers):
+            answers = self.guest.ask(one.resource, asked) if asked else {}
+            self.heard_of_kin[one.name] = now, answers
+        said = {m: facts for m, facts in answers.items() if not seen.vm(m).is_off}
+        return kin_of(one, assess.look(one.resource, seen, said))
+
+    def forget_booted(self, seen: HypervisorFacts) -> None:
+        """What a node said before a boot that vCenter shows is true no more, however fresh it is."""
+        for vm in seen.vms:
+            if vm.boot_time and self.booted.setdefault(vm.minion, vm.boot_time) != vm.boot_time:
+                self.booted[vm.minion] = vm.boot_time
+                self.heard.pop(vm.minion, None)
 
     def note_ailing(
         self, resource: Resource, seen: HypervisorFacts, answers: Mapping[str, NodeFacts]
@@ -118,8 +153,11 @@ class Witnesses:
         if not seen.readable:
             blind = move is None or move.rule == REMOUNT
             return [n.minion for n in resource.nodes if blind and not self.is_fresh(n.minion)]
-        names = [n.minion for n in resource.nodes if not move or n.minion in (move.source, move.target)]
-        running = [m for m in names if seen.vm(m).present and not seen.vm(m).is_off]
+        running = [
+            vm.minion
+            for vm in seen.vms
+            if vm.present and not vm.is_off and (not move or vm.minion in (move.source, move.target))
+        ]
         if all(self.is_fresh(m) for m in running):
             return []
         # while one is asked in vain, the word of another must not grow old
@@ -135,13 +173,19 @@ class Witnesses:
 
     def answers(self, seen: HypervisorFacts) -> dict[str, NodeFacts]:
         """Answers that still count: a node that is off now has no say, whatever it said before."""
-        found = {m: facts for m, (_, facts) in self.heard.items() if facts is not None and self.is_fresh(m)}
-        return {m: f for m, f in found.items() if not seen.vm(m).is_off}
+        off = {vm.minion for vm in seen.vms if vm.is_off}
+        return {
+            minion: facts
+            for minion, (_, facts) in self.heard.items()
+            if facts is not None and minion not in off and self.is_fresh(minion)
+        }
 
     def hear(self, outcome: Outcome) -> None:
         """Keep a node's word that came with a step; forget what it said before if none came."""
         step = outcome.step
+        if step.kind is not StepKind.RELEASE:
+            self.heard_of_kin.clear()
         if outcome.facts is not None:
             self.heard[step.node] = (self.clock.monotonic(), outcome.facts)
-        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH, StepKind.SEAL):
+        elif step.kind not in (StepKind.ATTACH, StepKind.DETACH, StepKind.SEAL, StepKind.ALONG):
             self.heard.pop(step.node, None)

@@ -80,6 +80,7 @@ class StepKind(str, enum.Enum):
     FENCE_HOOK = "fence_hook"  # the administrator's own way to get a VM off
     FENCE_HOST = "fence_host"  # the administrator's own way to get an ESXi host off
     POWER_ON = "power_on"  # start a fenced VM again
+    ALONG = "along"  # other resources of the hierarchy leave this node, or come to it
 
 
 class Result(str, enum.Enum):

@@ -76,6 +76,16 @@ def host_dies(f: Fate) -> None:
         f.vm.turn(Power.OFF, told=False)
 
 
+def host_vanishes(f: Fate) -> None:
+    """Its host is cut from vCenter and from the network at once, whatever becomes of the VM; or it is back with both."""
+    if f.vm.connected:
+        f.vm.shown, f.vm.connected, f.vm.cut = f.vm.power, False, True
+        if f.dice.coin():
+            f.vm.turn(Power.OFF, told=False)
+    elif f.vm.cut:
+        f.vm.shown, f.vm.connected, f.vm.cut = None, True, False
+
+
 def ha_restarts(f: Fate) -> None:
     """vSphere HA starts the VM of a dead host on another one; it lists what it listed."""
     if not f.vm.connected and f.vm.power is Power.OFF and f.world.may_start(f.vm):

@@ -67,6 +67,7 @@ def vm(minion: str, where: str = NOWHERE, disks: tuple[Disk, ...] = (DATA,), **f
         "task": "",
         "heartbeat": "green",
         "host": "esx1",
+        "beside": (),
     }
     return VmFacts(minion=minion, **{**basis, **facts})
 

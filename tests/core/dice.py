@@ -8,8 +8,9 @@ history still ends badly.
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,6 +36,15 @@ class Dice:
         self._random = random.Random(f"{seed} faults")
         self._fuel = self._random.expovariate(1.0) if script is None else float("inf")
         self._left: list[int] = []
+
+    @contextlib.contextmanager
+    def calm(self) -> Iterator[None]:
+        """For a while nothing fires."""
+        faulty, self.faulty = self.faulty, False
+        try:
+            yield
+        finally:
+            self.faulty = faulty
 
     def chance(self, share: float) -> bool:
         """Whether something happens at this point, with a probability of about ``share``."""

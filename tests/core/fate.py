@@ -21,6 +21,7 @@ from tests.core.accidents import (
     heartbeat,
     host_dies,
     host_is_cut_off,
+    host_vanishes,
     is_copied,
     is_cut_off,
     is_hidden,
@@ -91,6 +92,7 @@ EVENTS: tuple[Callable[[Fate], None], ...] = (
     *(freezes,) * 5,
     *(host_is_cut_off,) * 4,
     host_dies,
+    host_vanishes,
     *(ha_restarts,) * 3,
     *(a_person_confirms,) * 2,
     asks_a_question,
@@ -124,6 +126,42 @@ EVENTS: tuple[Callable[[Fate], None], ...] = (
     is_pulled,
     *(is_given,) * 2,
     *(pauses,) * 2,
+)
+
+#: Hosts that are gone, where there is a way to get them off.
+LOST_HOSTS: tuple[Callable[[Fate], None], ...] = (
+    *(host_vanishes,) * 5,
+    host_dies,
+    *(is_cut_off,) * 2,
+    ha_restarts,
+    a_person_confirms,
+    heartbeat,
+    freezes,
+    pauses,
+)
+
+#: vCenter that cannot be read, and mounts that go meanwhile.
+IN_THE_BLIND: tuple[Callable[[Fate], None], ...] = (
+    *(vcenter_is_blind,) * 4,
+    *(is_unmounted,) * 4,
+    *(reboots,) * 2,
+    cannot_mount,
+    is_busy,
+    agent_falls_silent,
+    disk_fails,
+    is_given,
+)
+
+#: Targets that are lost while requests to them are on their way.
+LOST_TARGETS: tuple[Callable[[Fate], None], ...] = (
+    *(dies,) * 3,
+    *(is_unready,) * 3,
+    *(disk_fails,) * 3,
+    comes_back,
+    freezes,
+    slot,
+    is_cut_off,
+    is_suspended,
 )
 
 #: Kinds that make each other worse.

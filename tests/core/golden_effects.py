@@ -90,6 +90,10 @@ def _host(stage: Stage, side: Side, node: str, word: str) -> None:
         _wake(stage, node)
 
 
+def _strangers(stage: Stage, side: Side, node: str, names: Row) -> None:
+    _vm(side, node).strangers = tuple(names)
+
+
 def _restarted(stage: Stage, side: Side, node: str, host: str) -> None:
     vm = _vm(side, node)
     vm.turn(Power.OFF)
@@ -237,6 +241,10 @@ def _unready(stage: Stage, side: Side, node: str, phrases: Row) -> None:
     side.guest.nodes[node].unready = tuple(phrases)
 
 
+def _leaves(stage: Stage, side: Side, node: str, _: Any) -> None:
+    stage.vicinity.leaves(node, side.guest.nodes[node].boot_id)
+
+
 OF_NODES: Mapping[str, Effect] = {
     "power": Effect(("on", "off", "suspended", "resumed", "reset"), _power, True),
     "host": Effect(("connected", "disconnected", "unread", "dies"), _host, True),
@@ -256,6 +264,7 @@ OF_NODES: Mapping[str, Effect] = {
     "answers_as_it": Effect(("itself", "another VM"), _who),
     "agent": Effect(("silent", "answers"), _set("silent", silent=True, answers=False)),
     "network": Effect(("cut", "back"), _set("cut", cut=True, back=False)),
+    "strangers": Effect(TEXTS, _strangers, True),
     "frozen": Effect(SWITCH, _set("frozen")),
     "address": Effect(("answers", "silent", "unknown"), _address),
     "condition": Effect(tuple(c.value for c in Condition), _condition),
@@ -268,6 +277,7 @@ OF_NODES: Mapping[str, Effect] = {
     "mount": Effect(TEXT, _mount),
     "services": Effect(("up", "down"), _services),
     "epoch": Effect(NUMBER, _set("epoch")),
+    "leaving": Effect((True,), _leaves, True),  # type: ignore[arg-type]
 }
 
 

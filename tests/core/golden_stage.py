@@ -29,6 +29,9 @@ from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import Busy, FailoverError, VersionConflict
 from vmdk_failover.model import (
     Condition,
+    Move,
+    NodeFacts,
+    Outcome,
     Resource,
     Step,
     StepKind,
@@ -71,6 +74,32 @@ class Ready:
             if self.after
             else f"at {self.at}"
         )
+
+
+@dataclass
+class Everybody:
+    """The ``Guest`` port over all resources: a run of one may run another one in between."""
+
+    stage: Stage
+
+    def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        """See the port."""
+        return self.stage.sides[resource.name].guest.ask(resource, minions)
+
+    def release(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self._of(move).release(move, facts)
+
+    def halt(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self._of(move).halt(move, facts)
+
+    def mount(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self._of(move).mount(move, facts)
+
+    def _of(self, move: Move) -> StageGuest:
+        return self.stage.sides[move.resource.name].guest
 
 
 @dataclass
@@ -118,7 +147,7 @@ class Stage:
         self.current = next(iter(self.sides.values()))
         self.notes = tempfile.TemporaryDirectory(prefix="golden-")
         self.vicinity = FileVicinity(
-            Path(self.notes.name), self._protected, self._paused, self.clock.monotonic
+            Path(self.notes.name), self._protected, self._paused, self.clock.monotonic, self.journal.state
         )
         self.ready: list[Ready] = []
         self.fates: dict[str, list[str]] = {}
@@ -196,7 +225,7 @@ class Stage:
     def engine(self, side: Side) -> Engine:
         return Engine(
             self.hypervisor,
-            side.guest,
+            Everybody(self) if self._related() else side.guest,
             self.journal,
             self.lock,
             self.clock,
@@ -234,7 +263,11 @@ class Stage:
         with mock.patch.object(rules, "next_verdict", judged), mock.patch.object(policy, "decide", decided):
             yield
 
+    def _related(self) -> bool:
+        return any(side.resource.depends_on for side in self.sides.values())
+
     def _hear(self, side: Side, entry: Mapping[str, Any]) -> None:
+        side = self.current = self.sides[entry["resource"]]
         self.entries += 1
         if self.entries > MOST_ENTRIES:
             self.broken.append(f"the engine goes in circles: rule {entry.get('rule')}, {entry.get('reason')}")

@@ -29,6 +29,7 @@ MOST = {
     StepKind.FENCE_HOOK: 2,
     StepKind.FENCE_HOST: 2,
     StepKind.MOUNT: 2,
+    StepKind.ALONG: 6,  # on each side
 }
 
 
@@ -271,6 +272,8 @@ def _fence_host(case: Case, node: NodeSight) -> Iterator[str]:
         yield "nobody wants that"
     if node.vm.host_connected or node.vm.connected is not False or node.facts is not None or believed(node):
         yield "its host is not gone"
+    if case.move.resource.host_fence_others != "stop" and node.vm.beside != ():
+        yield "other VMs may run on that host"
 
 
 def _fence_hook(case: Case, node: NodeSight) -> Iterator[str]:
@@ -287,6 +290,8 @@ def _power_on(case: Case, node: NodeSight) -> Iterator[str]:
         yield "it is not off"
     if node.tenants or listing(node.vm, case.move.resource) is not False:
         yield "a protected disk is on it"
+    if node.vm.task != "":
+        yield "a task runs on it"
 
 
 def _stopping(case: Case, node: NodeSight) -> Iterator[str]:
@@ -325,6 +330,18 @@ def _release(case: Case, node: NodeSight) -> Iterator[str]:
     yield from _stopping(case, node)
     if not runs(node.vm) or node.facts is None:
         yield "it cannot hear"
+    if case.move.kind is MoveKind.SWITCHOVER and any(
+        not k.below and node.minion in k.on for k in case.seen.kin
+    ):
+        yield "the ground is taken from under what depends on it"
+
+
+def _along(case: Case, node: NodeSight) -> Iterator[str]:
+    if node.minion == case.move.source and not case.move.is_local:
+        if not any(not k.below and node.minion in k.on for k in case.seen.kin):
+            yield "nothing is to leave"
+    elif all(k.active == node.minion for k in case.seen.kin if k.below):
+        yield "nothing is to come"
 
 
 def _mount(case: Case, node: NodeSight) -> Iterator[str]:
@@ -336,6 +353,8 @@ def _mount(case: Case, node: NodeSight) -> Iterator[str]:
         node.facts.busy or node.facts.mounted in (MountState.FOREIGN, MountState.UNKNOWN)
     ):
         yield "somebody works there"
+    if any(k.below and k.active != node.minion for k in case.seen.kin):
+        yield "what it depends on is not active there"
 
 
 def _seal(case: Case, node: NodeSight) -> Iterator[str]:
@@ -352,6 +371,7 @@ _CHECKS = {
     StepKind.FENCE_HOOK: _fence_hook,
     StepKind.FENCE_HOST: _fence_host,
     StepKind.POWER_ON: _power_on,
+    StepKind.ALONG: _along,
     StepKind.SEAL: _seal,
     StepKind.ATTACH: _attach,
     StepKind.DETACH: _detach,

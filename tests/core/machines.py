@@ -51,6 +51,9 @@ class SimVm(FakeVm):
     impostor: bool = False
     memo: dict[str, VmFacts] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.smbios = self.uuid
+
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__[name] = value
         self.__dict__["memo"] = {}  # what vCenter shows is made anew after any change
@@ -92,6 +95,12 @@ class SimNode(FakeNode):
     silent = property(lambda self: self.vm.silent)
     frozen = property(lambda self: self.vm.frozen, lambda self, to: setattr(self.vm, "frozen", to))
     cut = property(lambda self: self.vm.cut)
+
+    def can_hear(self) -> bool:
+        """See the double."""
+        self.wake()
+        vm = self.vm
+        return vm.power is Power.ON and not (vm.silent or vm.frozen or vm.cut)
 
     def wake(self) -> None:
         """See the double."""
@@ -195,10 +204,13 @@ class SimHypervisor(FakeHypervisor):
         vm = self.world.vms[node.minion]
         seen = vm.memo.get(resource.name)
         if seen is None:
-            seen = replace(super()._facts(node, resource), smbios=vm.uuid)
+            seen = super()._facts(node, resource)
+            if not seen.smbios:
+                seen = replace(seen, smbios=vm.uuid)
             if vm.connected is not True and vm.shown is not None and seen.present:
                 seen = replace(seen, power=vm.shown)
-            vm.memo[resource.name] = seen
+            if seen.beside is None:  # that depends on others too
+                vm.memo[resource.name] = seen
         return seen
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import assess, claims, policy, remote, rules
+from vmdk_failover import assess, claims, leaving, policy, remote, rules, silence
 from vmdk_failover import journal as journals
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import Case
@@ -112,6 +112,12 @@ def copies_are_believed(patch: Patch) -> None:
     patch.setattr(assess, "_same_machine", lambda *uuids: True)
 
 
+def hosts_are_fenced_under_anybody(patch: Patch) -> None:
+    """Nobody asks what else runs on a host."""
+    for module in (leaving, silence):
+        patch.setattr(module, "spared", lambda node, resource: "")
+
+
 #: By what is missing.
 MUTANTS: Mapping[str, Mutant] = {
     "rows 10 and 510: nobody heeds maintenance": rows(10, 510),
@@ -134,6 +140,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "forged answers are believed": forged_answers_are_believed,
     "claims are not heeded": claims_are_not_heeded,
     "copies are believed": copies_are_believed,
+    "hosts are fenced under anybody": hosts_are_fenced_under_anybody,
     "half a match is none": half_a_match_is_none,
     "unread disks are none": unread_disks_are_none,
 }

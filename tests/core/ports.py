@@ -95,7 +95,7 @@ class VCenter(SimHypervisor):
         looked = self.looked[of.name]
         if step.kind is not StepKind.FENCE and not seen.change_version:
             raise Refused("there is nothing to base the change on; look again")
-        world.broken += blind_acts(world, of, step, seen)
+        world.broken += [] if world.apart else blind_acts(world, of, step, seen)
         world.pass_by()
 
         def work() -> None:
@@ -157,7 +157,12 @@ class VCenter(SimHypervisor):
         self.world.put_off(land)
 
     def _check_lock(self, vm: FakeVm, disk: Disk) -> None:
-        """No locks here."""
+        """No locks here, but where nothing else keeps two masters apart: the file is open to one VM that runs."""
+        if not self.world.apart or vm.power is not Power.ON:
+            return
+        others = [o for o in self.vms if o is not vm and o.power is Power.ON]
+        if any(mine.uuid == disk.uuid for other in others for mine in other.disks):
+            raise LockedByStranger("another VM has the file open")
 
 
 def blind_acts(world: World, of: Resource, step: Step, seen: VmFacts) -> list[str]:
@@ -202,9 +207,10 @@ class GuestPort(SimGuest):
     ) -> Outcome:
         """See the double."""
         world = self.world
-        if self.resource.name in world.paused:
+        if self.resource.name in world.paused and not world.apart:
             world.broken.append(f"{self.resource.name}: {step.kind.value} of {step.node} in maintenance")
-        if step.kind is not StepKind.MOUNT and not world.hypervisor.shown[self.resource.name].readable:
+        blind = not world.hypervisor.shown[self.resource.name].readable
+        if step.kind is not StepKind.MOUNT and blind and not world.apart:
             world.broken.append(f"{self.resource.name}: {step.kind.value} of {step.node} blindly")
         world.pass_by()
         if world.chance(world.loss * 0.7):

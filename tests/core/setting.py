@@ -13,7 +13,7 @@ from tests.core.surroundings import FENCE_HOST, FENCE_VM, SimVicinity
 from tests.doubles.journal import MemoryJournal, MemoryLock
 from vmdk_failover.claims import Claims
 from vmdk_failover.journal import FileJournal
-from vmdk_failover.model import Disk, Mount, Resource
+from vmdk_failover.model import Disk, Mount, Move, MoveKind, Resource
 
 if TYPE_CHECKING:
     from tests.core.world import World
@@ -41,7 +41,8 @@ def settings(setting: Any) -> tuple[Resource, ...]:
         "on_service_failure": "next" if setting.random() < 0.3 else "hold",
         "fence_action": "reboot" if setting.random() < 0.25 else "off",
         "fence": FENCE_VM if setting.random() < 0.25 else "",
-        "host_fence": FENCE_HOST if setting.random() < 0.2 else "",
+        "host_fence": FENCE_HOST if setting.random() < 0.3 else "",
+        "host_fence_others": "stop" if setting.random() < 0.4 else "hold",
         "max_failovers_per_hour": setting.choice((1, 3, 3)),
     }
     first = resource(setting.choice((2, 2, 3)), disks, **options)
@@ -60,8 +61,27 @@ def fates(setting: Any) -> tuple[Callable[[fate.Fate], None], ...]:
     return setting.choice(fate.THEMES) if share < 0.6 else tuple(setting.sample(fate.EVENTS, 10))
 
 
+def lost_hosts(setting: Any, of: tuple[Resource, ...]) -> tuple[Resource, ...]:
+    """The same resources, with a way to get hosts off."""
+    others = setting.choice(("hold", "stop"))
+    return tuple(replace(r, host_fence=FENCE_HOST, host_fence_others=others) for r in of)
+
+
+def remember(world: World, of: Resource, minion: str) -> None:
+    """The resource did not fall from heaven: a move brought it to where it is."""
+    journal = world.masters[0].journal
+    epoch = journal.state(of.name).epoch + 1
+    move = Move(of, MoveKind.START, "", minion, epoch, "it began so", 800)
+    journal.begin(move)
+    ended = {"kind": "start", "source": "", "target": minion, "epoch": epoch, "ok": True, "rule": 70}
+    journal.finish(of.name, {**ended, "ended": world.clock.wall()})
+    world.node(of, minion).epoch = epoch
+
+
 def masters(world: World, setting: Any) -> list[Master]:
-    """One master, or two that claim what they do on a shelf that both see."""
+    """One master, or two that claim what they do on a shelf that both see; or two of which nobody thought (``world.apart``)."""
+    if world.apart:
+        return [_master(world, name, Diary()) for name in ("m1", "m2")]
     if setting.random() < 0.93:
         journal = Diary() if setting.random() < 0.97 else MemoryJournal()
         return [_master(world, "m1", journal)]

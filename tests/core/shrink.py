@@ -26,7 +26,15 @@ WIDTH = 160
 _REPLAY = re.compile(r"^# replay: seed (\d+):(.*)$", re.MULTILINE)
 #: Options of a resource that a world may set.
 OPTIONS = (
-    *("on_error", "on_isolated", "on_agent_silent", "fence_action", "fence", "host_fence"),
+    *(
+        "on_error",
+        "on_isolated",
+        "on_agent_silent",
+        "fence_action",
+        "fence",
+        "host_fence",
+        "host_fence_others",
+    ),
     "max_failovers_per_hour",
 )
 #: What happened, as a scenario file says it; the rest stands in a comment.

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from tests.core import kindred
 from tests.core.build import (
     DATA,
     EPOCH,
@@ -293,6 +294,8 @@ def strained(minion: str = "db1") -> Iterator[Sight]:
     )
     for where, state in product((NOWHERE, THERE, MISPLACED, UNCLEAR), states):
         yield vm(minion, where, **state), None
+    for beside in ((("web1", ""),), None):
+        yield vm(minion, THERE, connected=False, beside=beside), None
     for word in (says(minion), active(minion, condition=Condition.IO_ERROR), says(minion, released=EPOCH)):
         yield vm(minion, THERE), word
         yield vm(minion, THERE, connected=False), word
@@ -318,6 +321,7 @@ def around_cases() -> Iterator[Case]:
     ways: tuple[dict[str, Any], ...] = (
         {},
         {"fence": "own.fence", "host_fence": "own.host", "fence_action": "reboot"},
+        {"host_fence": "own.host", "host_fence_others": "stop"},
         {"on_error": "halt"},
     )
     for (first, word), (second, other), around, options in product(strained(), ready, AROUND, ways):
@@ -328,7 +332,8 @@ def around_cases() -> Iterator[Case]:
             (MoveKind.SWITCHOVER, "db1"),
             (MoveKind.REPAIR, "db2"),
         ):
-            full = kind is MoveKind.FAILOVER and of.on_error != "halt"
+            plain = of.on_error != "halt" and of.host_fence_others != "stop"
+            full = kind is MoveKind.FAILOVER and plain
             for tried in HELPED if full else HELPED[::4]:
                 yield Case(move(of, kind, source), seen, tried, EPOCH)
         yield Case(move(of), seen, (), EPOCH, paused=True)
@@ -366,6 +371,40 @@ def blind_cases() -> Iterator[Case]:
                 yield Case(begun, seen, came_to(StepKind.MOUNT, "db2", times=2), EPOCH)
 
 
+def kin_cases() -> Iterator[Case]:
+    """Other resources of the hierarchy, on either side of a move."""
+    of = resource(2)
+    sources = (
+        (vm("db1", THERE), active("db1")),
+        (vm("db1", THERE), says("db1", released=EPOCH)),
+        (vm("db1", THERE), None),
+        (vm("db1"), says("db1")),
+        (vm("db1", THERE, power=Power.OFF), None),
+    )
+    targets = (
+        (vm("db2"), says("db2")),
+        (vm("db2", THERE), says("db2")),
+        (vm("db2", THERE), active("db2")),
+    )
+    asked = came_to(StepKind.ALONG, "db1", Result.DONE)
+    called = came_to(StepKind.ALONG, "db2", Result.DONE)
+    lost = based(LOST_ATTACH)
+    tried = (
+        (),
+        asked,
+        called,
+        asked + called,
+        came_to(StepKind.ALONG, "db1", code="busy"),
+        lost,
+        lost + called,
+    )
+    for (first, word), (second, other), kin in product(sources, targets, kindred.every()):
+        seen = replace(look(of, (first, second), (word, other)), kin=kin)
+        for kind, source, _ in kinds(of):
+            for rule, outcomes in product((555, 570), tried):
+                yield Case(replace(move(of, kind, source), rule=rule), seen, outcomes, EPOCH)
+
+
 def every_case() -> Iterator[Case]:
     """The whole space; each case once."""
     for part in (
@@ -376,5 +415,6 @@ def every_case() -> Iterator[Case]:
         two_disk_cases,
         around_cases,
         blind_cases,
+        kin_cases,
     ):
         yield from part()

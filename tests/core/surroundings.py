@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.core.machines import SimVm
 from tests.doubles.vicinity import FakeVicinity
 from vmdk_failover.around import Ailing, Around, Tenant, datastore_of
 from vmdk_failover.errors import OutcomeUnknown, StepFailed
@@ -73,6 +74,8 @@ class SimHooks:
         world = self.world
         world.pass_by()
         vm = world.vms[facts["node"]]
+        if function == FENCE_HOST:
+            world.broken += self._collateral(facts["resource"], vm)
         lost = world.chance(0.3)
         if lost and world.dice.coin():
             raise StepFailed(f"{function} failed")
@@ -85,3 +88,9 @@ class SimHooks:
         if lost:
             raise OutcomeUnknown("the hook gave no answer")
         return "it is off"
+
+    def _collateral(self, name: str, vm: SimVm) -> list[str]:
+        """Who is stopped with a host although nobody allowed that."""
+        of = next(r for r in self.world.resources if r.name == name)
+        may = of.host_fence_others == "stop"
+        return [] if may else [f"{other} is stopped with the host of {vm.name}" for other in vm.strangers]

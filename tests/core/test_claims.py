@@ -37,6 +37,7 @@ class Site:
     def __init__(self, place: Path) -> None:
         self.place, self.shared = place, place / "shared"
         self.shared.mkdir()
+        (self.shared / FileShelf.MARK).touch()
         self.shelves = {name: Interrupted(FileShelf(self.shared, "pgdata")) for name in ("ma", "mb")}
         self.claims = {name: Claims(lambda _, one=one: one, name) for name, one in self.shelves.items()}
 
@@ -137,10 +138,28 @@ def test_what_is_not_mounted_or_lost_is_an_error(site: Site) -> None:
     with pytest.raises(CannotObserve, match="is the directory mounted"):
         ma.state("pgdata")
     site.shared.mkdir()
-    with pytest.raises(CannotObserve, match="they are lost or elsewhere"):
+    with pytest.raises(CannotObserve, match="nothing is mounted there"):
         ma.state("pgdata")
     assert list(site.shared.iterdir()) == []
+    (site.shared / FileShelf.MARK).touch()
+    with pytest.raises(CannotObserve, match="they are lost or elsewhere"):
+        ma.state("pgdata")
     assert ma.open_moves() == ["pgdata"]  # asked every other second, so only of the own files
+
+
+def test_a_master_that_is_new_does_not_begin_anew_where_nothing_is_mounted(site: Site) -> None:
+    site.journal("ma").begin(move(1))
+    site.shared.rename(site.place / "elsewhere")
+    site.shared.mkdir()
+    fresh = site.journal("mb")
+    for act in (
+        lambda: fresh.state("pgdata"),
+        lambda: fresh.begin(move(1)),
+        lambda: fresh.adopt("pgdata", 2, {}),
+    ):
+        with pytest.raises(CannotObserve, match=f"touch {site.shared}/vmdk-claims"):
+            act()
+    assert list(site.shared.iterdir()) == []
 
 
 def test_maintenance_that_cannot_be_told_is_an_error_and_holds_here(site: Site) -> None:
@@ -194,6 +213,7 @@ def test_a_neighbours_maintenance_is_known_without_asking_the_shelf(site: Site) 
 
 def test_a_node_is_judged_by_the_maintenance_of_all_masters(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / FileShelf.MARK).touch()
     section = {**FINE, "claims": str(tmp_path / "claims")}
     app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
     other = SharedJournal(

@@ -73,14 +73,27 @@ def test_what_a_lost_host_means_depends_on_whether_the_node_answers() -> None:
     silent = look(resource(), (lost,), ()).node("db1")
     unread = look(resource(), (replace(lost, connected=None),), ()).node("db1")
     orphan = look(resource(), (replace(lost, host_connected=True),), ()).node("db1")
-    assert "out of reach on esx7, which is connected" in lost_host_words(orphan, "own.off")
-    assert "reconnect esx7" in lost_host_words(answers, "")
-    assert "vmdk.confirm_off" not in lost_host_words(answers, "")
-    assert "vmdk.confirm_off db1" in lost_host_words(silent, "") and "host_fence" in lost_host_words(
-        silent, ""
-    )
-    assert "set host_fence" not in lost_host_words(silent, "own.off")
-    assert "cannot be read" in lost_host_words(unread, "")
+    without, fenced = resource(), resource(host_fence="own.off")
+    assert "out of reach on esx7, which is connected" in lost_host_words(orphan, fenced)
+    assert "reconnect esx7" in lost_host_words(answers, without)
+    assert "vmdk.confirm_off" not in lost_host_words(answers, without)
+    assert "vmdk.confirm_off db1" in lost_host_words(silent, without)
+    assert "set host_fence" in lost_host_words(silent, without)
+    assert "set host_fence" not in lost_host_words(silent, fenced)
+    assert "cannot be read" in lost_host_words(unread, without)
+
+
+def test_who_else_would_stop_with_a_host_is_named() -> None:
+    def told(beside: tuple[tuple[str, str], ...] | None, others: str = "hold") -> str:
+        lost = vm("db1", THERE, connected=False, host="esx7", beside=beside)
+        of = resource(host_fence="own.off", host_fence_others=others)
+        return lost_host_words(look(of, (lost,), ()).node("db1"), of)
+
+    assert "host_fence is not called" not in told(())
+    assert "web1 (host_fence_others: stop allows that)" in told((("web1", ""),))
+    assert "web1, web2, web3, web4, web5 and 2 more" in told(tuple((f"web{i}", "") for i in range(1, 8)))
+    assert "what else runs on esx7 cannot be read" in told(None)
+    assert "host_fence is not called" not in told((("web1", ""),), "stop")
 
 
 @pytest.mark.parametrize(("bus", "words"), [(0, "SCSI 0:3"), (-1, "no SCSI controller")])

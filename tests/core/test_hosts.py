@@ -114,8 +114,8 @@ def test_ha_has_restarted_the_vm_elsewhere(site: Site) -> None:
 # -- a host fence ---------------------------------------------------------------------------------------------
 
 
-def with_host_fence(does: Callable[[Site], FailoverError | None]) -> Site:
-    site = Site(host_fence="ipmi.off")
+def with_host_fence(does: Callable[[Site], FailoverError | None], **options: Any) -> Site:
+    site = Site(host_fence="ipmi.off", **options)
     site.hypervisor._check_lock = lambda vm, disk: None  # type: ignore[method-assign]
     site.hooks.does["ipmi.off"] = lambda: does(site)
     lose_host(site.db1)
@@ -141,6 +141,36 @@ def test_a_host_fence_that_does_not_work_holds(error: FailoverError) -> None:
     result = site.run()
     assert (result, site.acts(), site.db1.mounted) == (("held", 45), ["fence_host db1"] * 2, True)
     assert error.reason in str(site.journal.state("pgdata").hold)
+
+
+@pytest.mark.parametrize("others", ["hold", "stop"])
+def test_a_host_is_fenced_under_somebody_elses_vm_only_if_that_is_wanted(others: str) -> None:
+    site = with_host_fence(lambda s: crash(s.db1), host_fence_others=others)
+    site.db1.vm.strangers = ("web1",)
+    site.run()
+    site.clock.now += 60.0
+    result = site.run()
+    if others == "stop":
+        assert (result, site.acts()) == (("done", 70), ["fence_host db1", "attach db2", "mount db2"])
+    else:
+        assert (result, site.hooks.calls) == (("held", 545), [])
+        assert "web1" in str(site.journal.state("pgdata").hold)
+
+
+def test_a_neighbour_that_came_after_the_decision_spares_the_host() -> None:
+    site = with_host_fence(lambda s: crash(s.db1))
+    site.run()
+    site.clock.now += 60.0
+    site.journal.begin = _and(site.journal.begin, lambda: setattr(site.db1.vm, "strangers", ("web1",)))  # type: ignore[method-assign]
+    assert (site.run(), site.hooks.calls) == (("held", 45), [])
+
+
+def _and(first: Callable[[Any], None], then: Callable[[], None]) -> Callable[[Any], None]:
+    def both(value: Any) -> None:
+        first(value)
+        then()
+
+    return both
 
 
 def test_a_host_is_not_fenced_while_the_node_lives() -> None:

@@ -134,6 +134,11 @@ def test_nothing_from_outside_becomes_part_of_the_page(hung: Site) -> None:
     assert not any(name.startswith("on") for _, attributes in Tags(bad).found for name in attributes)
 
 
+def test_a_list_of_words_is_told_in_words(hung: Site) -> None:
+    shown = page.page(of(hung), "")
+    assert "not ready: its VM is off" in shown and "[&quot;" not in shown
+
+
 def test_the_page_needs_nothing_from_anywhere(hung: Site) -> None:
     text = page.page(of(hung), "made")
     tags = {tag for tag, _ in Tags(text).found}

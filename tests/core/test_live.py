@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import re
+import subprocess
+import sys
+import termios
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from vmdk_failover import live
 
 STEP = {
@@ -95,3 +102,49 @@ def test_a_reader_that_goes_away_ends_it() -> None:
 )
 def test_what_is_nothing_for_people_is_not_told(entry: dict[str, Any]) -> None:
     assert live.progress(entry) == ""
+
+
+#: A bus that keeps Ctrl-C to itself, as Salt's does.
+PROGRAM = """
+import time
+from vmdk_failover import live
+
+class Ear:
+    def subscribe(self, *_): pass
+    def get_event(self, wait, **_):
+        try:
+            time.sleep(wait)
+        except KeyboardInterrupt:
+            return None
+
+live.watch(Ear(), lambda: ["all well"], "", 60.0)
+print("and further", flush=True)
+"""
+
+
+def test_ctrl_c_at_a_real_terminal_ends_it_and_leaves_the_terminal_as_it_was() -> None:
+    ours, theirs = os.openpty()
+    try:
+        before = termios.tcgetattr(theirs)
+        child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env={**os.environ, "PYTHONPATH": str(ROOT / "_utils"), "TERM": "xterm"},
+        )
+        said = b""
+        while b"Ctrl-C ends this view." not in said:
+            said += os.read(ours, 4096)
+        os.write(ours, b"\x03")
+        assert child.wait(60) == 0
+        said = b""
+        while b"and further" not in said:
+            said += os.read(ours, 4096)
+        assert re.fullmatch(rb"(\^C)?\r\nand further\r\n", said), said
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(ours)
+        os.close(theirs)

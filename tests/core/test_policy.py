@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.core import space
+from tests.core import kindred, space
 from tests.core.build import (
     DATA,
     EPOCH,
@@ -30,6 +30,7 @@ from tests.core.invariants import believed, listing, proven_off, runs
 from vmdk_failover import assess
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Tenant
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     Condition,
@@ -108,10 +109,11 @@ def silent(
     crowd: Crowd = Crowd(),  # noqa: B008 – frozen
     connected: bool = True,
     around: Around = NOTHING_AROUND,
+    beside: tuple[tuple[str, str], ...] | None = (),
     **options: Any,
 ) -> Snapshot:
     """The holder runs, or its host is gone, and it gives no answer."""
-    vms = [vm("db1", THERE, heartbeat=heartbeat, connected=connected), other[0]]
+    vms = [vm("db1", THERE, heartbeat=heartbeat, connected=connected, beside=beside), other[0]]
     answers = {other[1].minion: other[1]} if other[1] else {}
     signs = {"db1": Signs(age, address)}
     facts = HypervisorFacts(True, "", tuple(vms))
@@ -135,6 +137,11 @@ class Example:
     more: Mapping[str, Any]
 
 
+def beside(snapshot: Snapshot, *kin: Kin) -> Snapshot:
+    """The same with other resources of its hierarchy."""
+    return replace(snapshot, kin=kin)
+
+
 def example(rule: int, choice: Choice, words: str, snapshot: Snapshot, **more: Any) -> Example:
     return Example(rule, choice, words.split("|"), snapshot, more)
 
@@ -146,6 +153,7 @@ BUSY = [ended("db1", code="device_busy", ago=BUSY_WAIT - 1)]
 CAME_ALONG = [ended("db1", True, source="db2", condition="io_error", ago=600.0)]
 LEFT_BEHIND = ((vm("db1", THERE, **OFF), None), (vm("db2", THERE), active("db2")))
 PAUSED_TENANT = Around(tenants={"db1": (Tenant("wal", True),)})
+LEAVING = Around(leaving={"db1": "boot-of-db1"})
 CONFIRMED = Around(confirmed={"db1": Confirmed("esx1", "", "alice said that the host esx1 is off")})
 LOST = (vm("db1", THERE, connected=False), None)
 
@@ -188,6 +196,28 @@ EXAMPLES = (
     example(550, REFUSE, "db9|not a node|db1, db2", seen(WELL, READY), wish=Wish(MoveKind.SWITCHOVER, "db9")),
     example(555, MOVE, "switchover from db1 to db2", seen(WELL, READY), wish=SWITCH),
     example(560, MOVE, "failover from db1 to db2", seen(FAILING, READY), wish=FORCE),
+    example(
+        565,
+        MOVE,
+        "db1 has announced|on_shutdown: switchover",
+        seen(WELL, READY, around=LEAVING, on_shutdown="switchover"),
+    ),
+    example(570, MOVE, "depends on base|goes to db2", beside(seen(WELL, READY), kindred.going())),
+    example(571, MOVE, "depends on base|goes to db2", beside(seen(WELL, READY), kindred.going(clean=True))),
+    example(572, MOVE, "top depends on it|db2", beside(seen(WELL, READY), kindred.going(below=False))),
+    example(
+        573, MOVE, "top depends on it", beside(seen(WELL, READY), kindred.going(below=False, clean=True))
+    ),
+    example(575, HOLD, "pgdata waits: base is not active", beside(seen(UNMOUNTED, READY), Kin("base", True))),
+    example(
+        577, MOVE, "base is active on db2|is on db1", beside(seen(WELL, READY), Kin("base", True, "db2"))
+    ),
+    example(
+        578,
+        HOLD,
+        "base is active on db2|db2 cannot take it",
+        beside(seen(WELL, SILENT), Kin("base", True, "db2")),
+    ),
     example(595, MOVE, "active on db2; db1 is off and still lists", seen(*LEFT_BEHIND)),
     example(
         597,
@@ -204,6 +234,9 @@ EXAMPLES = (
         recent=[ended("db1", source="db2")],
     ),
     example(600, Choice.NOTHING, "active on db1", seen(WELL, READY)),
+    example(
+        602, HOLD, "db1 has announced|180 s|on_shutdown: stay", seen((HOLDS, None), READY, around=LEAVING)
+    ),
     example(
         603,
         HOLD,
@@ -447,6 +480,8 @@ def every_situation() -> Iterator[Situation]:
     stranger = ended("db2", rule=210, code="locked_by_stranger")
     yield Situation(seen((vm("db1", **OFF), None), READY), EPOCH, NOW, False, (stranger,))
     yield Situation(seen(DEAD, READY), EPOCH, NOW, False, (stranger,))
+    for snapshot, wish in product(every_kinship(), WISHES):
+        yield Situation(snapshot, EPOCH, NOW, wish=wish)
     for snapshot in (UNSEEN, replace(UNSEEN, nodes=UNSEEN.nodes[::-1])):
         yield Situation(snapshot, EPOCH, NOW, recent=[ended("db2", True)])
     for snapshot in every_snapshot():
@@ -454,6 +489,15 @@ def every_situation() -> Iterator[Situation]:
             yield Situation(snapshot, EPOCH, NOW, False, recent, wish)
         yield Situation(snapshot, EPOCH, NOW, True)
         yield Situation(replace(snapshot, readable=False, reason="no route"), EPOCH, NOW)
+
+
+def every_kinship() -> Iterator[Snapshot]:
+    """Other resources of the hierarchy, and a node that shuts down."""
+    holders = (WELL, UNMOUNTED, DEAD, (HOLDS, None), (vm("db1"), says("db1")))
+    for holder, other, kin in product(holders, (READY, SILENT), kindred.every()):
+        yield beside(seen(holder, other), *kin)
+    for holder, other, way in product(holders, (READY, SILENT), ("stay", "switchover")):
+        yield seen(holder, other, around=LEAVING, on_shutdown=way)
 
 
 def every_strain() -> Iterator[Snapshot]:
@@ -489,6 +533,9 @@ def every_strain() -> Iterator[Snapshot]:
         for other, crowd in product((READY, SILENT), (Crowd(), Crowd(5, 4))):
             for options in ({}, {"host_fence": "own.host"}):
                 yield silent(age, address, "", other, crowd, connected, around, **options)
+    for beside, others in product(((("web1", ""),), None), ("hold", "stop")):
+        fenced = {"host_fence": "own.host", "host_fence_others": others}
+        yield silent(400.0, False, connected=False, beside=beside, **fenced)
     yield seen(*LEFT_BEHIND)
     yield HALF
     for word, other, of in product(space.blind_words("db1"), space.blind_words("db2"), (EPOCH, EPOCH - 1)):
@@ -592,7 +639,8 @@ def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
 def _is_lost(s: Situation, node: NodeSight) -> bool:
     """A host that is gone may be fenced, if its node is silent in every way."""
     quiet = node.facts is None and node.vm.connected is False and not list(_hasty(s, node))
-    return quiet and bool(s.resource.host_fence) and not any(t.paused for t in node.tenants)
+    alone = node.vm.beside == () or s.resource.host_fence_others == "stop"
+    return quiet and alone and bool(s.resource.host_fence) and not any(t.paused for t in node.tenants)
 
 
 def _carried_along(s: Situation, source: NodeSight) -> Iterator[str]:
@@ -626,7 +674,8 @@ def _needless(s: Situation, kind: MoveKind, source: NodeSight) -> Iterator[str]:
             yield "a paused resource is disturbed"
         yield from _hasty(s, source)
     elif word.mounted is MountState.MOUNTED and word.condition not in FAILED_CONDITIONS:
-        idle = word.services is False and s.resource.on_service_failure == "next" and s.recent
+        led = any(k.move and k.move.source == source.minion and k.move.kind is kind for k in s.seen.kin)
+        idle = led or (word.services is False and s.resource.on_service_failure == "next" and s.recent)
         yield from () if idle else ("a healthy node loses the disk",)
 
 

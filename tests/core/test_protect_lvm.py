@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from vmdk_failover import config, protect
+from vmdk_failover import __version__, config, protect
 from vmdk_failover.model import Disk, VolumeGroup
 
 UUID = "qjJa7w-wenJ-dR2y-HAi6-l4VT-qkVH-vOrYjC"
@@ -42,7 +42,8 @@ def test_a_backup_without_lvm_is_not_fit() -> None:
     resource, _ = config.parse_resource("x", protect._body(["a1", "b2"], VMS, DISKS, word, {}))
     assert resource is not None
     tools = ["mount", "xfs_repair"]
-    words = {"a1": {**word, "tools": [*tools, "lvm", "dmsetup"]}, "b2": {"tools": tools}}
+    same = {"version": __version__}
+    words = {"a1": {**word, **same, "tools": [*tools, "lvm", "dmsetup"]}, "b2": {**same, "tools": tools}}
     found = protect._node_findings(words, "a1", resource)
     assert [f.sentence for f in found] == ["b2: dmsetup is not installed.", "b2: lvm is not installed."]
     assert all(f.severe for f in found)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.core import campaign, dice, golden, setting, shrink
+from tests.core import campaign, dice, fate, golden, setting, shrink
 from tests.core.histories import History, history
 from tests.core.world import World
 from tests.doubles.journal import MemoryJournal
@@ -68,8 +68,9 @@ def test_the_histories_are_eventful(monkeypatch: pytest.MonkeyPatch) -> None:
 #: Rows that have decided within so many histories. The others are proven by enumeration (test_rules_space.py, test_policy.py).
 # fmt: off
 ROWS = frozenset({
-    10, 20, 40, 45, 50, 70, 90, 100, 110, 120, 130, 140, 150, 170, 195, 200, 240, 250, 510, 520, 530, 545, 550, 555, 560,
-    600, 603, 605, 610, 620, 630, 640, 641, 642, 643, 647, 648, 660, 670, 720, 740, 750, 790, 800, 810,
+    10, 15, 17, 20, 40, 42, 44, 45, 48, 50, 62, 63, 65, 67, 68, 70, 90, 100, 110, 120, 130, 140, 150, 170, 195, 200, 220, 240,
+    250, 510, 515, 520, 525, 530, 542, 543, 545, 550, 555, 560, 598, 600, 603, 605, 610, 620, 630, 638, 640, 641, 642, 643, 644,
+    645, 646, 647, 648, 660, 670, 700, 720, 730, 740, 750, 790, 800, 810,
 })
 # fmt: on
 FEATURES = frozenset(
@@ -79,6 +80,9 @@ FEATURES = frozenset(
             "three nodes",
             "two disks",
             "two masters",
+            "two masters side by side",
+            "hosts that may be fenced",
+            "vCenter in the dark",
             "signed answers",
             "real journal",
             "halt",
@@ -94,7 +98,10 @@ def features(of: World) -> Iterator[str]:
         "two resources": len(of.resources) > 1,
         "three nodes": len(of.vms) > 2,
         "two disks": len(of.resource.disks) > 1,
-        "two masters": len(of.masters) > 1,
+        "two masters": len(of.masters) > 1 and not of.apart,
+        "two masters side by side": of.apart,
+        "hosts that may be fenced": of.fates is fate.LOST_HOSTS,
+        "vCenter in the dark": of.fates is fate.IN_THE_BLIND,
         "signed answers": type(of.guests["pgdata"]).__name__ == "SignedGuest",
         "real journal": isinstance(of.journal, MemoryJournal),
         "halt": any(step.kind.value == "halt" for guest in of.guests.values() for step in guest.acts),

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover.supervisor import BURST, _ready, hint
+from vmdk_failover.supervisor import BURST, LOOKS, _ready, hint
 
 PROGRAM = """
 import os, sys, time
@@ -395,3 +395,28 @@ def test_more_handles_than_select_can_take() -> None:
             os.close(one[0])
             os.close(one[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_so_many_looks_are_under_way_at_once_and_moves_hold_up_nobody(serve: Serve) -> None:
+    """A thousand hints at once are no thousand processes; who has begun to act gives its place to the next."""
+    served, more = serve("pgdata"), 4
+    names = [f"r{number}" for number in range(LOOKS + more)]
+    (served.here / "names").write_text(" ".join(names))
+    for name in names:
+        served.hang(name)
+    until(lambda: (served.hint(names[0]) or {})["accepted"], "the names are known")
+    for name in names[1:]:
+        served.hint(name)
+    began = lambda: [name for name in names if served.lines(f"began-{name}")]  # noqa: E731
+    until(lambda: len(began()) >= LOOKS, "as many as may have begun")
+    served.hint("nobody")  # it is answered after all others were taken
+    served.hint("nobody")
+    assert len(began()) == LOOKS
+    waiting = sorted(set(names) - set(began()))
+    for name in names[:more]:
+        (served.here / f"alive-{name}").touch()
+    until(lambda: set(waiting) <= set(began()), "the others begin while the moves go on")
+    for name in names:
+        served.hang(name, on=False)
+    for name in names:
+        served.wait(f"ended-{name}", 1)

@@ -147,6 +147,52 @@ def test_a_history_has_its_moments() -> None:
     assert lines[4] == "  maintenance ended" and lines[-1] == "web: nothing has happened yet"
 
 
+def test_what_a_persons_word_changed() -> None:
+    answer = {
+        "resource": "pgdata",
+        "epoch": 42,
+        "active": "db1",
+        "holders": ["db1"],
+        "moved": [{"uuid": "6000", "from": "[ds1] a.vmdk", "to": "[ds2] a.vmdk"}],
+        "ended": ["the move to db2 under epoch 41"],
+        "not_heard": ["db2"],
+        "missing": [],
+        "adopted": False,
+    }
+    assert terminal.lines(answer) == [
+        "pgdata: would be adopted; nothing was written, under epoch 42",
+        "  active on db1; the disk is listed by db1",
+        "  the disk [ds1] a.vmdk is [ds2] a.vmdk now",
+        "  ends the move to db2 under epoch 41",
+        "  no answer came from db2: what they know was not asked",
+    ]
+    nobody = {
+        **answer,
+        "adopted": True,
+        "active": "",
+        "holders": [],
+        "moved": [],
+        "ended": [],
+        "missing": ["db3"],
+    }
+    assert (terminal.lines(nobody) or [])[:2] == [
+        "pgdata: adopted, under epoch 42",
+        "  active nowhere; the disk is listed by no node",
+    ]
+    cleared = terminal.lines({"resource": "pgdata", "cleared": True, "taken_as_deleted": ["db3"]}) or []
+    assert cleared[0].startswith("pgdata: failed tries") and "does not show db3" in cleared[1]
+    keys = {"changed": False, "began_now": True, "waiting_for": ["db2"]}
+    assert "waiting for db2" in (terminal.lines(keys) or [])[1]
+    assert (terminal.lines({**keys, "changed": True, "waiting_for": []}) or [""])[0].startswith(
+        "The keys are changed"
+    )
+    off = terminal.lines({"host": "esx1", "confirmed": ["db1"], "resources": ["pgdata"]}) or []
+    assert off == [
+        "esx1 counts as off, until vCenter shows it connected again.",
+        "  so do db1; looked at anew: pgdata",
+    ]
+
+
 def test_a_doctor_counts_what_stands_in_the_way() -> None:
     found = {"severity": "error", "what": "It is off.", "do": "Switch it on.", "resource": "", "node": "db1"}
     lines = terminal.lines({"ok": False, "looked_at": "this master", "findings": [found]})

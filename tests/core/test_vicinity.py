@@ -20,13 +20,14 @@ from vmdk_failover.config import Settings
 from vmdk_failover.confirming import confirm_off
 from vmdk_failover.errors import JournalError, OutcomeUnknown, Refused, StepFailed
 from vmdk_failover.hooks import RunnerHooks
-from vmdk_failover.model import Condition, HypervisorFacts, Power, VmFacts
+from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, VmFacts
 from vmdk_failover.vicinity import LASTS, FileVicinity
 
 PGDATA = resource()
 PGWAL = replace(resource(disks=(WAL,)), name="wal")
 WORD = Confirmed("esx1", "", "alice said that esx1 is off")
 LOST = vm("db1", THERE, connected=False)
+ELSEWHERE = (Node("db9", "00000000-0000-0000-0000-000000000009"),)
 
 
 @pytest.fixture
@@ -58,6 +59,13 @@ def test_tenants_are_other_resources_whose_disk_a_vm_lists(vicinity: FileVicinit
 def test_a_disk_that_matches_by_half_is_a_tenant_too(vicinity: FileVicinity, half: Any) -> None:
     found = look(vicinity, vm("db1", THERE, (half,))).tenants
     assert [t.name for t in found["db1"]] == ["wal"]
+
+
+def test_who_may_have_a_node_on_the_lost_host_is_a_tenant_too(vicinity: FileVicinity) -> None:
+    known = replace(vicinity, resources=lambda: {"pgdata": PGDATA, "wal": replace(PGWAL, nodes=ELSEWHERE)})
+    there = replace(LOST, beside=(("db9", ELSEWHERE[0].vm_uuid),))
+    assert [t.name for t in look(known, there).tenants["db1"]] == ["wal"]
+    assert look(known, replace(LOST, beside=(("web1", "5037"),))).tenants["db1"] == ()
 
 
 def test_a_journal_that_cannot_be_read_counts_as_paused(vicinity: FileVicinity) -> None:
@@ -205,6 +213,22 @@ def test_confirm_off_lets_a_held_resource_go_on(desk: Desk) -> None:
     assert desk.acts() == ["attach db2", "mount db2"]
     (line,) = (e["confirmed_off"] for e in desk.journal.history("pgdata") if "confirmed_off" in e)
     assert (line["nodes"], "alice said" in line["words"]) == (["db1"], True)
+
+
+def test_a_lost_journal_does_not_keep_a_person_from_saying_that_a_host_is_off(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To adopt the world needs that word, and the word must not need what is to be adopted."""
+    lose_host(desk.db1)
+
+    def lost(resource: str) -> Any:
+        raise JournalError("the journal of pgdata is lost")
+
+    monkeypatch.setattr(desk.journal, "state", lost)
+    assert confirm_off(desk.app, "db1", "alice")["confirmed"] == ["db1"]
+    desk.db1.cut = False
+    with pytest.raises(Refused, match="db1 answers"):
+        confirm_off(desk.app, "db1", "alice")
 
 
 def test_confirm_off_in_mid_move_lets_the_move_go_on(desk: Desk) -> None:

@@ -18,7 +18,7 @@ from tests.core import fate
 from tests.core.dice import Dice, Script
 from tests.core.machines import SimNode, SimVm
 from tests.core.ports import GuestPort, LookoutPort, VCenter
-from tests.core.setting import Master, fates, masters, settings
+from tests.core.setting import Master, fates, lost_hosts, masters, remember, settings
 from tests.core.signed import SignedGuest
 from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
@@ -43,6 +43,8 @@ class World:
     :param script: what happens, instead of what the seed would have.
     :ivar rate: share of points at which something happens. :ivar loss: share of requests that are lost or late.
     :ivar fates: what may happen by itself; few kinds in most worlds, so that the same meets the same.
+    :ivar apart: two masters work side by side and nothing keeps them apart, as nobody should have it. Then the locks of VMFS are
+        counted on, and all that is promised is that no two nodes can write.
     :ivar broken: sentences of invariants that were broken, in order.
     :ivar told: what happened, for the one who reads a broken history; only with ``aloud``.
     :ivar heard: what the engines told, likewise.
@@ -59,7 +61,18 @@ class World:
         self.rate = setting.choice((0.02, 0.06, 0.15))
         self.loss = min(0.6, self.rate * setting.choice((1, 4, 12)))
         self.fates = fates(setting)
+        special = setting.random()
+        if special < 0.05:
+            self.fates = fate.IN_THE_BLIND
+        elif special < 0.1:
+            self.fates, self.rate, self.loss = fate.LOST_TARGETS, 0.15, 0.6
+        elif special < 0.15:
+            self.resources, self.fates = lost_hosts(setting, self.resources), fate.LOST_HOSTS
+            self.resource = self.resources[0]
+        self.apart = setting.random() < 0.01
         self.vms = {n.minion: SimVm(n.vm_uuid, n.minion) for n in self.resource.nodes}
+        for vm in self.vms.values():
+            vm.strangers = ("web1",) if setting.random() < 0.2 else ()
         self.clock = FakeClock(asleep=self.pass_by)
         self.hypervisor = VCenter(self)
         signed = setting.random() < 0.04
@@ -85,6 +98,9 @@ class World:
         first = setting.choice(self.resource.nodes).minion if len(self.resources) > 1 else "db1"
         for r in self.resources:
             self.settle(r, first if setting.random() < 0.7 else setting.choice(r.nodes).minion)
+            if setting.random() < 0.5:
+                with self.dice.calm():
+                    remember(self, r, self.began[r.name])
 
     def settle(self, of: Resource, minion: str) -> None:
         """Begin with the resource active on a node."""
@@ -205,9 +221,13 @@ class World:
         """Never two that can write, never two that are not off and list the disk."""
         for of in self.resources:
             nodes = self.guests[of.name].inside
-            holding = [m for m, n in nodes.items() if n.has()]
+            holding = [
+                m for m, n in nodes.items() if n.has() and not (self.apart and n.vm.power is Power.SUSPENDED)
+            ]
             if len(holding) > 1:
                 writing = [m for m in holding if nodes[m].can_write(of)]
+                if self.apart and len(writing) < 2:
+                    continue
                 words = (
                     f"{writing} can write" if len(writing) > 1 else f"{holding} list the disk and are not off"
                 )
@@ -219,6 +239,8 @@ class World:
 
     def harm(self, step: Step, of: Resource, vm: SimVm) -> str:
         """The harm that a change does, if it is not refused; empty if it does none."""
+        if self.apart:
+            return ""
         node = self.node(of, step.node)
         if step.kind.value == "detach" and node.can_write(of):
             return f"{of.name}: the disk is pulled from under {step.node}"
@@ -277,10 +299,11 @@ class Operator:
                 self._calmly(functools.partial(journal.clear, of.name, now, missing))
 
     def _calmly(self, work: Callable[[], None]) -> None:
-        faulty, self.world.dice.faulty = self.world.dice.faulty, False
-        with contextlib.suppress(FailoverError):  # it was refused, and the person was told so
+        with (
+            self.world.dice.calm(),
+            contextlib.suppress(FailoverError),
+        ):  # refused, and the person was told so
             work()
-        self.world.dice.faulty = faulty
 
     def wish(self, of: Resource) -> Wish | None:
         """What a person asks for now and then."""

@@ -39,7 +39,8 @@ class FakeVm:
     """
     A VM of the fake world; change its attributes to let things happen to it.
 
-    ``uuid`` is the instance UUID. ``kept`` are the paths that a snapshot keeps; ``task`` is what is running on it.
+    ``uuid`` is the instance UUID. ``kept`` are the paths that a snapshot keeps; ``task`` is what is running on it. ``strangers``
+    are names of VMs on its host that are nobody's nodes.
     """
 
     uuid: str
@@ -56,6 +57,8 @@ class FakeVm:
     full: bool = False
     version: int = 1
     boots: int = 1
+    smbios: str = ""
+    strangers: tuple[str, ...] = ()
 
     def plug(self, disk: Disk) -> None:
         """List a disk, whoever else does; raises ``ValueError`` if its slot is taken."""
@@ -204,7 +207,15 @@ class FakeHypervisor:
             boot_time=f"2026-01-01T00:00:{vm.boots:02d}+00:00",
             question=vm.question,
             full=vm.full,
+            smbios=vm.smbios,
+            beside=self._beside(vm) if vm.connected is False and resource.host_fence else None,
         )
+
+    def _beside(self, vm: FakeVm) -> tuple[tuple[str, str], ...]:
+        """What ran on its host when that was lost: it is lost with all that is there."""
+        there = (o for o in self.vms if o is not vm and o.host == vm.host and o.connected is False)
+        running = [(o.name, o.uuid) for o in there if o.power is not Power.OFF]
+        return tuple(sorted([*running, *((name, "") for name in vm.strangers)]))
 
     def _write(self, kind: StepKind, node: Node, seen: VmFacts, change: Callable[[FakeVm], None]) -> Outcome:
         step = Step(kind, node.minion)

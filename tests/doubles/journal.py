@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,23 @@ class MemoryLock:
 
     def resource(self, name: str, doing: str, wait: float = 0.0) -> contextlib.AbstractContextManager[None]:
         """See the port."""
-        return self._hold(f"resource {name}", doing)
+        return _Hold(self.held, f"resource {name}", doing)
 
     def node(self, minion: str, wait: float) -> contextlib.AbstractContextManager[None]:
         """See the port."""
-        return self._hold(f"node {minion}", "write to its VM")
+        return _Hold(self.held, f"node {minion}", "write to its VM")
 
-    @contextlib.contextmanager
-    def _hold(self, what: str, doing: str) -> Iterator[None]:
-        if what in self.held:
-            raise Busy(f"a {self.held[what]} is already under way for {what}")
-        self.held[what] = doing
-        try:
-            yield
-        finally:
-            del self.held[what]
+
+class _Hold(contextlib.AbstractContextManager[None]):
+    """One lock, as long as it is held."""
+
+    def __init__(self, held: dict[str, str], what: str, doing: str) -> None:
+        self.held, self.what, self.doing = held, what, doing
+
+    def __enter__(self) -> None:
+        if self.what in self.held:
+            raise Busy(f"a {self.held[self.what]} is already under way for {self.what}")
+        self.held[self.what] = self.doing
+
+    def __exit__(self, *_: object) -> None:
+        del self.held[self.what]

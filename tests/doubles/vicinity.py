@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vmdk_failover.around import Ailing, Around, Confirmed, Tenant
 from vmdk_failover.errors import FailoverError
+from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
 
 
@@ -24,6 +25,8 @@ class FakeVicinity:
     confirmed: dict[str, Confirmed] = field(default_factory=dict)
     restarts: set[str] = field(default_factory=set)
     told: str = ""
+    relatives: tuple[Neighbour, ...] = ()
+    leaving: dict[str, str] = field(default_factory=dict)
 
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """See the port."""
@@ -32,7 +35,17 @@ class FakeVicinity:
                 self.confirmed.pop(vm.minion, None)
                 if vm.power is Power.ON:
                     self.restarts.discard(vm.minion)
-        return Around(dict(self.tenants), self.fellows, dict(self.confirmed), frozenset(self.restarts))
+        return Around(
+            dict(self.tenants),
+            self.fellows,
+            dict(self.confirmed),
+            frozenset(self.restarts),
+            dict(self.leaving),
+        )
+
+    def kin(self, resource: Resource) -> Sequence[Neighbour]:
+        """See the port."""
+        return self.relatives
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port."""

@@ -225,6 +225,21 @@ def test_what_the_configuration_lacks(clinic: Clinic) -> None:
     )
 
 
+def test_a_service_that_is_not_there_or_that_a_boot_starts(clinic: Clinic) -> None:
+    known = {"ledger"}
+    salt = {"service.available": known.__contains__, "service.enabled": lambda name: name == "ledger"}
+    resource = dataclasses.replace(clinic.rig.resource, services=("ledger", "gone"))
+    found = clinic.severities(resources={"pgdata": resource}, salt=salt)
+    assert found == {
+        "pgdata: the service ledger is started by a boot, also where the disk is not.": "warning",
+        "pgdata: the service gone is not known on this node.": "error",
+    }
+    known.add("gone")
+    salt["service.enabled"] = lambda name: False
+    assert clinic.severities(resources={"pgdata": resource}, salt=salt) == {}
+    assert clinic.severities(resources={"pgdata": resource}, salt={}) == {}  # no init system that Salt knows
+
+
 @pytest.mark.parametrize("engines", [None, [], ["reactor"], [{"reactor": {}}]])
 def test_the_engine_is_not_configured(clinic: Clinic, engines: Any) -> None:
     _only(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from vmdk_failover import versions
 from vmdk_failover.guest import channel, duty, heartbeat, latest, pidfd, teller, watch
 from vmdk_failover.guest.watch import Throttle, Watch
 from vmdk_failover.model import to_plain
@@ -212,8 +213,8 @@ def test_an_older_prober_is_replaced_and_a_newer_one_is_left(
     assert _prober(rig) == first
     monkeypatch.setattr(watch, "__version__", "999.0")
     wait_for(lambda: (beacon.wait(0.05, {"pgdata": rig.resource}), _prober(rig) not in (0, first))[1], 8)
-    assert watch._number("1.2.10") > watch._number("1.2.9")
-    assert watch._number("rubbish") > watch._number("999.0")
+    assert versions.number("1.2.10") > versions.number("1.2.9")
+    assert versions.number("rubbish") > versions.number("999.0")
 
 
 # -- how often a condition is told

@@ -51,6 +51,9 @@ class Stage(Protocol):
     def delete(self, node: Node) -> None:
         """Somebody takes the VM out of the inventory."""
 
+    def neighbour(self, node: Node, name: str, power: Power) -> None:
+        """A VM of somebody else is on the host of the node's VM."""
+
     def clone(self, node: Node) -> None:
         """A second VM with the node's instance UUID appears."""
 
@@ -96,6 +99,10 @@ class FakeStage:
 
     def delete(self, node: Node) -> None:
         self.fake.vms.remove(self.fake.vm(node.vm_uuid))
+
+    def neighbour(self, node: Node, name: str, power: Power) -> None:
+        if power is Power.ON:
+            self.fake.vm(node.vm_uuid).strangers += (name,)
 
     def clone(self, node: Node) -> None:
         self.fake.vms.append(FakeVm(node.vm_uuid, "clone"))
@@ -145,6 +152,12 @@ class LabStage:
         ref = self.vcenter.vm(_name(node))["ref"]
         self.guest_power(node, Power.OFF)
         self.other.write(lambda login: login.vm(ref).UnregisterVM(), "taking the VM out", 10)
+
+    def neighbour(self, node: Node, name: str, power: Power) -> None:
+        shown = "poweredOn" if power is Power.ON else "poweredOff"
+        self.vcenter.add_vm(
+            **vm(0, name=name, instance_uuid=f"5037aaaa-0000-4000-8000-{len(name):012d}", power=shown)
+        )
 
     def clone(self, node: Node) -> None:
         self.vcenter.add_vm(**vm(0, name="clone", instance_uuid=node.vm_uuid))

@@ -141,6 +141,7 @@ def test_what_another_master_asked_for_cannot_come_later_either(
 ) -> None:
     """It sleeps right before its request: its move is on the shelf and not in the journal of who takes over."""
     (site.place / "claims").mkdir()
+    (site.place / "claims/vmdk-claims").touch()
     site.section["claims"] = str(site.place / "claims")
     other = App({"id": "mb", "vmdk": {**site.section, "state_dir": str(site.place / "mb")}}, site.nodes)
     site.apps.append(other)

@@ -18,7 +18,8 @@ from tests.vsphere.test_devices import disk as disk_device
 from tests.vsphere.world import DISK, SECOND, SHOWN_UUIDS, disk, inventory, vm
 from vmdk_failover.errors import CannotObserve
 from vmdk_failover.model import Disk
-from vmdk_failover.vsphere.checks import Finding, Seen, check, judge
+from vmdk_failover.vsphere.checks import Group, Seen, check_all, judge
+from vmdk_failover.vsphere.findings import Finding
 from vmdk_failover.vsphere.session import Session
 
 #: A disk that nothing is wrong with: no snapshot can touch it.
@@ -44,7 +45,7 @@ def findings(program: Path) -> Iterator[Findings]:
             session = Session(settings_for(running))
             then(running, session)
             refs = {name: running.vm(f"{name}-vm")["ref"] for name in ("db1", "db2")}
-            found = check(session, refs, "db1", disks or (GOOD,))
+            found = check_all(session, {"": Group(refs, "db1", disks or (GOOD,))})[""]
             session.close()
         return found
 
@@ -136,30 +137,31 @@ def test_a_datastore_that_a_host_does_not_reach(findings: Findings) -> None:
 
 def test_all_nodes_on_one_host_is_advice(findings: Findings) -> None:
     found = findings(good_world(vms=[vm(0), vm(1, host="esx1")]))
-    assert [(one.code, one.severe) for one in found] == [("same_host", False)]
+    assert [(one.code, one.severity) for one in found] == [("same_host", "warning")]
 
 
 def test_what_is_not_known_is_found_too() -> None:
     listed = [controller(vim.vm.device.ParaVirtualSCSIController, 1), disk_device(2016, 1001, 0)]
     blurred = Seen("db1", "db1-vm", listed, enable_uuid=None, snapshot=None, host="", datastores=None)
-    found = {one.code for one in judge([blurred], "db1", [DISK]) if one.severe}
+    found = {one.code for one in judge([blurred], Group({}, "db1", [DISK])) if one.severe}
     assert found == {"enable_uuid", "unreadable", "snapshot"}
 
 
 def test_a_vm_that_cannot_be_read(vcenter: Vcenter, session: Session) -> None:
     refs = {"db1": vcenter.vm("db1-vm")["ref"], "db2": "vm-999999"}
-    assert ("db2", "unreadable") in codes(check(session, refs, "db1", [DISK]))
+    assert ("db2", "unreadable") in codes(check_all(session, {"": Group(refs, "db1", [DISK])})[""])
 
 
 def test_an_unreadable_vcenter(vcenter: Vcenter, new_session: Callable[..., Session]) -> None:
     vcenter.net("drop")
     with pytest.raises(CannotObserve):
-        check(new_session(read_deadline=1), {"db1": "vm-1"}, "db1", [DISK])
+        check_all(new_session(read_deadline=1), {"": Group({"db1": "vm-1"}, "db1", [DISK])})
 
 
 def test_checking_is_one_call(vcenter: Vcenter, session: Session) -> None:
     refs = {name: vcenter.vm(f"{name}-vm")["ref"] for name in ("db1", "db2")}
-    check(session, refs, "db1", [DISK])
+    group = {"": Group(refs, "db1", [DISK])}
+    check_all(session, group)
     before = session.calls
-    check(session, refs, "db1", [DISK])
+    check_all(session, group)
     assert session.calls - before == 1

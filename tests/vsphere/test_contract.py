@@ -232,6 +232,20 @@ def test_off_on_a_lost_host_is_not_off(stage: Stage, pgdata: Resource) -> None:
     assert first.power is Power.OFF and not first.is_off
 
 
+def test_what_else_ran_on_a_lost_host_is_asked_for_where_that_host_may_be_fenced(
+    stage: Stage, pgdata: Resource
+) -> None:
+    fenced = replace(pgdata, host_fence="own.off")
+    assert [vm.beside for vm in look(stage, fenced)] == [None, None]
+    stage.neighbour(A, "web1", Power.ON)
+    stage.neighbour(A, "spare", Power.OFF)
+    stage.connect(A, False)
+    assert look(stage, pgdata)[0].beside is None
+    first, second = look(stage, fenced)
+    assert first.beside is not None and [name for name, _ in first.beside] == ["web1"]
+    assert second.beside is None
+
+
 def test_an_unreadable_vcenter_says_so(stage: Stage, pgdata: Resource) -> None:
     first = look(stage, pgdata)[0]
     stage.refuse_to_answer()

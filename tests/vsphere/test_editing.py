@@ -12,8 +12,8 @@ import yaml
 from lab.hypervisor import Vcenter
 from tests.core.build import says
 from tests.vsphere.test_adopt import Nodes, Site
-from tests.vsphere.world import BIOS, DISK, NODES, vm
-from vmdk_failover import editing, protect
+from tests.vsphere.world import BIOS, DISK, NODES, USER, vm
+from vmdk_failover import __version__, editing, protect
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.model import Move, MoveKind
 
@@ -33,6 +33,8 @@ class Lookers(Nodes):
 
     def __init__(self) -> None:
         super().__init__()
+        self.asked: list[tuple[str, list[str]]] = []
+        self.elsewhere: dict[str, dict[str, dict[str, Any]]] = {}
         self.looks: dict[str, dict[str, Any]] = {
             "db1": {**MOUNT, "mounted": True, "disk_uuids": [DISK.uuid], "smbios_uuid": BIOS[0]},
             "db2": {"mounted": False, "all_disk_uuids": [OWN_DISK], "smbios_uuid": BIOS[1]},
@@ -43,7 +45,10 @@ class Lookers(Nodes):
         self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
     ) -> Mapping[str, Any]:
         if function == "vmdk.look":
-            return {m: self.looks[m] for m in minions if m in self.looks}
+            self.asked.append((kwargs["mountpoint"], kwargs["services"]))
+            elsewhere = self.elsewhere.get(kwargs["mountpoint"], {})
+            told = {"version": __version__}
+            return {m: {**told, **self.looks[m], **elsewhere.get(m, {})} for m in minions if m in self.looks}
         return super().ask(minions, function, kwargs, wait, sure)
 
 
@@ -141,6 +146,45 @@ def test_a_backup_that_is_not_fit_is_refused_by_the_same_checks(desk: Desk) -> N
     with pytest.raises(CannotObserve, match="db3 did not answer"):
         editing.edit(desk.app(), "pgdata", {}, add=["db3"])
     assert desk.file.read_text() == before
+
+
+WAL = {"mountpoint": "/srv/wal", "fs_uuid": "0b6e9a2c-0000-4000-8000-00000000f5f6", "fstype": "xfs"}
+
+
+def test_a_new_backup_is_looked_at_at_every_mount_point(desk: Desk) -> None:
+    body = yaml.safe_load(desk.file.read_text())
+    inner = {**WAL, "mountpoint": "/srv/pgdata/inner", "fs_uuid": "0b6e9a2c-0000-4000-8000-00000000f5f7"}
+    desk.file.write_text(
+        yaml.safe_dump({**body, "mounts": [*body["mounts"], WAL, inner], "services": ["ledger"]})
+    )
+    desk.lookers.elsewhere["/srv/wal"] = {"db3": {"unready": ["mount point /srv/wal is not empty"]}}
+    with pytest.raises(Refused, match=r"db3: mount point /srv/wal is not empty"):
+        editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    assert desk.lookers.asked == [("/srv/pgdata", ["ledger"]), ("/srv/wal", ["ledger"])]
+    del desk.lookers.elsewhere["/srv/wal"]
+    assert editing.edit(desk.app(), "pgdata", {}, add=["db3"])["written"]
+
+
+def test_a_lacking_privilege_another_version_and_an_unknown_service_are_refused(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    desk.vcenter.deny(USER, "VirtualMachine.Config.RemoveDisk", "Datastore.Browse")
+    desk.lookers.looks["db2"]["version"] = "0.0.9"
+    desk.lookers.looks["db2"]["services"] = [
+        ["error", "the service ledger is not known on this node", "Install it here."],
+        ["warning", "the service other is started by a boot", "Disable it."],
+    ]
+    with pytest.raises(Refused) as refused:
+        protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {"services": ["ledger"]})
+    for words in (
+        "lacks VirtualMachine.Config.RemoveDisk on the VM of db1",
+        "'govc role.update -a ROLE VirtualMachine.Config.RemoveDisk'",
+        "lacks Datastore.Browse on the datastore ds1",
+        "The extension is of version 0.0.9 on db2, of",
+        "db2: the service ledger is not known on this node. Install it here.",
+    ):
+        assert words in refused.value.reason
+    assert "started by a boot" not in refused.value.reason  # advice alone
+    assert not desk.file.exists()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lab.hypervisor import Vcenter
+from tests.vsphere import estate
 from tests.vsphere.test_adopt import Site
 from tests.vsphere.test_panorama import Many
 from tests.vsphere.world import DISK, USER, resource
@@ -110,6 +111,44 @@ def test_a_snapshot_is_found_with_the_command_that_removes_it(clinic: Clinic) ->
     assert "govc snapshot.remove -vm db1-vm" in one["do"]
 
 
+def test_browsing_is_needed_on_the_datastore_and_making_folders_for_claims(clinic: Clinic) -> None:
+    clinic.vcenter.deny(USER, "Datastore.Browse", "Datastore.FileManagement")
+    (one,) = [one for one in clinic.findings() if one["code"] == "no_permission"]
+    assert (
+        "Datastore.Browse on the datastore ds1" in one["what"]
+        and "role.update -a ROLE Datastore.Browse" in one["do"]
+    )
+    clinic.section["claims"] = "vcenter"
+    told = [one["what"] for one in clinic.findings() if one["code"] == "no_permission"]
+    assert any("Datastore.FileManagement on the datastore ds1" in one for one in told)
+
+
+def test_vsphere_ha_and_drs_are_told_with_the_command(clinic: Clinic) -> None:
+    session = clinic.app().session
+    estate.switch(session, clinic.vcenter, ha=False, drs=True)
+    told = {one["code"]: one for one in clinic.findings()}
+    assert (told["ha_off"]["severity"], told["ha_off"]["resource"]) == ("warning", "")
+    assert "govc cluster.change -ha-enabled DC0_C0" in told["ha_off"]["do"]
+    assert "-anti-affinity db1-vm db2-vm'" in told["drs_apart"]["do"]
+    estate.switch(session, clinic.vcenter)
+    estate.restart(session, clinic.vcenter, "db2-vm", "disabled")
+    told = {one["code"]: one for one in clinic.findings()}
+    assert (
+        "override.change -cluster DC0_C0 -vm db2-vm -ha-restart-priority medium" in told["ha_restart"]["do"]
+    )
+    fenced = dataclasses.replace(resource(DISK), host_fence="ipmi.off")
+    clinic.file.write_text(yaml.safe_dump(config.to_body(fenced)))
+    assert "ha_restart" not in {one["code"] for one in clinic.findings()}
+
+
+def test_vcenters_own_vm_on_the_protected_datastore_is_told(clinic: Clinic) -> None:
+    clinic.vcenter.add_vm(name="vcsa", host="esx1")
+    clinic.vcenter.guest("vcsa", address=clinic.vcenter.host)
+    (one,) = [one for one in clinic.findings() if one["code"] == "keeper"]
+    assert one["severity"] == "warning" and "the VM vcsa of vCenter lies on" in one["what"]
+    assert "govc vm.migrate -ds OTHER vcsa" in one["do"]
+
+
 def test_a_silent_node_and_another_version_are_named(clinic: Clinic) -> None:
     del clinic.doctors.told["db1"]
     clinic.doctors.told["db2"].update(version="0.0.1", salt="3006.9")
@@ -135,6 +174,15 @@ def test_without_vcenter_that_alone_is_said_of_it(clinic: Clinic) -> None:
     assert [one["code"] for one in found if one["code"] in ("unreadable", "snapshot", "no_permission")] == [
         "unreadable"
     ]
+
+
+def test_vcenter_is_tried_before_anything_is_protected(clinic: Clinic) -> None:
+    clinic.file.unlink()
+    told = {one["code"]: one["severity"] for one in clinic.findings()}
+    assert told == {"": "hint"}  # nothing is protected yet
+    clinic.section["vcenter"] = {**clinic.section["vcenter"], "password": "another"}
+    (one,) = [one for one in clinic.findings() if one["severity"] == "error"]
+    assert one["code"] == "unreadable" and "refuses the user" in one["what"]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ class Site:
         self.settings, self.resource, self.place, self.kind = settings, resource, place, kind
         self.nodes = Nodes(place)
         (place / "shared").mkdir()
+        (place / "shared" / FileShelf.MARK).touch()
         self.reports: Any = FORK.Queue()
 
     def shelf(self, session: Session) -> Shelf:
@@ -189,5 +190,7 @@ def test_claims_that_are_lost_hold(site: Make) -> None:
     (here.place / "shared").rename(here.place / "elsewhere")
     assert "is the directory mounted?" in here.report("ma").reason
     (here.place / "shared").mkdir()
+    assert "nothing is mounted there" in here.report("ma").reason
+    (here.place / "shared" / FileShelf.MARK).touch()
     assert "they are lost or elsewhere" in here.report("ma").reason
     assert here.report("ma").result == "held"

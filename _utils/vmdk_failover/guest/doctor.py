@@ -11,11 +11,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover.guest import channel, devices, doctor_storage, duty, facts, latest, mounts
+from vmdk_failover.guest import channel, devices, doctor_services, doctor_storage, duty, facts, latest, mounts
 from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Resource
 
@@ -65,6 +65,7 @@ class Node:
     :param opts: the minion's options.
     :param pillar: its pillar; without ``vmdk`` when there was no master to ask.
     :param version: of this extension.
+    :param salt: Salt's execution functions by name, for questions about services.
     """
 
     opts: Mapping[str, Any]
@@ -74,13 +75,30 @@ class Node:
     sysrq: str
     version: str
     places: Places = HERE
+    salt: Mapping[str, Any] = field(default_factory=dict)
 
 
 def findings(node: Node) -> tuple[Finding, ...]:
     """Look at everything; the worst comes first."""
-    checks = (_configuration, _reporters, _prober, _python, _grains, _own_files, _disks, _readiness)
+    checks = (
+        _configuration,
+        _reporters,
+        _prober,
+        _python,
+        _grains,
+        _own_files,
+        _disks,
+        _readiness,
+        _farewell,
+    )
     found = [finding for check in checks for finding in check(node)]
     return tuple(sorted(found, key=lambda one: (ERROR, WARNING, HINT).index(one.severity)))
+
+
+def _farewell(node: Node) -> Iterator[Finding]:
+    leaving = [name for name, one in node.resources.items() if one.on_shutdown == "switchover"]
+    for severity, what, do in doctor_services.farewell(sorted(leaving), node.salt):
+        yield Finding(severity, f"{what[0].upper()}{what[1:]}.", do)
 
 
 def _configuration(node: Node) -> Iterator[Finding]:
@@ -259,6 +277,8 @@ def _readiness(node: Node) -> Iterator[Finding]:
                 ERROR, f"{name}: {row.partition(',')[0]}.", "Remove it: a boot must never mount the disk."
             )
         yield from _mountpoints(resource, node.places)
+        for severity, what, do in doctor_services.findings(resource.services, node.salt):
+            yield Finding(severity, f"{name}: {what}.", do)
         for said in doctor_storage.volume_groups(resource, node.state_dir, node.places):
             yield Finding(*said)
 

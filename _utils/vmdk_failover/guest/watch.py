@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import __version__
+from vmdk_failover import __version__, versions
 from vmdk_failover.guest import channel
 from vmdk_failover.guest import latest as latest_word
 from vmdk_failover.guest.places import HERE, Places, boot_clock, read
@@ -26,7 +26,7 @@ from vmdk_failover.guest.verdict import STANDBY
 from vmdk_failover.model import WARNINGS, Condition, Resource
 
 SILENT_S = 3.0
-_START_S, _START_GRACE_S = 2.0, 5.0
+_START_S, _START_GRACE_S, _COMING_S = 2.0, 5.0, 30.0
 _EACH_S, _EACH_TIMES, _LATER_S = 0.9, 10, 60.0
 _Mark = tuple[int, int]
 _QUIET = frozenset({Condition.OK.value, STANDBY})
@@ -38,14 +38,6 @@ _LOG_LIMIT = 1 << 20
 def latest(state_dir: Path, resource: str, places: Places = HERE) -> dict[str, Any] | None:
     """The prober's latest word on a resource if it is fresh, else ``None``. Does not wait."""
     return latest_word.latest(state_dir, resource, read(places.boot_id) or "")
-
-
-def _number(version: Any) -> tuple[int, ...]:
-    """A version to compare; one that cannot be read counts as the newest, so that nothing is ended for it."""
-    try:
-        return tuple(int(part) for part in str(version).split("."))
-    except ValueError:
-        return (sys.maxsize,)
 
 
 @dataclass
@@ -115,7 +107,7 @@ class Watch:
         self._dir, self._starts, self._places, self._clock = Path(state_dir), starts, places, clock
         self._epoll = select.epoll()
         self._socket: socket.socket | None = None
-        self._slot = 0
+        self._slot = self._started_slot = 0
         self._heard = clock() + _START_GRACE_S - SILENT_S
         self._started_at = self._connected_at = float("-inf")
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -186,8 +178,12 @@ class Watch:
         for slot in reversed(channel.SLOTS):
             if slot >= self._slot and self._connect(slot):
                 return
-        if self._starts and self._clock() - self._started_at >= _START_S and self._names():
+        if self._starts and self._clock() - self._started_at >= self._pause() and self._names():
             self._start()
+
+    def _pause(self) -> float:
+        """Seconds between two starts: one that comes up slowly is given time, or a slow machine is buried under them."""
+        return _COMING_S if self._slot == self._started_slot and self._processes else _START_S
 
     def _names(self) -> list[str]:
         """Resources that are to be watched, whoever has put them down."""
@@ -211,7 +207,7 @@ class Watch:
 
     def _start(self) -> None:
         """In a session of its own, with no descriptor of ours, and never waited for."""
-        self._started_at = self._clock()
+        self._started_at, self._started_slot = self._clock(), self._slot
         if not self._has_work:  # there was nothing to watch, and so nothing to hear
             self._has_work, self._heard = True, max(self._heard, self._clock() + _START_GRACE_S - SILENT_S)
         log = self._dir / _LOG
@@ -250,7 +246,7 @@ class Watch:
             self._heard = self._clock()
             if "resource" in message:
                 self._reports[message["resource"]] = message
-            elif self._starts and _number(message.get("version")) < _number(__version__):
+            elif self._starts and versions.number(message.get("version")) < versions.number(__version__):
                 self._say(channel.END)  # it outlives the minion's restart, and so an upgrade
         heard = max(self._heard, self._connected_at)  # one that has just been started may take its time
         if self._clock() - heard > SILENT_S and not (self._starts and self._slot):

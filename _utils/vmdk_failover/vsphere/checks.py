@@ -13,8 +13,11 @@ from typing import Any
 
 from pyVmomi import vim
 
+from vmdk_failover.around import datastore_of
+from vmdk_failover.finding import HINT
 from vmdk_failover.model import Disk
-from vmdk_failover.vsphere import devices
+from vmdk_failover.vsphere import clusters, devices
+from vmdk_failover.vsphere.findings import Finding
 from vmdk_failover.vsphere.properties import Read, filter_spec, retrieve, step
 from vmdk_failover.vsphere.session import Login, Session
 
@@ -29,30 +32,18 @@ _VM_PATHS = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """
-    Something that is or may become in the way of a failover.
-
-    :param node: the node it is about, ``""`` for the resource as a whole.
-    :param code: ``controller``, ``slot_taken``, ``enable_uuid``, ``snapshot``, ``multi_writer``,
-        ``disk_mode``, ``datastore``, ``same_host``, ``disk_unlisted`` or ``unreadable``.
-    :param sentence: what is wrong and what to do.
-    :param severe: a failover would fail; otherwise it is advice.
-    """
-
-    node: str
-    code: str
-    sentence: str
-    severe: bool = True
-
-
-@dataclass(frozen=True)
 class Group:
-    """The VMs of one resource: managed object ids by node, the node that has the disks now, the disks."""
+    """
+    The VMs of one resource.
+
+    :param refs: managed object ids by node. :param holder: the node that has the disks now.
+    :param fenced: a host fence is set, so a lost host needs no vSphere HA.
+    """
 
     refs: Mapping[str, str]
     holder: str
     disks: Sequence[Disk]
+    fenced: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,38 +57,33 @@ class Seen:
     snapshot: bool | None
     host: str
     datastores: Mapping[str, bool] | None
-
-
-def check(session: Session, refs: Mapping[str, str], holder: str, disks: Sequence[Disk]) -> list[Finding]:
-    """
-    Check the VMs of a resource.
-
-    :param refs: managed object ids by node.
-    :param holder: the node that has the disks now; all others are
-        backups.
-    :raises CannotObserve: vCenter cannot be read.
-    """
-
-    return check_all(session, {"": Group(refs, holder, disks)})[""]
+    ref: str = ""
+    cluster: clusters.Cluster | None = None
 
 
 def check_all(session: Session, groups: Mapping[str, Group]) -> dict[str, list[Finding]]:
-    """Check the VMs of several resources in one call; :return: findings by the key of each group."""
+    """
+    Check the VMs of several resources in one call.
+
+    :return: findings by the key of each group.
+    :raises CannotObserve: vCenter cannot be read.
+    """
     wanted = sorted({ref for group in groups.values() for ref in group.refs.values()})
 
     def ask(login: Login) -> dict[str, Read]:
         return retrieve(login, _spec(login, wanted))
 
     answer = session.read(ask) if wanted else {}
+    known = {
+        ref: clusters.cluster_of(answer[ref], answer) for ref in answer if answer[ref].kind == "HostSystem"
+    }
     return {
-        key: judge(
-            [_seen(n, answer.get(ref), answer) for n, ref in group.refs.items()], group.holder, group.disks
-        )
+        key: judge([_seen(n, ref, answer, known) for n, ref in group.refs.items()], group)
         for key, group in groups.items()
     }
 
 
-def judge(vms: Sequence[Seen], holder: str, disks: Sequence[Disk]) -> list[Finding]:
+def judge(vms: Sequence[Seen], group: Group) -> list[Finding]:
     """All findings about these VMs, in the order of the nodes. Pure."""
     found: list[Finding] = []
     for vm in vms:
@@ -110,16 +96,21 @@ def judge(vms: Sequence[Seen], holder: str, disks: Sequence[Disk]) -> list[Findi
                 )
             )
             continue
-        found += _of_any(vm, disks)
-        found += _of_holder(vm, disks) if vm.node == holder else _of_backup(vm, disks)
-    return found + _together(vms)
+        found += _of_any(vm, group.disks)
+        found += _of_holder(vm, group.disks) if vm.node == group.holder else _of_backup(vm, group.disks)
+    members = [
+        clusters.Member(vm.node, vm.name, vm.ref, vm.host, vm.cluster)
+        for vm in vms
+        if vm.hardware is not None
+    ]
+    return found + list(clusters.judge(members, group.fenced))
 
 
 def _of_any(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
     if vm.enable_uuid is not True:
         text = f"disk.EnableUUID is not TRUE on VM {vm.name}: set it and restart the VM"
         yield Finding(vm.node, "enable_uuid", text)
-    for name in sorted({_datastore(disk) for disk in disks}):
+    for name in sorted({datastore_of(disk.path) for disk in disks}):
         if vm.datastores is None:
             yield Finding(
                 vm.node,
@@ -151,7 +142,7 @@ def _of_dependent(vm: Seen, disk: Disk) -> Iterable[Finding]:
         text = f"VM {vm.name} has a snapshot, which keeps {disk.path} from being detached; remove it"
         yield Finding(vm.node, "snapshot", text)
     text = f"snapshots of VM {vm.name} include {disk.path}; the mode independent_persistent keeps it out"
-    yield Finding(vm.node, "disk_mode", text, severe=False)
+    yield Finding(vm.node, "disk_mode", text, HINT)
 
 
 def _of_backup(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
@@ -169,31 +160,30 @@ def _of_backup(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
             yield Finding(vm.node, "slot_taken", text)
 
 
-def _together(vms: Sequence[Seen]) -> list[Finding]:
-    hosts = [vm.host for vm in vms if vm.host]
-    if len(vms) > 1 and len(hosts) == len(vms) and len(set(hosts)) == 1:
-        text = f"all nodes run on host {hosts[0]}, one failure ends them all; keep them apart by a DRS rule"
-        return [Finding("", "same_host", text, severe=False)]
-    return []
-
-
 def _spec(login: Login, refs: Iterable[str]) -> Any:
-    to_datastores = step(vim.HostSystem, "datastore")
+    steps = [step(vim.HostSystem, "datastore"), step(vim.HostSystem, "parent")]
     return filter_spec(
         [login.vm(ref) for ref in refs],
         {
             vim.VirtualMachine: _VM_PATHS,
-            vim.HostSystem: ("name", "datastore"),
+            vim.HostSystem: ("name", "datastore", "parent"),
             vim.Datastore: ("summary.name", "summary.accessible"),
+            vim.ComputeResource: ("name",),
+            vim.ClusterComputeResource: clusters.PATHS,
         },
-        [step(vim.VirtualMachine, "runtime.host", [to_datastores])],
+        [step(vim.VirtualMachine, "runtime.host", steps)],
     )
 
 
-def _seen(node: str, vm: Read | None, answer: Mapping[str, Read]) -> Seen:
+def _seen(
+    node: str, ref: str, answer: Mapping[str, Read], known: Mapping[str, clusters.Cluster | None]
+) -> Seen:
+    vm = answer.get(ref)
     if vm is None:
         return Seen(node, node, None, None, None, "", None)
-    host = answer.get(vm.get("runtime.host")._GetMoId()) if vm.get("runtime.host") else None
+    runs_on = vm.get("runtime.host")
+    moid = runs_on._GetMoId() if runs_on is not None else ""
+    host = answer.get(moid)
     return Seen(
         node=node,
         name=vm.get("name") or node,
@@ -202,6 +192,8 @@ def _seen(node: str, vm: Read | None, answer: Mapping[str, Read]) -> Seen:
         snapshot=False if vm.unset("snapshot") else (True if vm.get("snapshot") else None),
         host=(host.get("name") if host else None) or "",
         datastores=_datastores(host, answer),
+        ref=ref,
+        cluster=known.get(moid),
     )
 
 
@@ -222,8 +214,3 @@ def _datastores(host: Read | None, answer: Mapping[str, Read]) -> Mapping[str, b
     get: Callable[[Any], Read | None] = lambda ref: answer.get(ref._GetMoId())  # noqa: E731
     reads = [read for read in map(get, host.get("datastore")) if read is not None]
     return {str(read.get("summary.name")): read.get("summary.accessible") is True for read in reads}
-
-
-def _datastore(disk: Disk) -> str:
-    """``ds1`` of ``[ds1] folder/file.vmdk``."""
-    return disk.path.partition("]")[0].lstrip("[")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyVmomi import vim, vmodl
@@ -169,9 +170,25 @@ class VCenter:
                     self._refs.pop(uuid, None)
             refs = {uuid: self._find(uuid, until) for uuid in uuids}
             answer = self._read(refs, until)
-        return tuple(
+        found = [
             self._facts(node, refs[node.vm_uuid.lower()], answer, resource.disks) for node in resource.nodes
-        )
+        ]
+        return tuple(self._with_neighbours(vm, answer, until) if resource.host_fence else vm for vm in found)
+
+    def _with_neighbours(self, vm: VmFacts, answer: dict[str, Read], until: float) -> VmFacts:
+        """What else vCenter last saw on a host that is gone; what cannot be read stays unknown."""
+        host = answer[vm.ref].get("runtime.host") if vm.ref in answer else None
+        if host is None or vm.connected is not False or vm.host_connected is not False:
+            return vm
+
+        def ask(login: Login) -> dict[str, Read]:
+            return retrieve(login, sight.spec_for_host(login.host(host._GetMoId())))
+
+        try:
+            there = self._session.read(ask, until - self._session.clock())
+        except (FailoverError, vmodl.fault.ManagedObjectNotFound):
+            return vm
+        return replace(vm, beside=sight.neighbours(vm.ref, host._GetMoId(), there))
 
     def _find(self, uuid: str, until: float) -> tuple[str, ...]:
         """Managed object ids of the VMs with this instance UUID; only a single one is remembered."""

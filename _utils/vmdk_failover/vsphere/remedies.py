@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from vmdk_failover.model import Resource
+from vmdk_failover.vsphere.findings import Finding
 
 _PRIVILEGE = re.compile(r"\b(?:System|VirtualMachine|Datastore)(?:\.[A-Za-z]+)+")
 
@@ -13,9 +14,11 @@ _PRIVILEGE = re.compile(r"\b(?:System|VirtualMachine|Datastore)(?:\.[A-Za-z]+)+"
 _Write = Callable[[Resource, Mapping[str, str], str], str]
 
 
-def remedy(code: str, resource: Resource, names: Mapping[str, str], node: str) -> str:
-    """What to do about a finding of ``checks.py``."""
-    return _REMEDIES.get(code, _look)(resource, names, node)
+def remedy(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    """What to do about a finding of ``checks.py``, ``clusters.py`` or ``keepers.py``; ``names`` of the VMs by node."""
+    if found.code in _OF_CLUSTERS:
+        return _OF_CLUSTERS[found.code](found, resource, names)
+    return _REMEDIES.get(found.code, _look)(resource, names, found.node)
 
 
 def grant(sentence: str, user: str) -> str:
@@ -53,9 +56,34 @@ def _slot(resource: Resource, names: Mapping[str, str], node: str) -> str:
     )
 
 
-def _apart(resource: Resource, names: Mapping[str, str], node: str) -> str:
-    vms = " ".join(names.values())
-    return f"'govc cluster.rule.create -name vmdk-{resource.name} -enable -anti-affinity {vms}'."
+def _apart(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    vms, cluster = " ".join(names.values()), found.where or "CLUSTER"
+    rule = f"vmdk-{resource.name}"
+    return f"'govc cluster.rule.create -cluster {cluster} -name {rule} -enable -anti-affinity {vms}'."
+
+
+def _switch_on_ha(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    return (
+        f"'govc cluster.change -ha-enabled {found.where}', or give the resources a host_fence (docs/operation.md); "
+        "without either, 'salt-run vmdk.confirm_off NODE' is yours to say."
+    )
+
+
+def _restart(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    vm = _vm(names, found.node)
+    return f"'govc cluster.override.change -cluster {found.where} -vm {vm} -ha-restart-priority medium'."
+
+
+def _part(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    return f"'govc cluster.rule.remove -name {found.where}', or take all nodes but one out of it."
+
+
+def _elsewhere(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    return f"Move VM {found.where} to a datastore without protected disks: 'govc vm.migrate -ds OTHER {found.where}'."
+
+
+def _see_cluster(found: Finding, resource: Resource, names: Mapping[str, str]) -> str:
+    return "'govc permissions.set -principal USER -role ReadOnly -propagate /DC/host/CLUSTER'."
 
 
 def _independent(resource: Resource, names: Mapping[str, str], node: str) -> str:
@@ -86,10 +114,19 @@ _REMEDIES: Mapping[str, _Write] = {
     "snapshot": _snapshot,
     "controller": _controller,
     "slot_taken": _slot,
-    "same_host": _apart,
     "disk_mode": _independent,
     "datastore": _datastore,
     "disk_unlisted": _unlisted,
     "multi_writer": _unshared,
     "unreadable": _readable,
+}
+
+_OF_CLUSTERS: Mapping[str, Callable[[Finding, Resource, Mapping[str, str]], str]] = {
+    "same_host": _apart,
+    "drs_apart": _apart,
+    "drs_together": _part,
+    "ha_off": _switch_on_ha,
+    "ha_restart": _restart,
+    "cluster_unread": _see_cluster,
+    "keeper": _elsewhere,
 }

@@ -49,6 +49,10 @@ class Login:
         """The VM ``moid``; no call is made."""
         return self.ref(vim.VirtualMachine, moid)
 
+    def host(self, moid: str) -> Any:
+        """The ESXi host ``moid``; no call is made."""
+        return self.ref(vim.HostSystem, moid)
+
 
 class _Life:
     """What one process has of a session."""

@@ -33,6 +33,7 @@ VM_PATHS = (
     "recentTask",
 )
 HOST_PATHS = ("name", "runtime.connectionState")
+NEIGHBOUR_PATHS = ("name", "config.instanceUuid", "runtime.powerState")
 TASK_PATHS = ("info.state", "info.descriptionId")
 
 #: Part of the keys of vSphere's messages on a full datastore (``msg.hbacommon.outofspace``).
@@ -45,6 +46,32 @@ def spec_for(vms: Iterable[Any]) -> Any:
     steps = [step(vim.VirtualMachine, "runtime.host"), step(vim.VirtualMachine, "recentTask")]
     paths = {vim.VirtualMachine: VM_PATHS, vim.HostSystem: HOST_PATHS, vim.Task: TASK_PATHS}
     return filter_spec(vms, paths, steps)
+
+
+def spec_for_host(host: Any) -> Any:
+    """The filter that reads who is on a host, in one call."""
+    paths = {vim.HostSystem: ("vm",), vim.VirtualMachine: NEIGHBOUR_PATHS}
+    return filter_spec([host], paths, [step(vim.HostSystem, "vm")])
+
+
+def neighbours(ref: str, host: str, answer: Mapping[str, Read]) -> tuple[tuple[str, str], ...] | None:
+    """
+    Name and instance UUID of the VMs besides ``ref`` that ran on ``host`` when vCenter last saw it; ``None`` if that cannot be
+    read. A VM whose power cannot be read counts as running.
+    """
+    if host not in answer or "vm" in answer[host].missing:
+        return None
+    there = [answer.get(_id_of(one)) for one in answer[host].get("vm") or () if _id_of(one) != ref]
+    running = [one for one in there if one is None or str(one.get("runtime.powerState")) != "poweredOff"]
+    if None in running:
+        return None
+    return tuple(
+        sorted(
+            (str(one.get("name") or one.ref), str(one.get("config.instanceUuid") or "").lower())
+            for one in running
+            if one
+        )
+    )
 
 
 def facts_of(minion: str, ref: str, answer: Mapping[str, Read], wanted: Sequence[Disk]) -> VmFacts:

@@ -1,0 +1,49 @@
+"""What a person's word has changed, as people read it: an adoption, an acknowledged hold, a host that is off, new keys. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Plain = Mapping[str, Any]
+
+
+def adopted(answer: Plain) -> Iterator[str]:
+    """``adopt``: what is recorded from now on."""
+    name = answer["resource"]
+    done = "adopted" if answer["adopted"] else "would be adopted; nothing was written"
+    where = f"active on {answer['active']}" if answer["active"] else "active nowhere"
+    listed = f"listed by {', '.join(answer['holders'])}" if answer["holders"] else "listed by no node"
+    yield f"{name}: {done}, under epoch {answer['epoch']}"
+    yield f"  {where}; the disk is {listed}"
+    for disk in answer["moved"]:
+        yield f"  the disk {disk['from']} is {disk['to']} now"
+    yield from (f"  ends {what}" for what in answer["ended"])
+    if answer["not_heard"]:
+        yield f"  no answer came from {', '.join(answer['not_heard'])}: what they know was not asked"
+    if answer["missing"]:
+        yield f"  vCenter does not show {', '.join(answer['missing'])}: taken as deleted"
+
+
+def cleared(answer: Plain) -> Iterator[str]:
+    """``clear``: tries and damping are forgotten."""
+    yield f"{answer['resource']}: failed tries and damping are forgotten; it is judged anew."
+    if answer["taken_as_deleted"]:
+        missing = ", ".join(answer["taken_as_deleted"])
+        yield f"  vCenter does not show {missing}: taken as deleted until the next move has ended well. Is that so?"
+
+
+def rotated(answer: Plain) -> Iterator[str]:
+    """``rotate_keys``: how far it is."""
+    if answer["changed"]:
+        yield "The keys are changed: every node has spoken under its new one, the old ones count no more."
+        return
+    yield "New keys are on their way; the old ones count until every node has spoken under its new one."
+    if answer["waiting_for"]:
+        yield f"  waiting for {', '.join(answer['waiting_for'])}: 'salt NODE saltutil.refresh_pillar' brings it at once"
+
+
+def confirmed(answer: Plain) -> Iterator[str]:
+    """``confirm_off``: what follows from a person's word."""
+    yield f"{answer['host']} counts as off, until vCenter shows it connected again."
+    yield f"  so do {', '.join(answer['confirmed'])}; looked at anew: {', '.join(answer['resources'])}"
