@@ -15,6 +15,8 @@ from lab import bench, demo, leftovers, product, trial
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
+from lab.qemu.guests import Guests
+from lab.qemu.scenarios import SCENARIOS as OF_GUESTS
 from lab.scenarios import DISK, FIRST, SCENARIOS
 from lab.wishes import DiskWish, Wishes
 
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the scenarios")
     run = commands.add_parser("run", help="run scenarios, each in a fresh lab")
     run.add_argument(
-        "names", nargs="+", metavar="NAME", choices=[*SCENARIOS, "all"], help="a scenario, or all"
+        "names", nargs="+", metavar="NAME", choices=[*SCENARIOS, *OF_GUESTS, "all"], help="a scenario, or all"
     )
     for sub in (run, commands.add_parser("demo", help="break a disk and tell what happens")):
         _add_settings(sub)
@@ -63,6 +65,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--delay", type=delays, default={}, metavar="OP=MS,…", help="how long the vCenter's tasks take"
     )
+    parser.add_argument(
+        "--nodes", choices=("namespaces", "qemu"), default="namespaces",
+        help="qemu: guests under emulation, with kernels and SCSI controllers of their own",
+    )  # fmt: skip
     parser.add_argument("--fs", choices=("ext4", "xfs"), default="ext4", help="file system of the disk")
     parser.add_argument("--hang-timeout", type=float, metavar="S", help="hang_timeout of the resource")
     parser.add_argument(
@@ -71,21 +77,27 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(given: argparse.Namespace) -> trial.Settings:
-    return trial.Settings(given.fs, given.delay, given.hang_timeout, given.hang_limit, say=say)
+    guests = Guests() if given.nodes == "qemu" else None
+    return trial.Settings(given.fs, given.delay, given.hang_timeout, given.hang_limit, guests=guests, say=say)
 
 
 def _list() -> int:
     for scenario in SCENARIOS.values():
         print(f"{scenario.name:18} {scenario.description}")
+    for scenario in OF_GUESTS.values():
+        print(f"{scenario.name:18} {scenario.description} (--nodes qemu)")
     return 0
 
 
 def _run(given: argparse.Namespace) -> int:
-    names = list(SCENARIOS) if "all" in given.names else given.names
+    known = {**SCENARIOS, **OF_GUESTS} if given.nodes == "qemu" else SCENARIOS
+    names = list(known) if "all" in given.names else given.names
+    if strange := [name for name in names if name not in known]:
+        raise LabError(f"{', '.join(strange)} needs kernels of its own; add --nodes qemu")
     good = True
     for name in names:
-        say(f"{name}: {SCENARIOS[name].description}")
-        outcome = trial.run(SCENARIOS[name], _settings(given))
+        say(f"{name}: {known[name].description}")
+        outcome = trial.run(known[name], _settings(given))
         good &= outcome.ok
         print(json.dumps(outcome.plain()) if given.json else _told(outcome), flush=True)
     return 0 if good else 1

@@ -136,6 +136,12 @@ class Storm:
 
     def start(self, opts: dict[str, Any], answer_s: float, mount_s: float) -> None:
         """Start the engine's process and wait until it has found all well."""
+        self.begin(opts, answer_s, mount_s)
+        self._wait(lambda: len(self.told("watching")) >= len(self.numbers), "the engine does not watch")
+        self._wait(lambda: _movers(self.engine) <= 1, "the engine does not come to rest")
+
+    def begin(self, opts: dict[str, Any], answer_s: float, mount_s: float, tick: float = 3600) -> None:
+        """Start the engine's process. tick: seconds between two looks at everything."""
         nodes = Nodes(self.place / "mounted", master_secret(opts), answer_s, mount_s)
         for n in self.numbers:
             (nodes.place / f"a{n}").touch()
@@ -144,11 +150,9 @@ class Storm:
             try:
                 linux.die_with_parent()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                _be_engine(opts, nodes, self.place / "told")
+                _be_engine(opts, nodes, self.place / "told", tick)
             finally:
                 os._exit(1)
-        self._wait(lambda: len(self.told("watching")) >= len(self.numbers), "the engine does not watch")
-        self._wait(lambda: _movers(self.engine) <= 1, "the engine does not come to rest")
 
     def told(self, what: str) -> list[dict[str, Any]]:
         """What the engine and its movers have told."""
@@ -198,7 +202,7 @@ def _movers(engine: int) -> int:
     return len(Path(f"/proc/{engine}/task/{engine}/children").read_text().split())
 
 
-def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path) -> None:
+def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path, tick: float) -> None:
     """The master's engine, as `_engines/vmdk.py` composes it, without Salt."""
     out = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     socket = state_dir(opts) / "engine.sock"
@@ -225,7 +229,7 @@ def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path) -> None:
         names=lambda: opts["vmdk"]["resources"],
         log=print,
         warm=lambda: warm(opts),
-        tick=3600,
+        tick=tick,
     ).serve()
 
 

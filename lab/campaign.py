@@ -2,7 +2,8 @@
 
     python -m lab.campaign --seed 1 --only 'switchover/*,mover' --minutes 60
 
-Each cell has a lab of its own. Cells that went well are not done again; build/campaign/seed-N.json has one line for each.
+A lab serves many cells; between two of them it is brought back to a starting point, which is checked, or built anew.
+Cells that went well are not done again; build/campaign/seed-N.json has one line for each.
 Exit status 1 if a record was lost, two nodes had the disk at once, or a resource ended neither active on one node nor held.
 """
 
@@ -10,17 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lab import ordeal
+from lab import linux, ordeal
 from lab.blows import Blow, chosen
 from lab.faultdisk import ROOT
 from lab.hypervisor import built
 from lab.ordeal import Verdict
+from lab.stage import Stages
 
 PLACE = ROOT / "build" / "campaign"
 
@@ -72,35 +76,97 @@ def summary(verdicts: Iterable[Verdict], cells: int) -> str:
     return "\n".join(lines)
 
 
-def run(
-    cells: Sequence[Blow], before: Mapping[str, Verdict], path: Path, seed: int, minutes: float
-) -> Iterator[Verdict]:
-    """Carry out the cells that have not gone well before, as many as are begun in time, and note each verdict."""
+def left(cells: Iterable[Blow], before: Mapping[str, Verdict]) -> list[Blow]:
+    """The cells that have not gone well before; those that can share a lab follow each other."""
+    found = [cell for cell in cells if not (str(cell) in before and before[str(cell)].ok)]
+    return sorted(found, key=lambda cell: sorted(ordeal.policy(cell).items()), reverse=True)
+
+
+def _say(sentence: str) -> None:
+    print(f"       {sentence}", flush=True)
+
+
+def run(cells: Iterable[Blow], path: Path, seed: int, minutes: float) -> Iterator[Verdict]:
+    """Carry out cells, as many as are begun in time, and note each verdict."""
     end = time.monotonic() + minutes * 60
-    for cell in cells:
-        known = before.get(str(cell))
-        if known is not None and known.ok:
-            continue
-        if time.monotonic() >= end:
-            return
-        verdict = ordeal.run(cell, seed)
-        note(path, verdict)
-        yield verdict
+    with Stages(_say) as stages:
+        for cell in cells:
+            if time.monotonic() >= end:
+                return
+            verdict = ordeal.landed(cell, seed, stages)
+            note(path, verdict)
+            yield verdict
+
+
+def _work(place: int, cells: Sequence[Blow], taken: Any, path: Path, seed: int, minutes: float) -> None:
+    """Be lab number `place` of several: take cells until there are none. taken: how many were taken from either end."""
+    linux.die_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches all; who started this one ends it
+    for verdict in run(_take(cells, taken, place % 2), path, seed, minutes):
+        print(line(verdict), flush=True)
+
+
+def _take(cells: Sequence[Blow], taken: Any, end: int) -> Iterator[Blow]:
+    """Cells from the beginning or from the end, so that two labs seldom need the same options."""
+    while True:
+        with taken.get_lock():
+            if sum(taken) >= len(cells):
+                return
+            number = taken[end]
+            taken[end] += 1
+        yield cells[-1 - number if end else number]
+
+
+def share_out(cells: Sequence[Blow], jobs: int, path: Path, seed: int, minutes: float) -> bool:
+    """Carry out cells in `jobs` labs at once. Returns whether all labs ended by themselves."""
+    fork = multiprocessing.get_context("fork")
+    taken = fork.Array("i", [0, 0])
+    arguments = (cells, taken, path, seed, minutes)
+    labs = range(min(jobs, len(cells)))
+    workers = [fork.Process(target=_work, args=(place, *arguments)) for place in labs]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    except BaseException:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join()
+        raise
+    return not any(worker.exitcode for worker in workers)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lab.campaign", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--seed", type=int, default=1, metavar="N", help="of the order and the moments")
+    add("--only", default="", metavar="PATTERN,…", help="kind/step/point/victim, or one of the words")
+    add("--minutes", type=float, default=1e6, metavar="M", help="begin no cell after so long")
+    add("--jobs", type=int, default=1, metavar="N", help="so many labs at once")
+    add("--again", action="store_true", help="forget what was done with this seed")
+    add("--list", action="store_true", help="print the names of the cells")
+    add("--random", action="store_true", help="random faults instead; --only then has numbers: 17,20-25")
+    add(
+        "--count",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many random ones; without it as many as there is time",
+    )
+    return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Carry out a campaign. Returns 0 if every cell that was done went well, 1 if not, 2 if none fits."""
-    parser = argparse.ArgumentParser(prog="python -m lab.campaign", description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the order and the moments")
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN,…", help="kind/step/point/victim, or one of the words"
-    )
-    parser.add_argument("--minutes", type=float, default=1e6, metavar="M", help="begin no cell after so long")
-    parser.add_argument("--again", action="store_true", help="forget what was done with this seed")
-    parser.add_argument("--list", action="store_true", help="print the names of the cells")
-    given = parser.parse_args(argv)
+    given = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell has it ignored
+    if given.random:
+        from lab.ordeals import run as random_ones
+
+        return random_ones.main(given)
     cells, path = chosen(given.only, given.seed), PLACE / f"seed-{given.seed}.json"
     if given.list:
         print("\n".join(map(str, cells)))
@@ -111,15 +177,14 @@ def main(argv: Sequence[str]) -> int:
     if given.again:
         path.unlink(missing_ok=True)
     built()
-    interrupted = False
+    interrupted, whole = False, True
     try:
-        for verdict in run(cells, done(path), path, given.seed, given.minutes):
-            print(line(verdict), flush=True)
+        whole = share_out(left(cells, done(path)), given.jobs, path, given.seed, given.minutes)
     except KeyboardInterrupt:
         interrupted = True
     verdicts = [one for name, one in done(path).items() if name in set(map(str, cells))]
     print(summary(verdicts, len(cells)))
-    return 130 if interrupted else 0 if all(one.ok for one in verdicts) else 1
+    return 130 if interrupted else 0 if whole and all(one.ok for one in verdicts) else 1
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ from lab.hypervisor import Vcenter, VcenterError, built
 from lab.inventory import PASSWORD, USER, inventory
 from lab.isolation import isolated
 from lab.namespace import NamespaceNode
-from lab.node import Slot, new_identity
+from lab.node import Identity, Node, Slot, new_identity
 from lab.observer import Observer
 from lab.saltconf import write_conf
 from lab.saltlab import Master, prepare_minion
 from lab.wishes import DiskWish, Wishes
 
-MINIONS_LIMIT = 90.0
+MINIONS_LIMIT = 240.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Lab:
 
     nodes, disks: by minion id and by name. vcenter: its control client. master: calls into Salt, and its events.
     observer: the witness. follower: what the vCenter asks. followed: what it asked so far. run_dir: all files, in memory.
+    source, target: minion ids of the node that scenarios strike, and of the other. patience: what limits are multiplied by.
     """
 
     run_dir: Path
@@ -61,18 +62,20 @@ class Lab:
 
     def __init__(self, wishes: Wishes | None = None, say: Callable[[str], None] = lambda _: None) -> None:
         self.wishes = wishes if wishes is not None else Wishes()
-        self.nodes: dict[str, NamespaceNode] = {}
+        self.nodes: dict[str, Any] = {}  # of the kind that was wished for
         self.disks: dict[str, Disk] = {}
         self.followed: list[Followed] = []
         self.reboot_after_reset = True
-        self._say = say
+        self.patience = 1.0 if self.wishes.guests is None else self.wishes.guests.patience
+        self.source, self.target = self.wishes.nodes[0], self.wishes.nodes[-1]
+        self.say = say
         self._stack = ExitStack()
 
     def __enter__(self) -> Lab:
         require.check(tuple({wish.fstype for wish in self.wishes.disks}), self.wishes.salt)
         built()  # before the network goes: the compiler may want its modules
         for sentence in leftovers.give_back():
-            self._say(sentence)
+            self.say(sentence)
         try:
             self._start()
         except BaseException:
@@ -88,13 +91,18 @@ class Lab:
         enter(isolated())
         self.run_dir = enter(leftovers.run_directory())
         (self.run_dir / "shared").mkdir()
-        self.disks_host = enter(Disks(self.run_dir, self.wishes.hang_limit))
+        if self.wishes.guests is None:
+            self.disks_host = enter(Disks(self.run_dir, self.wishes.hang_limit))
+        else:
+            self.wishes.guests.prepare(self.say)
         self.disks = {wish.name: self._make_disk(wish) for wish in self.wishes.all_disks}
-        self._make_nodes(self.disks_host)
+        self._make_nodes()
         self.follower = enter(Follower(list(self.nodes.values()), list(self.disks.values()), self._on_step))
         self.vcenter = enter(self._make_vcenter(self.follower.url))
         if self.wishes.delays:
             self.vcenter.delays(**self.wishes.delays)
+        if self.wishes.guests is not None:
+            enter(self.wishes.guests.begin(self))
         if self.wishes.salt:
             self._start_salt()
         else:
@@ -106,24 +114,31 @@ class Lab:
     # -- its parts
 
     def _make_disk(self, wish: DiskWish) -> Disk:
-        return make_disk(self.run_dir, f"[ds1] shared/{wish.name}.vmdk", wish.fstype, wish.size_mb)
+        make = make_disk if self.wishes.guests is None else self.wishes.guests.make_disk
+        return make(self.run_dir, f"[ds1] shared/{wish.name}.vmdk", wish.fstype, wish.size_mb)
 
-    def _make_nodes(self, disks: Disks) -> None:
+    def _make_nodes(self) -> None:
+        make = self._make_node if self.wishes.guests is None else self.wishes.guests.make_node
         for number, name in enumerate(self.wishes.nodes, 1):
-            identity = new_identity(f"{name}-vm", name, number)
-            directory = self.run_dir / "n" / name
-            boot = (prepare_minion(directory, identity, self._given("minion")),) if self.wishes.salt else ()
-            shared = {"shared": self.run_dir / "shared"}
-            spec = CellSpec(name, directory, identity.address, shared, hidden=(self.run_dir,), boot=boot)
-            node = NamespaceNode(identity, spec, disks, self._on_halt)
+            node = make(self, new_identity(f"{name}-vm", name, number), self._given("minion"))
             self.nodes[name] = node
             self._stack.callback(node.close)
-            self._make_ledger(directory, name)
         for wish in self.wishes.all_disks:
             if wish.holder is not None:
                 self._node_at(wish.holder).attach(self.disks[wish.name], wish.bus, wish.unit)
 
-    def _node_at(self, number: int) -> NamespaceNode:
+    def _make_node(self, _: Lab, identity: Identity, overrides: Mapping[str, Any]) -> NamespaceNode:
+        name = identity.minion_id
+        directory = self.run_dir / "n" / name
+        boot = (
+            (prepare_minion(directory, identity, overrides, self.wishes.synced),) if self.wishes.salt else ()
+        )
+        shared = {"shared": self.run_dir / "shared"}
+        spec = CellSpec(name, directory, identity.address, shared, hidden=(self.run_dir,), boot=boot)
+        self._make_ledger(directory, name)
+        return NamespaceNode(identity, spec, self.disks_host, self.on_halt)
+
+    def _node_at(self, number: int) -> Node:
         return self.nodes[self.wishes.nodes[number]]
 
     def _given(self, daemon: str) -> Mapping[str, Any]:
@@ -180,17 +195,19 @@ class Lab:
             node.power_on()
 
     def _start_salt(self) -> None:
-        self.master = self._stack.enter_context(Master(self.run_dir, self._given("master")))
+        self.master = self._stack.enter_context(
+            Master(self.run_dir, self._given("master"), self.wishes.synced)
+        )
         self._power_on_all()
         self.master.wait_up()
-        self.master.wait_minions(self.wishes.nodes, MINIONS_LIMIT)
+        self.master.wait_minions(self.wishes.nodes, MINIONS_LIMIT * self.patience)
 
     # -- what it hears
 
     def _on_step(self, step: Step, outcome: str) -> None:
         self.followed.append(Followed(time.monotonic(), step, outcome))
 
-    def _on_halt(self, node: NamespaceNode, word: str) -> None:
+    def on_halt(self, node: Node, word: str) -> None:
         """A guest has halted or reset itself: the vCenter learns of it as of any guest's end."""
         try:
             self.vcenter.guest_power(node.name, "poweredOff")
@@ -198,17 +215,19 @@ class Lab:
                 node.power_on()
                 self.vcenter.guest_power(node.name, "poweredOn")
         except (VcenterError, LabError) as problem:  # in a thread of its own: there is nobody to raise it to
-            self._say(f"{node.name} halted itself, but: {problem}")
+            self.say(f"{node.name} halted itself, but: {problem}")
 
     # -- what one does with it
 
     def fault(self, node: str, disk: str, words: str) -> dict[str, Any]:
         """Hurt a disk where it is attached: lab.fault("labdb1", "pgdata", "write=eio"). Returns the disk's state."""
-        return self.fault_disk(node, disk).set(words)
+        state: dict[str, Any] = self.nodes[node].hurt(self.disks[disk], words) or {}
+        return state
 
     def fault_disk(self, node: str, disk: str) -> FaultDisk:
         """The disk as it is attached to a node."""
-        return self.nodes[node].fault_disk(self.disks[disk])
+        found: FaultDisk = self.nodes[node].fault_disk(self.disks[disk])
+        return found
 
     def crash(self, node: str) -> None:
         """The VM ends at once, as by a kernel panic; the vCenter sees it powered off."""
@@ -232,7 +251,8 @@ class Lab:
 
     def slots(self, node: str) -> Sequence[Slot]:
         """The disks in a node's configuration."""
-        return self.nodes[node].slots()
+        found: Sequence[Slot] = self.nodes[node].slots()
+        return found
 
     def vcenter_options(self) -> dict[str, Any]:
         """The product's `vcenter:` section for this lab."""

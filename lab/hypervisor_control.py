@@ -72,9 +72,9 @@ class Control:
         """The guest's own halt ("poweredOff") or boot ("poweredOn"): no task, no hook."""
         self.call("/guest-power", {"vm": vm, "power": power})
 
-    def guest(self, vm: str, heartbeat: str | None = None, tools: str | None = None) -> None:
-        """heartbeat: green, yellow, red or gray. tools: guestToolsRunning or guestToolsNotRunning."""
-        self.call("/guest", {"vm": vm, "heartbeat": heartbeat or "", "tools": tools or ""})
+    def guest(self, vm: str, heartbeat: str = "", tools: str = "", address: str = "") -> None:
+        """heartbeat: green, yellow, red or gray. tools: guestToolsRunning or guestToolsNotRunning. address: the guest's."""
+        self.call("/guest", {"vm": vm, "heartbeat": heartbeat, "tools": tools, "address": address})
 
     def connect_host(self, host: str, connection: str = "connected") -> None:
         """connection: connected, disconnected or notResponding. Its VMs become (dis)connected too."""

@@ -78,7 +78,7 @@ def _processes_of(directory: Path) -> list[int]:
 
 
 def _is_ours(words: list[str]) -> bool:
-    return words[0].endswith("/lab-vcenter") or any(
+    return words[0].endswith(("/lab-vcenter", "qemu-system-x86_64")) or any(
         word in ("lab.cellinit", "lab.diskhost") for word in words
     )
 

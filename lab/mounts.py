@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -24,6 +25,7 @@ def _plain(word: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), word)
 
 
+@lru_cache(1024)  # the witness reads the same lines fifty times a second
 def _parse(line: str) -> Mount:
     before, _, after = line.partition(" - ")
     fields, (fstype, source, options) = before.split(" "), after.split(" ", 2)

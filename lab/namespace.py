@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lab import guard, linux
 from lab.cell import Cell, CellSpec, Done, LabError
@@ -155,6 +156,21 @@ class NamespaceNode(Node):
             if self.is_running and not self._frozen:
                 linux.add_address(self._label, self.identity.address)
 
+    def isolate(self) -> None:
+        # its loopback is the lab's: what would be cut off at the cable is stopped
+        self.signal_agent(signal.SIGSTOP)
+        self.unreachable()
+
+    def die(self) -> None:
+        os.kill(self.cell.pid, signal.SIGKILL)
+
+    def signal_agent(self, sign: int) -> None:
+        for pid in self.cell.processes():
+            with suppress(OSError):  # it has ended meanwhile
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if (b"salt-minion" in line or b"prober.py" in line) and b"lab.cellinit" not in line:
+                    os.kill(pid, sign)
+
     def thaw(self) -> None:
         with self._turn():
             if not self._frozen:
@@ -166,7 +182,6 @@ class NamespaceNode(Node):
             linux.add_address(self._label, self.identity.address)
 
     def close(self) -> None:
-        """Power it off for good."""
         try:
             self.power_off()
         finally:
@@ -183,6 +198,9 @@ class NamespaceNode(Node):
         if disk.uuid not in self._attached:
             raise LabError(f"disk {disk.path} is not attached to node {self.name}, or the node is off")
         return self._attached[disk.uuid]
+
+    def hurt(self, disk: Disk, words: str) -> Any:
+        return self.fault_disk(disk).set(words)
 
     def attach(self, disk: Disk, bus: int, unit: int) -> None:
         with self._turn():
@@ -234,7 +252,6 @@ class NamespaceNode(Node):
             raise
 
     def device_of(self, disk: Disk) -> int | None:
-        """The device number that a disk has here; None while it is not attached."""
         attached = self._attached.get(disk.uuid)
         return None if attached is None else attached.devno
 

@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lab.cell import Done, LabError
 from lab.disk import Disk
@@ -80,12 +81,36 @@ class Node(ABC):
         """Whether it stands still."""
 
     @abstractmethod
+    def die(self) -> None:
+        """Let the guest end by itself, with all that is in it; returns at once."""
+
+    @abstractmethod
+    def isolate(self) -> None:
+        """Take its network away; all in it goes on."""
+
+    @abstractmethod
+    def signal_agent(self, sign: int) -> None:
+        """Send a signal to its minion and all that belongs to it, and to nothing else on it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Power it off for good and give back what it had of the machine."""
+
+    @abstractmethod
     def attach(self, disk: Disk, bus: int, unit: int) -> None:
         """Put a disk into its configuration; a running node sees it at once. Raises Locked."""
 
     @abstractmethod
     def detach(self, disk: Disk) -> None:
         """Take a disk out of its configuration; a running node loses it at once, mounted or not."""
+
+    @abstractmethod
+    def hurt(self, disk: Disk, words: str) -> Any:
+        """Let requests to a disk fail or wait: "all=eio", "all=hang", "ok" and others. Raises LabError."""
+
+    @abstractmethod
+    def device_of(self, disk: Disk) -> int | None:
+        """The device number that a disk has inside, as os.makedev makes it; None while it is not there."""
 
     @abstractmethod
     def run(self, argv: Sequence[str], seconds: float = 10.0) -> Done:

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lab.disk import Disk
-from lab.namespace import NamespaceNode
+from lab.node import Node
 
 _PAUSE = 0.02
 _LIMIT = 5.0
@@ -56,12 +56,13 @@ def holders(inventory: Mapping[str, Any], disk: str) -> tuple[str, ...]:
 class Observer:
     """Looks every 20 ms while its block runs. control: URL of the vCenter's control interface."""
 
-    def __init__(self, control: str, nodes: Sequence[NamespaceNode], disks: Sequence[Disk]) -> None:
+    def __init__(self, control: str, nodes: Sequence[Node], disks: Sequence[Disk]) -> None:
         address = urlsplit(control)
         self._vcenter = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_LIMIT)
         self._nodes, self._disks = nodes, disks
         self._lock = threading.Lock()
         self.findings = Findings()
+        self._said: tuple[bytes, Mapping[str, Any] | None] = (b"", None)
         self._before: dict[tuple[str, str], tuple[str, ...]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
@@ -84,12 +85,14 @@ class Observer:
     def _inventory(self) -> Mapping[str, Any] | None:
         try:
             self._vcenter.request("GET", "/inventory")
-            answer: Mapping[str, Any] = json.loads(self._vcenter.getresponse().read())
+            said = self._vcenter.getresponse().read()
+            if said != self._said[0]:  # mostly it is the same
+                self._said = said, json.loads(said)
         except (OSError, http.client.HTTPException, ValueError):
             self._vcenter.close()
             self.findings.unreadable += 1
             return None
-        return answer
+        return self._said[1]
 
     def _look_at_holders(self) -> None:
         inventory = self._inventory()
@@ -134,7 +137,7 @@ def _fits(sight: Sight, what: str, disk: str, who: str, since: float) -> bool:
     return (sight.what, sight.disk, sight.who) == (what, disk, who) and sight.monotonic >= since
 
 
-def mountpoints(node: NamespaceNode, disk: Disk) -> list[str]:
+def mountpoints(node: Node, disk: Disk) -> list[str]:
     """Where a node has the disk mounted for writing, device number against device number."""
     device = node.device_of(disk)
     if device is None:

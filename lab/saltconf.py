@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ FOLDERS = (
     "reactor",
     "orch",
 )
+#: What a master serves beside a wheel: state runs would sync the rest, and that is the other way in.
+SERVED_BESIDE_A_WHEEL = ("reactor", "orch")
 ON_MINIONS = ("modules", "states", "beacons", "engines", "output", "utils")
 ON_MASTER = (*ON_MINIONS, "runners", "pillar")
 MINION_ROOT = f"{PLACE}/salt"
@@ -117,10 +121,17 @@ def write_conf(directory: Path, name: str, conf: Conf) -> None:
     path.chmod(0o600)
 
 
+def is_installed() -> bool:
+    """Whether this Python has the product as a wheel; then the daemons use that, and no files are synced."""
+    # not anywhere on sys.path: a build leaves an .egg-info beside the source
+    where = [sysconfig.get_path("purelib")]
+    return any(importlib.metadata.distributions(name="saltext-vmdk", path=where))
+
+
 def make_file_root(directory: Path) -> Path:
     """A directory that shows the product's folders and nothing else of the repository."""
     directory.mkdir()
-    for name in FOLDERS:
+    for name in SERVED_BESIDE_A_WHEEL if is_installed() else FOLDERS:
         if (ROOT / name).is_dir():
             (directory / name).symlink_to(ROOT / name)
     return directory
@@ -128,7 +139,7 @@ def make_file_root(directory: Path) -> Path:
 
 def place_files(extmods: Path, kinds: tuple[str, ...]) -> None:
     """Put the product's files where `saltutil.sync_all` puts them, so that daemons have them at their first start."""
-    for kind in kinds:
+    for kind in () if is_installed() else kinds:
         source = ROOT / f"_{kind}"
         if source.is_dir():
             shutil.copytree(

@@ -17,7 +17,7 @@ from lab.events import Tap
 from lab.linux import wait_until
 from lab.node import Identity, Node
 
-_MASTER_LIMIT = 60.0
+_MASTER_LIMIT = 120.0
 _PROGRAMS = Path(sys.executable).parent
 
 
@@ -29,10 +29,12 @@ def program(name: str) -> str:
     return str(path)
 
 
-def prepare_minion(directory: Path, identity: Identity, overrides: Mapping[str, Any]) -> Command:
+def prepare_minion(
+    directory: Path, identity: Identity, overrides: Mapping[str, Any], synced: bool = True
+) -> Command:
     """Write the files of a node's minion below the node's directory. Returns how it is started at boot."""
     root = directory / "salt"
-    saltconf.place_files(root / "extmods", saltconf.ON_MINIONS)
+    saltconf.place_files(root / "extmods", saltconf.ON_MINIONS if synced else ())
     saltconf.write_conf(root, "minion", saltconf.merged(saltconf.minion_conf(identity), overrides))
     argv = (sys.executable, program("salt-minion"), "-c", saltconf.MINION_ROOT, "-l", "quiet")
     return Command(argv, f"{saltconf.MINION_ROOT}/console.log")
@@ -41,13 +43,13 @@ def prepare_minion(directory: Path, identity: Identity, overrides: Mapping[str, 
 class Master:
     """A running salt-master. run_dir: the lab's. Use it as a context manager; leave it and all of it is gone."""
 
-    def __init__(self, run_dir: Path, overrides: Mapping[str, Any]) -> None:
+    def __init__(self, run_dir: Path, overrides: Mapping[str, Any], synced: bool = True) -> None:
         self.root = run_dir / "m" / "salt"
-        self._run_dir, self._overrides = run_dir, overrides
+        self._run_dir, self._overrides, self._synced = run_dir, overrides, synced
         self._lock = threading.Lock()
 
     def __enter__(self) -> Master:
-        saltconf.place_files(self.root / "extmods", saltconf.ON_MASTER)
+        saltconf.place_files(self.root / "extmods", saltconf.ON_MASTER if self._synced else ())
         for name in ("pillar", "vmdk.d"):
             (self.root / name).mkdir(parents=True)
         conf = saltconf.master_conf(self.root, saltconf.make_file_root(self._run_dir / "files"))

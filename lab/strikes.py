@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from lab.cable import Cable
 from lab.cell import LabError
 from lab.cluster import Lab
-from lab.scenarios import DISK, FIRST, SECOND
+from lab.scenarios import DISK
 
 #: Seconds until what was cut off, switched off or unavailable is back.
 GONE_S = 5.0
@@ -75,11 +74,16 @@ def _status(pid: int, key: str) -> str:
 
 def engine_of(lab: Lab) -> int:
     """The engine's first process; its moves and watches are its children and look alike. Raises TooLate."""
-    found = [pid for pid in lab.master.cell.processes() if _ENGINE in _title(pid)]
+    found = [pid for pid in lab.master.cell.processes() if _is_engine(_title(pid))]
     first = [pid for pid in found if _status(pid, "PPid") not in map(str, found)]
     if not first:
         raise TooLate("the engine does not run")
     return min(first, key=_born)
+
+
+def _is_engine(title: str) -> bool:
+    """An engine that Salt has started again is called Engine and nothing else; the reactor keeps its name."""
+    return _ENGINE in title or title.split()[-1:] == ["Engine"]
 
 
 def _born(pid: int) -> int:
@@ -97,12 +101,16 @@ def reactor_of(lab: Lab) -> int:
 
 
 def mover_of(lab: Lab) -> int:
-    """The process that holds the resource's lock. Raises TooLate."""
+    """The process that holds the resource's lock, as the kernel has it: who held it last stands in the file. Raises TooLate."""
     path = lab.master.root / f"var/lib/salt/vmdk/locks/resource-{DISK}.lock"
-    inside = str(json.loads(path.read_text())["pid"])
-    for pid in lab.master.cell.processes():
-        if _status(pid, "NSpid") == inside:
-            return pid
+    if not path.exists():
+        raise TooLate("there was no mover yet")
+    file = path.stat()
+    wanted = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if words[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and words[5] == wanted:
+            return int(words[4])
     raise TooLate("the mover had ended")
 
 
@@ -157,8 +165,9 @@ def _mend(scene: Scene) -> None:
         node.reachable()
 
 
-def _crash(name: str) -> Act:
+def _crash(role: str) -> Act:
     def act(scene: Scene) -> None:
+        name = getattr(scene.lab, role)
         if not scene.lab.nodes[name].is_running:
             raise TooLate(f"{name} is off already")
         scene.lab.crash(name)
@@ -166,10 +175,10 @@ def _crash(name: str) -> Act:
     return act
 
 
-def _boot(name: str) -> Act:
+def _boot(role: str) -> Act:
     def act(scene: Scene) -> None:
         with suppress(LabError):  # Locked: as a person would see it; the VM stays off
-            scene.lab.power_on(name)
+            scene.lab.power_on(getattr(scene.lab, role))
 
     return act
 
@@ -188,8 +197,8 @@ VICTIMS = {
         Victim("lost-request", _lose("drop"), armed=True),
         Victim("lost-reply", _lose("dropreply"), armed=True),
         Victim("network", _cut, _mend),
-        Victim("target", _crash(SECOND), _boot(SECOND)),
-        Victim("source", _crash(FIRST), _boot(FIRST)),
+        Victim("target", _crash("target"), _boot("target")),
+        Victim("source", _crash("source"), _boot("source")),
     )
 }
 

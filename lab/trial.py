@@ -18,19 +18,20 @@ from lab.events import Event
 from lab.ledger import FILE, Ledger, longest_pause, lost, parse_acknowledged, parse_ledger
 from lab.linux import wait_until
 from lab.observer import Findings, mountpoints
+from lab.saltconf import merged
 from lab.scenarios import DISK, FIRST, Scenario
-from lab.wishes import DiskWish, Wishes
+from lab.wishes import DiskWish, Guests, Wishes
 
 SERVICE = "ledger"
 _RECORDS_BEFORE, _RECORDS_AFTER = 25, 25
-_SETTLE_LIMIT = 20.0
+_SETTLE_LIMIT = 60.0
 _HELD_FOR = 5.0
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a trial is run. by_hand: moves the resource in the product's place (for tests of the lab itself). filler: number
-    of further VMs in the vCenter."""
+    of further VMs in the vCenter. guests: the nodes' kind; without it they are namespaces."""
 
     fstype: str = "ext4"
     delays: Mapping[str, int] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Settings:
     hang_limit: float = 60.0
     by_hand: Callable[[Lab], None] | None = None
     filler: int = 0
+    guests: Guests | None = None
     say: Callable[[str], None] = lambda _: None
 
 
@@ -92,14 +94,17 @@ def run(scenario: Scenario, settings: Settings) -> Outcome:
 def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
     """A lab whose first node has the disk mounted and the ledger written on it."""
     policy = {"services": [SERVICE], **scenario.policy}
+    if settings.guests is not None:
+        policy = settings.guests.policy(policy)
     if settings.hang_timeout is not None:
         policy["hang_timeout"] = settings.hang_timeout
     wishes = Wishes(
+        guests=settings.guests,
         disks=(DiskWish(DISK, settings.fstype),),
         hang_limit=settings.hang_limit,
         delays=settings.delays,
         filler=settings.filler,
-        master_overrides={} if settings.by_hand else lambda lab: product.master_options(lab, {DISK: policy}),
+        master_overrides=lambda lab: _of_master(lab, settings, policy),
         minion_overrides={} if settings.by_hand else product.minion_options,
     )
     with Lab(wishes, settings.say) as lab:
@@ -107,16 +112,22 @@ def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
         yield lab
 
 
+def _of_master(lab: Lab, settings: Settings, policy: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = {} if settings.by_hand else product.master_options(lab, {DISK: policy})
+    return own if settings.guests is None else merged(own, settings.guests.master_options())
+
+
 def bring_up(lab: Lab, by_hand: bool) -> None:
     """Have the resource active on the first node. Raises LabError."""
+    limit = _SETTLE_LIMIT * lab.patience
     if by_hand:
         lab.mount(FIRST)
         lab.master.local(FIRST, "service.start", SERVICE)
-    elif not wait_until(lambda: bool(mountpoints(lab.nodes[FIRST], lab.disks[DISK])), _SETTLE_LIMIT, 0.1):
+    elif not wait_until(lambda: bool(mountpoints(lab.nodes[FIRST], lab.disks[DISK])), limit, 0.1):
         lab.master.run("vmdk.recover", DISK)
-    if not wait_until(lambda: len(acknowledged(lab)) >= _RECORDS_BEFORE, _SETTLE_LIMIT, 0.05):
+    if not wait_until(lambda: len(acknowledged(lab)) >= _RECORDS_BEFORE, limit, 0.05):
         why = "" if by_hand else f": {json.dumps(lab.master.run('vmdk.status', DISK))}"
-        raise LabError(f"the resource did not come up on {FIRST} within {_SETTLE_LIMIT:.0f} s{why}")
+        raise LabError(f"the resource did not come up on {FIRST} within {limit:.0f} s{why}")
 
 
 def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
@@ -126,19 +137,31 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     scenario.fault(lab)
     if settings.by_hand is not None:
         settings.by_hand(lab)
-    mounted = (_wait_held if scenario.held else _wait_mounted)(lab, scenario, fault)
+    limit = scenario.limit * lab.patience
+    mounted = (_wait_held if scenario.held else _wait_mounted)(lab, scenario, fault, limit)
     if mounted is not None:
         _wait_settled(lab, node.minion_id, mounted, settings, bool(scenario.held))
     wanted = f"held by rule {scenario.held}" if scenario.held else f"mounted on {node.minion_id}"
-    notes = [] if mounted is not None else [f"not {wanted} within {scenario.limit:g} s"]
+    notes = [] if mounted is not None else [f"not {wanted} within {limit:g} s"]
     ledger = read_back(lab, disk, notes)
+    checked = _checked(lab, scenario, notes)
     outcome = judge(lab, scenario, fault, mounted, lab.observer.findings, ledger, notes)
+    outcome = replace(outcome, ok=outcome.ok and checked)
     pause = round(longest_pause(ledger[0], fault) * 1000)
     if scenario.held:
         outcome = replace(outcome, fault_to_mounted_ms=None, ok=outcome.ok and not outcome.steps)
     ended = lab.master.events.seen(f"vmdk-move/{DISK}/ended", fault)
     calls = int(ended[-1].data.get("vcenter_calls", 0)) if ended else 0
     return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before), move_calls=calls)
+
+
+def _checked(lab: Lab, scenario: Scenario, notes: list[str]) -> bool:
+    try:
+        scenario.check(lab)
+    except LabError as problem:
+        notes.append(str(problem))
+        return False
+    return True
 
 
 def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:
@@ -149,16 +172,17 @@ def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:
 
 def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings, held: bool) -> None:
     """Wait until the ledger is written on `node` and the product has said that it is done."""
+    limit = _SETTLE_LIMIT * lab.patience
     if settings.by_hand is None and not held:
-        lab.master.events.wait(f"vmdk-move/{DISK}/done", _SETTLE_LIMIT, mounted)
+        lab.master.events.wait(f"vmdk-move/{DISK}/done", limit, mounted)
 
     def records() -> int:
         return sum(one.node == node and one.monotonic >= mounted for one in acknowledged(lab))
 
-    wait_until(lambda: records() >= _RECORDS_AFTER, _SETTLE_LIMIT, 0.05)
+    wait_until(lambda: records() >= _RECORDS_AFTER, limit, 0.05)
 
 
-def _wait_mounted(lab: Lab, scenario: Scenario, fault: float) -> float | None:
+def _wait_mounted(lab: Lab, scenario: Scenario, fault: float, limit: float) -> float | None:
     node, disk = lab.nodes[scenario.expected], lab.disks[DISK]
 
     def there() -> bool:
@@ -166,11 +190,11 @@ def _wait_mounted(lab: Lab, scenario: Scenario, fault: float) -> float | None:
             mountpoints(node, disk)
         )
 
-    wait_until(there, scenario.limit, 0.01)
+    wait_until(there, limit, 0.01)
     return lab.observer.first("mounted", disk, node.name, fault)
 
 
-def _wait_held(lab: Lab, scenario: Scenario, fault: float) -> float | None:
+def _wait_held(lab: Lab, scenario: Scenario, fault: float, limit: float) -> float | None:
     """The moment when the product said that it holds, if all is still where it was some seconds later."""
     node, disk = lab.nodes[scenario.expected], lab.disks[DISK]
 
@@ -178,7 +202,7 @@ def _wait_held(lab: Lab, scenario: Scenario, fault: float) -> float | None:
         told = lab.master.events.seen(f"vmdk-move/{DISK}/decided", fault)
         return [one.monotonic for one in told if one.data.get("rule") == scenario.held]
 
-    if not wait_until(said, scenario.limit, 0.05):
+    if not wait_until(said, limit, 0.05):
         return None
     moment = said()[0]
     moved = wait_until(lambda: not mountpoints(node, disk), _HELD_FOR, 0.1)

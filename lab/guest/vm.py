@@ -12,12 +12,15 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lab.guest import salt_tree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -28,13 +31,13 @@ SIZE = 320 << 20
 
 def build(image: Path = IMAGE) -> None:
     """Make the image, if there is none of the present recipe."""
-    recipe = sorted(
-        path for path in HERE.iterdir() if path.suffix in ("", ".sh", ".rules") and path.is_file()
-    )
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in recipe)).hexdigest()
+    own = (path for path in HERE.iterdir() if path.suffix in ("", ".sh", ".rules") and path.is_file())
+    recipe = [path.read_bytes() for path in (*sorted(own), HERE / "salt_tree.py")]
+    versions = sorted(f"{name} {one.version}\n".encode() for name, one in salt_tree.closure().items())
+    digest = hashlib.sha256(b"".join([*recipe, *versions])).hexdigest()
     made_from = image / "made-from"
     if not made_from.exists() or made_from.read_text() != digest:
-        subprocess.run([HERE / "image.sh", image], check=True)
+        subprocess.run([HERE / "image.sh", image, sys.executable], check=True)
         made_from.write_text(digest)
 
 
@@ -92,7 +95,7 @@ class Vm:
             "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1",
             "-m", "768", "-nodefaults", "-display", "none", "-no-reboot", "-S",
             "-kernel", f"{self.image}/vmlinuz", "-initrd", f"{self.image}/initrd.gz",
-            "-append", "console=ttyS0 mitigations=off panic=-1 quiet",
+            "-append", "console=ttyS0 mitigations=off no_timer_check panic=-1 quiet",
             "-drive", f"if=none,id=root,file={self.image}/root.raw,format=raw,snapshot=on",
             "-device", "virtio-blk-pci,drive=root",
             "-drive", f"if=none,id=payload,file={folder}/payload.tar,format=raw,readonly=on",

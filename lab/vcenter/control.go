@@ -96,7 +96,7 @@ func (l *lab) doGuestPower(in struct{ VM, Power string }) (any, error) {
 	return done, l.guestPower(vm, to)
 }
 
-func (l *lab) doGuest(in struct{ VM, Heartbeat, Tools string }) (any, error) {
+func (l *lab) doGuest(in struct{ VM, Heartbeat, Tools, Address string }) (any, error) {
 	vm, err := l.vm(in.VM)
 	if err != nil {
 		return nil, err
@@ -111,10 +111,10 @@ func (l *lab) doGuest(in struct{ VM, Heartbeat, Tools string }) (any, error) {
 	default:
 		return nil, fmt.Errorf("tools %q is not known; use %s or %s", in.Tools, toolsRunning, toolsNotRunning)
 	}
-	if in.Heartbeat == "" && in.Tools == "" {
-		return nil, errors.New("nothing to set; give heartbeat or tools")
+	if in.Heartbeat == "" && in.Tools == "" && in.Address == "" {
+		return nil, errors.New("nothing to set; give heartbeat, tools or address")
 	}
-	l.setGuest(vm, in.Heartbeat, in.Tools)
+	l.setGuest(vm, in.Heartbeat, in.Tools, in.Address)
 	return done, nil
 }
 

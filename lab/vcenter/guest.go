@@ -84,7 +84,7 @@ func (v *labVM) later(method, delay, op string, to types.VirtualMachinePowerStat
 }
 
 // setGuest is what the control interface says about a guest.
-func (l *lab) setGuest(vm *simulator.VirtualMachine, heartbeat, tools string) {
+func (l *lab) setGuest(vm *simulator.VirtualMachine, heartbeat, tools, address string) {
 	var changes []types.PropertyChange
 	if heartbeat != "" {
 		h := types.ManagedEntityStatus(heartbeat)
@@ -94,6 +94,9 @@ func (l *lab) setGuest(vm *simulator.VirtualMachine, heartbeat, tools string) {
 	}
 	if tools != "" {
 		changes = append(changes, types.PropertyChange{Name: "guest.toolsRunningStatus", Val: tools})
+	}
+	if address != "" {
+		changes = append(changes, types.PropertyChange{Name: "guest.ipAddress", Val: address})
 	}
 	ctx := l.ctx()
 	l.locked(ctx, vm, func() { l.update(ctx, vm, changes) })

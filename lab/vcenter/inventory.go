@@ -121,6 +121,9 @@ func (l *lab) nameAll(inv *inventory) error {
 	if !ok {
 		return errors.New("the simulator has no cluster")
 	}
+	if c, ok := cluster.ConfigurationEx.(*types.ClusterConfigInfoEx); ok {
+		c.DasConfig.Enabled, c.DrsConfig.Enabled = types.NewBool(true), types.NewBool(false) // settings only: neither is played
+	}
 	l.pool = *cluster.ResourcePool
 	l.dc = l.reg.Any("Datacenter").Reference()
 	return nil

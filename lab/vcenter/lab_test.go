@@ -210,6 +210,39 @@ func TestHookOrderAndRefusal(t *testing.T) {
 	}
 }
 
+// The VM changes while the nodes follow: the task fails, and the nodes are told to take it back.
+func TestTheHookTakesBackWhatWasOvertaken(t *testing.T) {
+	var heard []string
+	var meanwhile func()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var in struct{ Op, Path string }
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		heard = append(heard, in.Op+" "+in.Path)
+		if in.Op == "attach" {
+			meanwhile()
+		}
+	}))
+	defer server.Close()
+	l := twoVMs(t, server.URL)
+	vm := vmOf(t, l, "a")
+	meanwhile = func() {
+		if err := l.guestPower(vm, off); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := l.addDisk(diskSpec{Path: "[ds1] good.vmdk", CapacityMB: 8}); err != nil {
+		t.Fatal(err)
+	}
+	s := spec(adding("[ds1] good.vmdk", 1001, 1))
+	s.ChangeVersion = vm.Config.ChangeVersion
+	expect(t, l.change(l.ctx(), vm, s, l.hook), "ConcurrentAccess")
+	if got, want := strings.Join(heard, ","), "attach [ds1] good.vmdk,detach [ds1] good.vmdk"; got != want {
+		t.Fatalf("the hook heard %s, want %s", got, want)
+	}
+}
+
 // What a watcher still holds must not change under it.
 func TestChangesAreMadeOnCopies(t *testing.T) {
 	l := twoVMs(t, "")

@@ -52,6 +52,7 @@ func (l *lab) change(ctx *simulator.Context, vm *simulator.VirtualMachine, spec 
 	if fault = h.follow(p.steps); fault != nil {
 		return fault
 	}
+	followed := p.steps // a second plan that is refused is none, and these have been followed all the same
 	l.locked(ctx, vm, func() {
 		// the guest may have halted and the control interface may have made a snapshot meanwhile
 		if p, fault = l.planFor(vm, spec); fault == nil {
@@ -59,16 +60,9 @@ func (l *lab) change(ctx *simulator.Context, vm *simulator.VirtualMachine, spec 
 		}
 	})
 	if fault != nil {
-		h.takeBack(p.stepsOrNone())
+		h.takeBack(followed)
 	}
 	return fault
-}
-
-func (p *plan) stepsOrNone() []step {
-	if p == nil {
-		return nil
-	}
-	return p.steps
 }
 
 // slotOf names the place where the file was to go.

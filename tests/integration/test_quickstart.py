@@ -73,6 +73,14 @@ def is_on(lab: Lab, node: str) -> bool:
     return bool(mountpoints(lab.nodes[node], lab.disks[DISK]))
 
 
+def test_the_master_is_looked_at_before_anything_is_protected(lab: Lab) -> None:
+    (doctor,) = [one for one in commands(lab, 3) if one[1] == "vmdk.doctor"]
+    assert wait_until(lambda: lab.master.command(*doctor).code == 0, 120.0, 0.5), lab.master.command(
+        *doctor
+    ).out
+    assert "Nothing is protected yet" in typed(lab, doctor)  # and no error, or the exit code would tell
+
+
 def test_protect_and_status_say_what_the_page_says(lab: Lab) -> None:
     try_it, protect, status, doctor = commands(lab, 4)
     typed(lab, try_it)

@@ -25,6 +25,7 @@ from lab.faultdisk import ROOT
 from lab.inventory import PASSWORD, USER
 from lab.linux import wait_until
 from lab.observer import mountpoints
+from lab.qemu.scenarios import SCENARIOS as OF_GUESTS
 from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND, Scenario
 from lab.wishes import DiskWish, Wishes
 from tests.lab.conftest import wait_for
@@ -274,7 +275,7 @@ def test_the_command_line_lists_the_scenarios() -> None:
     done_ = subprocess.run(
         [sys.executable, "-m", "lab", "--list"], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert [line.split()[0] for line in done_.stdout.splitlines()] == list(SCENARIOS)
+    assert [line.split()[0] for line in done_.stdout.splitlines()] == [*SCENARIOS, *OF_GUESTS]
     refused = subprocess.run(
         [sys.executable, "-m", "lab", "run", "nonsense"], capture_output=True, text=True, cwd=ROOT
     )

@@ -1,0 +1,282 @@
+"""One ordeal: play its story, wait for its end, hear the witness, judge."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from lab import trial
+from lab.cell import LabError
+from lab.faultdisk import DiskError
+from lab.hypervisor import VcenterError
+from lab.ledger import Acknowledged, lost
+from lab.observer import mountpoints
+from lab.ordeals.acks import Acks
+from lab.ordeals.catalogue import FAULTS
+from lab.ordeals.scene import Cure, Scene, nothing
+from lab.ordeals.story import Blow, Story
+from lab.ordeals.truth import is_true
+from lab.scenarios import DISK
+from lab.stage import Stage, state
+from lab.strikes import TooLate
+
+#: Seconds: until a step is waited for, until the resource must be at rest, and how long that must last.
+STEP_LIMIT, REST_LIMIT, ACTIVE_FOR, HELD_FOR = 10.0, 90.0, 2.0, 6.0
+_WRITTEN, _TICK, _SILENT = 10, 0.1, 2.0
+#: Seconds in which a node has to answer (`timeouts.ask`), and for which the court waits to see.
+ASK, _PATIENCE = 2.0, 10.0
+#: Mounted, and its services do not run.
+IDLE = 598
+GOOD = ("active", "held")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one ordeal; one line of build/campaign/random-N.jsonl.
+
+    end: active, held, false (held for a reason that is not true), lost (neither), stuck (not whole again when all was cured) or
+    missed (the lab itself failed, or had no time). rest_ms: from the end of the last fault until it was at rest. service_ms: the
+    longest time without an acknowledged record. standing: what was wrong still when the verdict was given.
+    """
+
+    number: int
+    story: str
+    faults: tuple[str, ...]
+    ok: bool
+    end: str
+    where: str
+    rule: int = 0
+    lost: int = 0
+    double_holders: int = 0
+    double_mounts: int = 0
+    acknowledged: int = 0
+    rest_ms: int = 0
+    service_ms: int = 0
+    standing: tuple[str, ...] = ()
+    stage: str = ""
+    took_s: float = 0.0
+    note: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def suffer(stage: Stage, story: Story) -> Verdict:
+    """Play one story on a stage that is at its starting point, and judge. Afterwards it is whole again, or the end is `stuck`."""
+    began, scene, acks = time.monotonic(), Scene(stage.lab, stage.cable), Acks(stage.lab)
+    scene.holder()
+    stage.doubles()
+    notes, stays = play(scene, story)
+    end, where, rule, rest = await_end(scene, acks)
+    pause = longest(acks.since(began), began, time.monotonic())
+    standing = tuple(f"{what} {node}".strip() for what, node in scene.standing)
+    told = _last_words(stage, began)
+    for cure in stays:
+        _carefully(cure, notes)
+    _restart_stale(scene, notes)
+    _start_services(stage, scene, acks)
+    verdict = Verdict(
+        story.number,
+        str(story),
+        tuple(one.fault for one in story.blows),
+        end in GOOD,
+        end,
+        where,
+        rule,
+        rest_ms=round(rest * 1000),
+        service_ms=round(pause * 1000),
+        standing=standing,
+    )
+    slow = too_slow(scene) if end not in GOOD else ""
+    verdict = _with_witness(stage, verdict, acks, began, notes)
+    safe = not (verdict.lost or verdict.double_holders or verdict.double_mounts)
+    if not verdict.ok and safe and (slow := slow or too_slow(scene)):
+        verdict = replace(verdict, end="missed")
+        notes.append(slow)
+    if not verdict.ok or verdict.end == "held":
+        notes += told
+    return replace(verdict, note=" | ".join(notes), took_s=round(time.monotonic() - began, 1))
+
+
+# -- the story
+
+
+def play(scene: Scene, story: Story) -> tuple[list[str], list[Cure]]:
+    """Strike and cure as the story says. Returns what went otherwise, and the cures of what is to stay."""
+    began, notes, stays = time.monotonic(), [], []  # type: ignore[var-annotated]
+    threads = [
+        threading.Thread(target=_carry_out, args=(scene, blow, began, notes, stays), name=blow.fault)
+        for blow in story.blows
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return notes, stays
+
+
+def _carry_out(scene: Scene, blow: Blow, began: float, notes: list[str], stays: list[Cure]) -> None:
+    if blow.step and not _await_step(scene, blow.step, began):
+        notes.append(f"{blow.fault}: no step {blow.step} came, struck all the same")
+    time.sleep(max(0.0, blow.at if blow.step else began + blow.at - time.monotonic()))
+    cure = nothing
+    try:
+        cure = FAULTS[blow.fault].strike(scene)
+    except (TooLate, LabError, VcenterError, DiskError, OSError) as problem:
+        notes.append(f"{blow.fault}: {problem}")
+    if not blow.lasts:
+        stays.append(cure)
+        return
+    time.sleep(blow.lasts)
+    _carefully(cure, notes)
+
+
+def _await_step(scene: Scene, step: str, began: float) -> bool:
+    kind = "decided" if step == "decided" else "step"
+    found = scene.lab.master.events.wait(
+        f"vmdk-move/{DISK}/{kind}",
+        STEP_LIMIT,
+        began,
+        lambda one: one.data.get("choice") == "move" if kind == "decided" else one.data.get("step") == step,
+    )
+    return found is not None
+
+
+def _carefully(cure: Cure, notes: list[str]) -> None:
+    try:
+        cure()
+    except (LabError, VcenterError, DiskError, TooLate, OSError) as problem:
+        notes.append(f"not cured: {problem}")
+
+
+def _restart_stale(scene: Scene, notes: list[str]) -> None:
+    """What a person does who is told that a guest still has the file system of a disk that was taken out of its VM."""
+    place = scene.lab.mountpoint()
+    for node in scene.lab.nodes.values():
+        listed = any(one.disk == scene.lab.disks[DISK] for one in node.slots())
+        if node.is_running and not listed and any(one.mountpoint == place for one in node.mounts()):
+            _carefully(lambda: node.halt_itself("b"), notes)  # noqa: B023
+
+
+def _start_services(stage: Stage, scene: Scene, acks: Acks) -> None:
+    """What a person does who sees that nothing is written, asks, and is told that the services do not run (rule 598)."""
+    where = _mounted(scene)
+    if len(where) != 1 or acks.since(time.monotonic() - _SILENT):
+        return
+    with suppress(LabError):
+        stage.operator("vmdk.recover", DISK)
+    if (state(scene.lab).get("hold") or {}).get("rule") == IDLE:
+        scene.lab.master.local(where[0], "service.start", trial.SERVICE)
+
+
+# -- its end
+
+
+def await_end(scene: Scene, acks: Acks) -> tuple[str, str, int, float]:
+    """Wait until the resource is active or held. Returns the end, the node or the reason, the rule, and the seconds it took."""
+    began, before, since = time.monotonic(), ("", "", 0), 0.0
+    hold: dict[str, Any] = {}
+    while (now := time.monotonic()) - began < REST_LIMIT:
+        where = served(scene, acks, began)
+        hold = state(scene.lab).get("hold") or {}
+        rule = int(hold.get("rule", 0))
+        found = ("active", where, rule) if where else ("held", str(hold.get("reason")), rule)
+        if found != before:
+            before, since = found, now
+        true = is_true(scene, rule) if rule else bool(where)
+        if true and now - since >= (ACTIVE_FOR if where else HELD_FOR):
+            return *found, since - began
+        time.sleep(_TICK)
+    what = f"served on {where}, " if (where := served(scene, acks, began)) else ""
+    if hold:
+        return "false", f"{what}held: {hold.get('reason')}", int(hold["rule"]), REST_LIMIT
+    return "lost", f"mounted on {_mounted(scene)}, journal {str(state(scene.lab))[:600]}", 0, REST_LIMIT
+
+
+def _mounted(scene: Scene) -> list[str]:
+    nodes = scene.lab.nodes.items()
+    return [name for name, node in nodes if node.is_running and mountpoints(node, scene.lab.disks[DISK])]
+
+
+def served(scene: Scene, acks: Acks, since: float) -> str:
+    """The one node that has it mounted and writes, while nothing is under way; empty if there is none."""
+    where = _mounted(scene)
+    if len(where) != 1 or state(scene.lab).get("move"):
+        return ""
+    return where[0] if acks.written(where[0], since) >= _WRITTEN else ""
+
+
+def too_slow(scene: Scene) -> str:
+    """The node that runs, is reached and answers not even a ping as soon as the product has to be answered; empty if all do.
+
+    Then the machine under the lab has no time for it, and what the product says of silence is true.
+    """
+    for name in filter(scene.is_fit, scene.lab.nodes):
+        asked = time.monotonic()
+        answer = scene.lab.master.local(name, "test.ping", seconds=_PATIENCE)
+        took = time.monotonic() - asked
+        if not answer or took > ASK:
+            return f"this machine is too slow for a verdict: {name} answered a ping after {took:.1f} s"
+    return ""
+
+
+# -- the witness
+
+
+def longest(acknowledged: Sequence[Acknowledged], began: float, ended: float) -> float:
+    """Seconds of the longest time without an acknowledgement between two moments, the one before the end included."""
+    moments = [one.monotonic for one in acknowledged if began <= one.monotonic <= ended]
+    return max(later - earlier for earlier, later in pairwise([began, *moments, ended]))
+
+
+def _with_witness(stage: Stage, verdict: Verdict, acks: Acks, began: float, notes: list[str]) -> Verdict:
+    """Bring the stage back, then compare what was acknowledged with what is on the disk."""
+    if problem := _not_restored(stage):
+        notes.append(problem)
+        verdict = replace(verdict, ok=False, end="stuck" if verdict.ok else verdict.end)
+    told, found = trial.read_back(stage.lab, stage.lab.disks[DISK], notes)
+    missing = lost(told, found) if told else []
+    if told and found.damaged:
+        notes.append(f"{found.damaged} damaged records on the disk")
+        verdict = replace(verdict, ok=False)
+    doubles = stage.doubles()
+    return replace(
+        verdict,
+        ok=verdict.ok and not missing and not any(doubles),
+        lost=len(missing),
+        double_holders=doubles[0],
+        double_mounts=doubles[1],
+        acknowledged=len(acks.since(began)),
+    )
+
+
+def _not_restored(stage: Stage) -> str:
+    """Bring the stage back to its start. Returns why it cannot be; a slow machine has a second try."""
+    problem = ""
+    for _ in range(2):
+        try:
+            stage.restore()
+            return ""
+        except LabError as error:
+            problem = str(error)
+    return problem
+
+
+def _last_words(stage: Stage, began: float) -> list[str]:
+    """What the product said last, for whoever looks into it."""
+    return [*_sentences(stage, began), f"journal: {str(state(stage.lab))[:800]}"]
+
+
+def _sentences(stage: Stage, began: float) -> Iterator[str]:
+    seen = stage.lab.master.events.seen(f"vmdk-move/{DISK}/*", began)
+    first: dict[str, float] = {}  # what is said again and again is told once
+    for one in seen:
+        if words := str(one.data.get("sentence") or ""):
+            first.setdefault(words, one.monotonic - began)
+    yield from [f"{moment:.1f} s: {words}" for words, moment in list(first.items())[-12:]]

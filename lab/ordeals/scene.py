@@ -1,0 +1,117 @@
+"""Where an ordeal happens: the lab, and what stands wrong in it at the moment by the ordeal's own doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.cable import Cable
+from lab.cluster import Lab
+from lab.namespace import NamespaceNode
+from lab.observer import mountpoints
+from lab.scenarios import DISK
+from lab.strikes import TooLate
+
+Cure = Callable[[], None]
+
+
+def nothing() -> None:
+    """There is nothing to cure."""
+
+
+@dataclass
+class Scene:
+    """The place. standing: (what is wrong, the node it is wrong at or ``""``) as long as it is; past: all that ever was."""
+
+    lab: Lab
+    cable: Cable
+    standing: list[tuple[str, str]] = field(default_factory=list)
+    past: list[tuple[str, str]] = field(default_factory=list)
+    last: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def holder(self) -> str:
+        """The minion id of the node that has the disk mounted, else whose VM lists it, else that had it last."""
+        nodes, disk = self.lab.nodes, self.lab.disks[DISK]
+        mounted = [name for name, node in nodes.items() if node.is_running and mountpoints(node, disk)]
+        listed = [name for name, node in nodes.items() if any(one.disk == disk for one in node.slots())]
+        self.last = next(iter([*mounted, *listed]), self.last or next(iter(nodes)))
+        return self.last
+
+    def other(self) -> str:
+        """The node that is not the holder."""
+        here = self.holder()
+        return next(name for name in self.lab.nodes if name != here)
+
+    def node(self, name: str) -> NamespaceNode:
+        """A node of the lab."""
+        found: NamespaceNode = self.lab.nodes[name]
+        return found
+
+    def running(self, name: str) -> NamespaceNode:
+        """A node that runs. Raises TooLate."""
+        node = self.node(name)
+        if not node.is_running or node.is_frozen:
+            raise TooLate(f"{name} does not run")
+        return node
+
+    def note(self, what: str, node: str, cure: Cure) -> Cure:
+        """Take down that something is wrong from now on. Returns the cure, which strikes it out again."""
+        entry = (what, node)
+        with self.lock:
+            self.standing.append(entry)
+            self.past.append(entry)
+
+        def cured() -> None:
+            cure()
+            with self.lock, suppress(ValueError):
+                self.standing.remove(entry)
+
+        return cured
+
+    def stands(self, what: str, node: str = "") -> bool:
+        """Whether something is wrong now (at a node, if one is named)."""
+        return any(one == what and (not node or where == node) for one, where in self.standing)
+
+    def was(self, *what: str) -> bool:
+        """Whether one of these has been wrong in this ordeal."""
+        return any(one in what for one, _ in self.past)
+
+    def agents(self, name: str) -> list[int]:
+        """The processes of a node's minion and prober."""
+        node, found = self.lab.nodes[name], []
+        if not node.is_running:
+            return []
+        for pid in node.cell.processes():
+            with suppress(OSError):  # it has ended meanwhile
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if (b"salt-minion" in line or b"prober.py" in line) and b"lab.cellinit" not in line:
+                    found.append(pid)
+        return found
+
+    def signal_agents(self, name: str, sign: signal.Signals) -> None:
+        """Send a signal to the minion and prober of a node, those included that are born meanwhile."""
+        for _ in range(3):
+            for pid in self.agents(name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
+
+    def is_fit(self, name: str) -> bool:
+        """Whether a node runs, is not frozen, answers by its minion and can be reached."""
+        node = self.lab.nodes[name]
+        wrong = ("agent-dead", "agent-stopped", "isolated", "frozen")
+        if not node.is_running or node.is_frozen or any(self.stands(one, name) for one in wrong):
+            return False
+        return not self.stands("network-cut") and not self.stands("host-gone", name)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """For what may have been ended by the product meanwhile."""
+    with suppress(OSError, TooLate):
+        yield

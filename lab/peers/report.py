@@ -1,0 +1,74 @@
+"""The comparison for people: one row for each fault, the products side by side."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lab.peers.measure import Result
+
+COLUMNS = ("detected", "decided", "back", "gap")
+
+
+def middle(results: Sequence[Result], column: str) -> float | None:
+    """The median of a column; None if it did not come to that in every run."""
+    values = [getattr(one, f"{column}_s") for one in results]
+    return None if not values or None in values else statistics.median(values)
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """One row for each fault and product."""
+    found = []
+    for key in dict.fromkeys((one.fault, one.product) for one in results):
+        runs = [one for one in results if (one.fault, one.product) == key]
+        seconds = {f"{column}_s": middle(runs, column) for column in COLUMNS}
+        longest = [one.back_s for one in runs if one.back_s is not None]
+        found.append(
+            {
+                "fault": key[0],
+                "product": key[1],
+                "n": len(runs),
+                **{name: None if value is None else round(value, 2) for name, value in seconds.items()},
+                "back_least_s": round(min(longest), 2) if longest else None,
+                "back_most_s": round(max(longest), 2) if longest else None,
+                "lost": sum(one.lost for one in runs),
+                "doubles": sum(one.doubles for one in runs),
+                "sooner": "",
+            }
+        )
+    for row in found:
+        row["sooner"] = _sooner(str(row["fault"]), found)
+    return found
+
+
+def _sooner(fault: str, found: Sequence[Mapping[str, Any]]) -> str:
+    """Which product had the service back first."""
+    there = [row for row in found if row["fault"] == fault and row["back_s"] is not None]
+    return str(min(there, key=lambda row: float(row["back_s"]))["product"]) if len(there) > 1 else ""
+
+
+def table(results: Sequence[Result]) -> str:
+    """The measured part as a table."""
+    lines = [
+        f"{'fault':12} {'product':26} {'detected':>9} {'decided':>9} {'back':>9} {'no record':>9} {'least':>7} {'most':>7}  n"
+    ]
+    for row in rows(results):
+        cells = [f"{_seconds(row[f'{column}_s']):>9}" for column in COLUMNS]
+        cells += [f"{_seconds(row[name]):>7}" for name in ("back_least_s", "back_most_s")]
+        wrong = f"  LOST {row['lost']}, DOUBLES {row['doubles']}" if row["lost"] or row["doubles"] else ""
+        mark = " <" if row["sooner"] == row["product"] else ""
+        lines.append(f"{row['fault']:12} {row['product']:26} {' '.join(cells)}  {row['n']}{mark}{wrong}")
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
+
+
+def idle_table(idle: Mapping[str, Mapping[str, float]]) -> str:
+    """What watching costs, and what was configured."""
+    return "\n".join(
+        f"{product:26} " + ", ".join(f"{where} {value:g}" for where, value in found.items())
+        for product, found in idle.items()
+    )

@@ -1,0 +1,228 @@
+"""The random campaign without a lab: its stories, its sense of truth, what it remembers, its report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lab.ledger import Acknowledged
+from lab.ordeals import clock, court, drawing, report, run
+from lab.ordeals.catalogue import FAULTS
+from lab.ordeals.court import Verdict
+from lab.ordeals.scene import Scene, nothing
+from lab.ordeals.story import BLOCK, stage, story
+from lab.ordeals.truth import TRUE_WHEN, is_true
+from lab.scenarios import DISK
+from tests.packaging.source import ROOT
+
+SOME = range(1, 3001)
+
+
+# -- stories
+
+
+def test_seed_and_number_give_the_story_and_the_lab() -> None:
+    assert [story(1, one, FAULTS) for one in SOME] == [story(1, one, FAULTS) for one in SOME]
+    assert [str(story(1, one, FAULTS)) for one in SOME] != [str(story(2, one, FAULTS)) for one in SOME]
+    assert stage(1, 3) == stage(1, 3) and len({str(stage(1, one)) for one in range(20)}) > 10
+    assert {story(1, one, FAULTS).block for one in range(1, BLOCK + 1)} == {0}
+
+
+def test_everything_that_can_go_wrong_does_alone_and_with_others() -> None:
+    told = [story(5, one, FAULTS) for one in SOME]
+    alone = {one.blows[0].fault for one in told if len(one.blows) == 1}
+    both = Counter(blow.fault for one in told if len(one.blows) == 2 for blow in one.blows)
+    assert alone == set(FAULTS) and set(both) == set(FAULTS)
+    groups = {FAULTS[name].group for name in FAULTS}
+    assert groups == {"disk", "mount", "machine", "agent", "master", "vcenter", "people"}
+
+
+def test_a_second_fault_in_the_midst_waits_for_a_step_that_the_first_leads_to() -> None:
+    told = [story(5, one, FAULTS) for one in SOME]
+    midst = [one for one in told if one.blows[-1].step]
+    assert len(midst) > len(told) / 4
+    assert all(one.blows[1].step in FAULTS[one.blows[0].fault].steps for one in midst)
+    assert not any(one.blows[0].step for one in told)
+
+
+def test_only_what_may_stay_stays_and_nothing_lasts_longer_than_its_limit() -> None:
+    blows = [blow for one in SOME for blow in story(5, one, FAULTS).blows]
+    staying = {blow.fault for blow in blows if not blow.lasts}
+    assert staying == {name for name, one in FAULTS.items() if one.may_stay}
+    assert all(blow.lasts <= FAULTS[blow.fault].lasts[1] for blow in blows)
+
+
+# -- what is true
+
+
+class _Node:
+    def __init__(self, runs: bool, disks: list[str]) -> None:
+        self.is_running, self.is_frozen = runs, False
+        self._disks = disks
+
+    def slots(self) -> list[Any]:
+        return [SimpleNamespace(disk=one) for one in self._disks]
+
+
+def _scene(first: _Node, second: _Node, *standing: tuple[str, str]) -> Scene:
+    lab: Any = SimpleNamespace(nodes={"a": first, "b": second}, disks={DISK: "the disk"})
+    scene = Scene(lab, SimpleNamespace())  # type: ignore[arg-type]
+    for what, node in standing:
+        scene.note(what, node, nothing)
+    return scene
+
+
+def test_a_reason_is_true_only_as_long_as_it_is() -> None:
+    scene = _scene(_Node(True, ["the disk"]), _Node(True, []))
+    assert not any(is_true(scene, rule) for rule in TRUE_WHEN)
+    cure = scene.note("paused", "", nothing)
+    assert is_true(scene, 510) and not is_true(scene, 520)
+    cure()
+    assert not is_true(scene, 510)
+
+
+@pytest.mark.parametrize("rule", [540, 60, 525, 795, 999])
+def test_a_reason_that_no_story_can_make_is_never_true(rule: int) -> None:
+    everything = [(what, node) for what in ("paused", "vcenter", "host-gone", "disk") for node in ("", "a")]
+    assert not is_true(_scene(_Node(False, ["the disk"]), _Node(False, []), *everything), rule)
+
+
+def test_no_node_is_ready_only_if_the_other_one_is_not() -> None:
+    assert not is_true(_scene(_Node(False, ["the disk"]), _Node(True, [])), 630)
+    assert is_true(_scene(_Node(False, ["the disk"]), _Node(False, [])), 630)
+    assert is_true(_scene(_Node(False, ["the disk"]), _Node(True, []), ("isolated", "b")), 630)
+    assert not is_true(_scene(_Node(True, ["the disk"]), _Node(False, [])), 630)
+
+
+def test_a_silent_holder_is_one_that_lists_the_disk() -> None:
+    holder, other = _Node(True, ["the disk"]), _Node(True, [])
+    assert is_true(_scene(holder, other, ("agent-dead", "a")), 644)
+    assert not is_true(_scene(holder, other, ("agent-dead", "b")), 644)
+    assert not is_true(_scene(holder, other, ("isolated", "a")), 644)
+    assert is_true(_scene(holder, other, ("isolated", "a")), 643)
+
+
+def test_every_rule_that_may_be_true_is_a_rule_that_holds() -> None:
+    rules = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    holding = {int(row.split("|")[1]) for row in rules.splitlines() if row.endswith("| hold |")}
+    assert set(TRUE_WHEN) <= holding
+
+
+# -- what was played
+
+
+def _verdict(number: int = 1, ok: bool = True, **more: Any) -> Verdict:
+    return Verdict(
+        number, "disk-eio at 0.1 s", ("disk-eio",), ok, "active" if ok else "false", "labdb2", **more
+    )
+
+
+def test_what_went_well_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[int] = []
+
+    def share_out(chosen: list[int], jobs: int, path: Path, seed: int, minutes: float) -> None:
+        played.extend(chosen)
+        for one in chosen:
+            told = replace(
+                _verdict(one, ok=one != 3 or played.count(3) == 3), story=str(story(seed, one, FAULTS))
+            )
+            run.note(path, told)
+
+    monkeypatch.setattr(run, "PLACE", tmp_path)
+    monkeypatch.setattr(run, "share_out", share_out)
+    monkeypatch.setattr(run, "built", lambda: None)
+    given = argparse.Namespace(seed=9, only="", minutes=1e6, jobs=1, again=False, list=False, count=4)
+    assert run.main(given) == 1 and played == [1, 2, 3, 4]
+    with (tmp_path / "random-9.jsonl").open("a") as file:
+        file.write('{"number": 4, "torn')
+    assert run.main(given) == 1 and played[4:] == [3]
+    data = json.loads((tmp_path / "random-9.json").read_text())
+    assert (data["ordeals"], data["failed"], data["ends"]["active"]) == (4, [3], 3)
+    given.only = "2,3"
+    assert run.main(given) == 0 and played[5:] == [2, 3]
+    data = json.loads((tmp_path / "random-9.json").read_text())
+    assert (data["ordeals"], data["failed"]) == (4, [])
+    run.note(tmp_path / "random-9.jsonl", replace(_verdict(4), story="another one"))
+    given.only = ""
+    assert run.main(given) == 0 and played[7:] == [4]
+    given.only = "none"
+    assert run.main(given) == 2
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    assert run.numbers("17") == [17] and run.numbers("3, 20-22") == [3, 20, 21, 22]
+    for bad in ("0", "5-4", "x"):
+        with pytest.raises(ValueError):
+            run.numbers(bad)
+
+
+def test_a_failure_says_how_to_play_it_again() -> None:
+    words = run.line(_verdict(17, ok=False, note="why", lost=2), 4)
+    assert words.startswith("FAILED   17 false") and "lost 2" in words
+    assert "--random --seed 4 --only 17" in words and "why" in words
+    assert "\n" not in run.line(_verdict(17), 4)
+
+
+# -- the report
+
+
+def test_time_without_service_goes_on_until_the_verdict() -> None:
+    told = [Acknowledged(number, number / 10, "labdb1") for number in range(10, 21)]
+    assert court.longest(told, 1.0, 2.0) == pytest.approx(0.1)
+    assert court.longest(told, 0.5, 2.0) == pytest.approx(0.5)
+    assert court.longest(told, 1.0, 9.0) == pytest.approx(7.0)
+    assert court.longest([], 1.0, 9.0) == 8.0
+
+
+def test_the_report_counts_what_was_seen() -> None:
+    bad = _verdict(2, ok=False, lost=3, double_mounts=1, service_ms=90_000)
+    sums = report.totals([_verdict(1, service_ms=1000, acknowledged=50), bad])
+    assert (sums["lost"], sums["double_mounts"], sums["acknowledged"], sums["failed"]) == (3, 1, 50, [2])
+    assert sums["service_ms"] == {"median": 1000, "p95": 90_000, "longest": 90_000}
+    assert report.totals([])["ordeals"] == 0
+    assert "2 ordeals: 1 active, 1 false; 1 failed" in report.summary([_verdict(), bad])[0]
+
+
+def test_the_page_is_whole_and_safe_and_names_what_failed() -> None:
+    bad = _verdict(2, ok=False, note="<script>alert(1)</script>")
+    page = report.page(1, [_verdict(), bad])
+    assert "<script" not in page and "&lt;script&gt;" in page and "1 of 2 ordeals failed" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    for picture in page.split("<svg")[1:]:
+        root = ElementTree.fromstring("<svg" + picture.split("</svg>")[0] + "</svg>")
+        assert len(root.findall(".//{*}circle")) == 2
+    assert "All 1 ordeals ended well." in report.page(1, [_verdict()])
+
+
+def test_a_longer_time_lies_farther_right() -> None:
+    dots = [drawing.Dot(seconds, True, True, 1) for seconds in (0.05, 0.5, 5.0, 500.0)]
+    root = ElementTree.fromstring(drawing.svg([drawing.Row("disk-eio", dots)], 980, "wide"))
+    places = [float(one.attrib["cx"]) for one in root.findall(".//{*}circle")]
+    assert places == sorted(places) and len(set(places)) == 4 and max(places) <= 980
+
+
+# -- clocks
+
+
+def test_a_clock_is_turned_for_the_programs_of_one_cell(tmp_path: Path) -> None:
+    code = f"import sitecustomize as s, time; s.PLACE = {str(tmp_path / 'clock')!r}; s._known[1] = -1e9; print(time.time())"
+    with clock.turnable():
+        assert clock.is_turnable()
+        for seconds in (0.0, -3600.0, 7200.0):
+            clock.turn(tmp_path, seconds)
+            shown = float(
+                subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+            )
+            assert abs(shown - time.time() - seconds) < 600
+    assert not clock.is_turnable()

@@ -1,0 +1,206 @@
+"""What the lab's emulated guests are steered by, tried without one: descriptor, monitor, agent's line, heartbeats."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from lab import __main__ as command
+from lab.cell import LabError
+from lab.ledger import parse_acknowledged
+from lab.linux import wait_until
+from lab.node import Locked, Slot
+from lab.qemu.guests import RED_S, YELLOW_S, Guests, colour
+from lab.qemu.line import Acknowledgements, Agent
+from lab.qemu.monitor import Monitor, Refused
+from lab.qemu.scenarios import SCENARIOS as OF_GUESTS
+from lab.qemu.vmdk import Drive, make_vmdk, serial
+from lab.scenarios import SCENARIOS
+
+LOCK = 'Failed to get "write" lock'
+
+
+class Peer:
+    """The other end of a line: a listening socket, and what it says to whoever comes. Lines of JSON both ways."""
+
+    def __init__(self, path: Path) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self.heard: list[dict[str, Any]] = []
+
+    def serve(self, answer: Any, greeting: dict[str, Any] | None = None) -> None:
+        """Answer each line by what `answer` returns for it: a list of JSON values."""
+
+        def work() -> None:
+            line, _ = self._listener.accept()
+            self.line = line
+            with line, line.makefile("r") as lines:
+                if greeting is not None:
+                    self.say(greeting)
+                for text in lines:
+                    self.heard.append(json.loads(text))
+                    for one in answer(self.heard[-1]):
+                        self.say(one)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def say(self, what: dict[str, Any]) -> None:
+        self.line.sendall(json.dumps(what).encode() + b"\n")
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Peer]:
+    one = Peer(tmp_path / "line")
+    yield one
+    one.close()
+
+
+def qemu(peer: Peer, refuse: dict[str, str], events: list[str], path: Path) -> Monitor:
+    """A monitor of something that answers as QEMU does. refuse: command to what is said instead of doing it."""
+
+    def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        name = asked["execute"]
+        if name in refuse:
+            return [{"error": {"desc": refuse[name]}}]
+        gone = {"event": "DEVICE_DELETED", "data": {"device": asked["arguments"].get("id")}}
+        return [{"return": {}}, *([gone] if name == "device_del" else [])]
+
+    peer.serve(answer, {"QMP": {}})
+    return Monitor(path, lambda name, _: events.append(name))
+
+
+def test_a_disk_is_laid_out_as_esxi_does_and_has_its_uuid(tmp_path: Path) -> None:
+    disk = make_vmdk(tmp_path, "[ds1] shared/pgdata.vmdk", "ext4", 16)
+    words = disk.backing.read_text()
+    assert disk.backing.name == "pgdata.vmdk"
+    assert f'RW {16 << 11} FLAT "pgdata-flat.vmdk" 0' in words
+    assert (tmp_path / "pgdata-flat.vmdk").stat().st_size == 16 << 20
+    written = next(line for line in words.splitlines() if line.startswith("ddb.uuid")).split('"')[1]
+    assert written.replace(" ", "").replace("-", "") == serial(disk)
+    assert len(written) == 47 and written[23] == "-"
+
+
+def test_a_disk_comes_and_goes_at_its_place(tmp_path: Path, peer: Peer) -> None:
+    disk, events = make_vmdk(tmp_path, "[ds1] shared/a.vmdk", "ext4", 8), []
+    monitor = qemu(peer, {}, events, tmp_path / "line")
+    Drive(monitor, Slot(disk, 1, 15), "a-1").unplug()
+    monitor.close()
+    added = next(one["arguments"] for one in peer.heard if one["execute"] == "device_add")
+    assert (added["bus"], added["scsi-id"], added["lun"]) == ("scsi1.0", 15, 0)
+    assert added["serial"] == added["device_id"] == serial(disk)
+    order = [one["execute"] for one in peer.heard]
+    assert order.index("device_del") < order.index("blockdev-del"), (
+        "the image was taken from a device that was still there"
+    )
+    assert "DEVICE_DELETED" in events
+
+
+@pytest.mark.parametrize(("said", "kind"), [(LOCK, Locked), ("no such file", Refused)])
+def test_a_disk_that_another_guest_has_open_is_locked(
+    tmp_path: Path, peer: Peer, said: str, kind: type
+) -> None:
+    disk = make_vmdk(tmp_path, "[ds1] shared/a.vmdk", "ext4", 8)
+    monitor = qemu(peer, {"blockdev-add": said}, [], tmp_path / "line")
+    with pytest.raises(kind):
+        Drive(monitor, Slot(disk, 1, 0), "a-1")
+    monitor.close()
+    assert peer.heard[-1]["execute"] == "object-del", "what was made for it is left"
+
+
+@pytest.mark.parametrize(("bus", "unit"), [(1, 7), (0, 16), (2, 0)])
+def test_there_are_places_that_a_controller_does_not_have(bus: int, unit: int) -> None:
+    disk = cast(Any, SimpleNamespace(uuid="6000c29" + "0" * 25))
+    with pytest.raises(LabError, match="no place"):
+        Drive(cast(Any, None), Slot(disk, bus, unit), "a-1")
+
+
+def test_the_end_of_qemu_is_told(tmp_path: Path, peer: Peer) -> None:
+    events: list[str] = []
+    monitor = qemu(peer, {}, events, tmp_path / "line")
+    peer.line.shutdown(socket.SHUT_RDWR)
+    assert wait_until(lambda: "EOF" in events, 30)
+    with pytest.raises(LabError):
+        monitor("query-status", 5)
+    monitor.close()
+
+
+def test_the_agent_is_asked_and_heard(tmp_path: Path, peer: Peer) -> None:
+    def answer(asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if asked["argv"] == ["stuck"]:
+            return [{"op": "done", "id": asked["id"], "late": True}]
+        return [
+            {"op": "sight", "mounts": "x", "disks": {"6000c29": "8:16"}},
+            {"op": "done", "id": asked["id"], "code": 3, "out": "o", "err": "e"},
+        ]
+
+    booted = threading.Event()
+    peer.serve(answer)
+    agent = Agent(tmp_path / "line", "db1", booted.set)
+    done = agent.ask("run", 60, argv=["a"])
+    assert (done.code, done.out, done.err) == (3, "o", "e")
+    assert agent.sight["disks"] == {"6000c29": "8:16"}
+    with pytest.raises(LabError, match="did not end"):
+        agent.ask("run", 60, argv=["stuck"])
+    with pytest.raises(LabError, match="e"):
+        agent.must("run", 60, argv=["a"])
+    peer.say({"op": "ready"})
+    assert booted.wait(30) and agent.ready.is_set()
+    agent.close()
+
+
+def test_a_guest_that_ends_is_no_answer(tmp_path: Path, peer: Peer) -> None:
+    def answer(_: dict[str, Any]) -> list[dict[str, Any]]:
+        peer.line.shutdown(socket.SHUT_RDWR)
+        return []
+
+    peer.serve(answer)
+    agent = Agent(tmp_path / "line", "db1", lambda: None)
+    with pytest.raises(LabError, match="ended before"):
+        agent.ask("run", 60, argv=["a"])
+    agent.close()
+
+
+def test_what_arrives_whole_is_acknowledged_by_the_hosts_clock(tmp_path: Path, peer: Peer) -> None:
+    peer.serve(lambda _: [])
+    target = tmp_path / "ack"
+    acks = Acknowledgements(tmp_path / "line", target)
+    assert wait_until(lambda: hasattr(peer, "line"), 30)
+    peer.line.sendall(b"1 999999999.5 db1\n2 999999999.6 db1\n3 999999999.7 d")
+    assert wait_until(lambda: len(parse_acknowledged(target.read_text())) == 2, 30)
+    peer.line.shutdown(socket.SHUT_RDWR)
+    acks.close()
+    found = parse_acknowledged(target.read_text())
+    assert [one.number for one in found] == [1, 2], "a torn line counts as acknowledged"
+    assert all(one.monotonic < 999999999 for one in found), "the guest's clock was believed"
+
+
+def test_a_heartbeat_turns_late() -> None:
+    assert [colour(one) for one in (0.0, YELLOW_S - 1, YELLOW_S, RED_S - 1, RED_S)] == [
+        "green", "green", "yellow", "yellow", "red",
+    ]  # fmt: skip
+    assert 30 <= RED_S <= 60
+
+
+def test_no_scenario_waits_for_less_than_a_guest_needs() -> None:
+    assert Guests().policy({"node_timeout": 3, "on_error": "halt"}) == {
+        "node_timeout": 10,
+        "on_error": "halt",
+    }
+    assert Guests().policy({"node_timeout": 60}) == {"node_timeout": 60}
+
+
+def test_what_needs_a_kernel_is_not_played_by_namespaces(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not set(SCENARIOS) & set(OF_GUESTS)
+    assert command.main(["run", next(iter(OF_GUESTS))]) == 2
+    assert "--nodes qemu" in capsys.readouterr().err
