@@ -9,7 +9,7 @@ BIN := build/venv/bin
 VENV := build/venv/.made-from
 PACKAGE := _utils/vmdk_failover
 
-.PHONY: docs docs-tools matrix help demo scenario bench bench-detect bench-detect-peers bench-bus bench-storm soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
+.PHONY: docs examples docs-tools matrix corner help demo scenario bench bench-detect bench-detect-peers bench-peers bench-scale bench-bus bench-storm bench-people soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
 
 help: ## this list
 	@echo 'usage: make TARGET'
@@ -19,6 +19,7 @@ demo: preflight setup vcenter ## a failover before your eyes: lab vCenter, Salt 
 	@$(PY) -m lab demo $(ARGS)
 
 scenario: named preflight setup vcenter ## one scenario of the lab as JSON: make scenario NAME=… [ARGS=…]
+	@[[ "$(ARGS)" != *qemu* ]] || scripts/system-packages.sh --guest
 	@$(PY) -m lab run "$(NAME)" --json $(ARGS)
 
 named:
@@ -37,15 +38,29 @@ bench-detect-peers: preflight setup ## the same faults under ocf:heartbeat:Files
 	@scripts/system-packages.sh --bench
 	@$(PY) -m lab.bench_ocf $(ARGS)
 
+bench-peers: preflight setup vcenter ## the same faults here and in a cluster of Pacemaker, and what others document: ARGS='--runs 3 --only hang'
+	@scripts/system-packages.sh --peers
+	@$(PY) -m lab.peers $(ARGS)
+
+bench-scale: preflight setup vcenter ## what grows with nodes and resources: ARGS='--resources 100,1000 --vms 10000 --part world'
+	@$(PY) -m lab.bench_scale $(ARGS)
+
 bench-bus: preflight setup vcenter ## from the prober's word to the master's bus, also while 16 disks hang
 	@$(PY) -m lab.bench_bus $(ARGS)
 
 bench-storm: preflight setup vcenter ## many VMs off at once: ARGS='--resources 10,50,200'
 	@$(PY) -m lab.bench_storm $(ARGS)
 
+bench-people: preflight setup vcenter ## how long status, doctor and protect take, process start included: ARGS='--resources 100 --vms 1000'
+	@$(PY) -m lab.bench_people $(ARGS)
+
 guest: preflight setup ## LVM, the SCSI bus and the watchdog in an emulated guest of their own: ARGS='-v lvm'
 	@scripts/system-packages.sh --guest
 	@$(PY) -m lab.guest $(ARGS)
+
+examples: preflight setup vcenter ## a real PostgreSQL on a resource: a committed row outlives a power cut
+	@scripts/system-packages.sh --examples
+	@$(PY) -m lab.examples $(ARGS)
 
 campaign: preflight setup vcenter ## kill -9 of everybody at every step of every kind of move, resumable: ARGS='--minutes 60 --only mover'
 	@$(PY) -m lab.campaign $(ARGS)
@@ -56,7 +71,7 @@ bench-mind: setup ## what one look and one decision cost, and histories of the s
 soak: setup ## a million histories of the simulation on all cores, goes on where it was ended: ARGS='--histories 100000'
 	@PYTHONPATH=_utils $(PY) -m tests.core.campaign $(ARGS)
 
-test: preflight lint vcenter docs-tools unit ## all checks and tests (root, Linux)
+test: preflight lint vcenter docs-tools corner unit ## all checks and tests (root, Linux)
 
 unit:
 	@$(PY) -m pytest $(ARGS)
@@ -67,8 +82,11 @@ docs: setup ## the documentation, as build/docs/html
 docs-tools: setup
 	@scripts/docs.sh --tools
 
-matrix: preflight setup ## the node's side on every supported Python that is here: ARGS='tests/guest/test_x.py'
+matrix: preflight setup vcenter ## Salt 3006, 3007 and 3008 on every Python that is here, the wheel, end to end: ARGS="-k '3006 and 3.11'"
 	@scripts/matrix.sh $(ARGS)
+
+corner: preflight setup vcenter ## the oldest Salt of the matrix, the wheel, one failover
+	@scripts/matrix.sh --corner
 
 lint: setup ## ruff, mypy, import contracts, go vet
 	$(BIN)/ruff check .

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves requirements/dev.in and docs.in into the complete pinned lists dev.txt and docs.txt, for Linux and Python 3.10 to 3.14.
+# Resolves each requirements/*.in that stands below into a complete pinned list (*.txt), for Linux and Python 3.10 to 3.14.
 #   scripts/lock.sh             keeps the versions that are pinned already
 #   scripts/lock.sh --upgrade   takes the newest ones
 set -euo pipefail
@@ -20,3 +20,6 @@ export_pip_settings_for_uv
 # timelib is left out: it has no wheels, so it would ask every machine for a C compiler, and salt runs without it.
 lock dev --override requirements/overrides.txt --no-emit-package timelib "$@"
 lock docs "$@"
+for line in 3006 3007 3008; do
+    lock "salt-$line" --override requirements/overrides.txt --no-emit-package timelib "$@"
+done

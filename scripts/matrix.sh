@@ -1,19 +1,16 @@
 #!/usr/bin/env bash
-# Runs the node's side on every supported Python that this machine has, and says which ones it has not (root, Linux).
-#   scripts/matrix.sh                     tests/guest and the loading of the Salt files, on each
-#   scripts/matrix.sh tests/guest/test_x.py -k word     what else pytest is to be told
-#   VERSIONS='3.13 3.14' scripts/matrix.sh              these alone
+# Tries every line of Salt on every Python that it supports and this machine has (noxfile.py; root, Linux).
+#   scripts/matrix.sh                        all of it: tests, and scenarios with that Salt's own daemons
+#   scripts/matrix.sh -k '3006 and 3.11'     some of it; what nox is to be told
+#   scripts/matrix.sh -- tests/guest/test_x.py -k word    what pytest is to be told instead, without scenarios
+#   scripts/matrix.sh --corner               the part of `make test`: the oldest Salt, end to end
 # An interpreter is found as pythonX.Y on PATH, among pyenv's, or among uv's (`build/venv/bin/uv python install X.Y`).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/common.sh
 source scripts/common.sh
-[[ -x $venv/bin/uv ]] || fail "$venv has no uv; run \`make setup\` first"
-export_pip_settings_for_uv
-
-read -ra versions <<<"${VERSIONS:-3.10 3.11 3.12 3.13 3.14}"
-tests=("$@")
-[[ ${#tests[@]} -gt 0 ]] || tests=(tests/guest tests/packaging/test_wheel.py tests/packaging/test_bootstrap_block.py)
+[[ -x $venv/bin/nox && -x $venv/bin/uv ]] || fail "$venv has no nox; run \`make setup\` first"
+links=build/nox-pythons
 
 works() { # interpreter, version
     [[ $("$1" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) == "$2" ]]
@@ -30,36 +27,27 @@ find_python() { # version
     done
 }
 
-prepare() { # interpreter, directory
-    local made_from
-    made_from="$("$1" -VV) $(digest_of requirements/dev.txt)"
-    [[ $(cat "$2/.made-from" 2>/dev/null) != "$made_from" ]] || return 0
-    rm -rf "$2"
-    "$venv/bin/uv" venv --quiet --python "$1" "$2"
-    "$venv/bin/uv" pip install --quiet --python "$2/bin/python" --no-deps --build-constraints requirements/dev.txt \
-        --requirements requirements/dev.txt
-    echo "$made_from" >"$2/.made-from"
+# nox looks on PATH only, and a name that is there (pyenv's) may lead to no interpreter.
+link_pythons() { # versions
+    local version python
+    mkdir -p "$links"
+    for version in "$@"; do
+        rm -f "$links/python$version"
+        python=$(find_python "$version")
+        [[ -z $python ]] || ln -s "$python" "$links/python$version"
+    done
 }
 
-one() { # version
-    local python directory=build/matrix/$1
-    python=$(find_python "$1")
-    if [[ -z $python ]]; then
-        results+=("$1 not found on this machine")
-        return
-    fi
-    echo "matrix: Python $1 ($python)"
-    if ! prepare "$python" "$directory"; then
-        results+=("$1 FAILED: requirements/dev.txt cannot be installed")
-    elif "$directory/bin/python" -m pytest --durations=0 -q -p no:cacheprovider "${tests[@]}"; then
-        results+=("$1 passed")
-    else
-        results+=("$1 FAILED")
-    fi
-}
+export_pip_settings_for_uv
+link_pythons 3.10 3.11 3.12 3.13 3.14
+PATH=$PWD/$links:$PWD/$venv/bin:$PATH
 
-results=()
-for version in "${versions[@]}"; do one "$version"; done
-printf 'matrix: Python %s\n' "${results[@]}"
-[[ "${results[*]}" == *passed* || "${results[*]}" == *FAILED* ]] || fail "no supported Python was found; install one, for example with \`$venv/bin/uv python install 3.14\`"
-[[ "${results[*]}" != *FAILED* ]]
+if [[ ${1:-} != --corner ]]; then
+    exec nox --no-error-on-missing-interpreters "$@"
+fi
+for version in 3.11 3.10; do
+    [[ ! -x $links/python$version ]] || exec nox --session "corner-$version"
+done
+sentence="Salt 3006 runs on Python 3.10 and 3.11, and this machine has neither; install one, or leave this to CI"
+[[ ${CI:-} != true ]] || fail "$sentence"
+echo "corner: left out: $sentence"

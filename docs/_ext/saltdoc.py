@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils.nodes import Node
-from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -59,7 +58,6 @@ class SaltFunctions(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the directive; drawings of the forges are shown as their text."""
+    """Register the directive."""
     app.add_directive("salt-functions", SaltFunctions)
-    app.add_lexer("mermaid", TextLexer)
     return {"version": "1", "parallel_read_safe": True}

@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 _CODE = re.compile(r"[a-z][a-z0-9_]+\Z")
 #: Which argument of what is called holds a code, when it is given by position.
 _PLACES = {"GiveUp": 1, "Finding": 1, "Outcome": 3}
-_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```([^\s`]*)[^\n`]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 def pages() -> list[Path]:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
+from tests.packaging import served
 from tests.packaging.source import ROOT
 from vmdk_failover import metrics
 
@@ -88,7 +90,57 @@ def test_no_panel_lies_on_another(board: Mapping[str, Any]) -> None:
         assert beside or above, (a, b)
 
 
-def test_brackets_match(board: Mapping[str, Any]) -> None:
-    for one in expressions(board):
-        for opening, closing in ("()", "[]", "{}"):
-            assert one.count(opening) == one.count(closing), one
+#: What Grafana puts in place of its variables before Prometheus sees a query.
+VARIABLES = {"$resource": "pgdata", "$__rate_interval": "4m", "$__interval": "1m", "$__range": "6h"}
+
+
+def filled(query: str) -> str:
+    """A query as Grafana sends it: variables filled in, ``label_values(metric, label)`` as the metric that it reads."""
+    if listed := re.fullmatch(r"label_values\((.+),\s*\w+\)", query):
+        query = listed[1]
+    for name, value in VARIABLES.items():
+        query = query.replace(name, value).replace("${" + name[1:] + "}", value)
+    assert "$" not in query, f"an unknown variable is in {query}"
+    return query
+
+
+def every_expression(board: Mapping[str, Any]) -> list[str]:
+    alerts = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"][0]["rules"]
+    return [filled(one) for one in expressions(board)] + [one["expr"] for one in alerts]
+
+
+def test_every_expression_is_one_of_prometheus(board: Mapping[str, Any]) -> None:
+    asked = every_expression(board)
+    assert len(asked) > 15
+    for query in asked:
+        promql_parser.parse(query)  # raises where Prometheus would refuse it
+    with pytest.raises(ValueError, match="paren"):
+        promql_parser.parse("sum(rate(vmdk_moves_total[4m]) by (kind)")
+
+
+def asked_of(query: str) -> tuple[dict[str, set[str]], set[str]]:
+    """Labels by metric that a query selects by, and labels that it sorts by."""
+    selected: dict[str, set[str]] = {}
+    sorted_by: set[str] = set()
+
+    def see(part: Any) -> None:
+        if isinstance(part, promql_parser.VectorSelector):
+            selected.setdefault(part.name, set()).update(one.name for one in part.matchers.matchers)
+        elif isinstance(part, promql_parser.AggregateExpr) and part.modifier:
+            sorted_by.update(part.modifier.labels)
+
+    promql_parser.walk(promql_parser.parse(query), see)
+    return selected, sorted_by
+
+
+def test_every_series_and_label_that_is_asked_for_is_served(board: Mapping[str, Any], tmp_path: Path) -> None:
+    there: dict[str, set[str]] = {}
+    for family in served.registry(tmp_path).collect():
+        for sample in family.samples:
+            there.setdefault(sample.name, set()).update(sample.labels)
+    for query in every_expression(board):
+        selected, sorted_by = asked_of(query)
+        assert selected or query == "vector(0)", query
+        for name, labels in selected.items():
+            assert labels <= there[name], f"{name} has no {labels - there[name]}: {query}"
+        assert sorted_by <= set().union(*(there[name] for name in selected)), query

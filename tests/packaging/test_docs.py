@@ -21,6 +21,12 @@ from vmdk_failover.resource import Resource, Timeouts
 from vmdk_failover.vsphere import privileges
 
 SETTINGS = pages.rows("configuration.md", 4)
+BODY = {
+    "nodes": ["db1", "db2"],
+    "vm_uuids": {f"db{n}": f"5037aaaa-0000-4000-8000-00000000000{n}" for n in (1, 2)},
+    "disks": [{"path": "[ds1] a/a.vmdk", "uuid": "6000c29a111122223333444455556666", "bus": 1, "unit": 0}],
+    "mounts": [{"mountpoint": "/srv/a", "fs_uuid": "9f8b7c6d-1a2b-4c3d-8e4f-5a6b7c8d9e0f", "fstype": "xfs"}],
+}
 VCENTER = {"host": "vc.example.com", "user": "svc", "password": "x"}
 #: Keys of the section that are read by nobody who configures: ``node`` is where a node's own part would stand.
 _NOT_FOR_PEOPLE = {"node"}
@@ -129,6 +135,9 @@ def test_what_is_to_be_configured_is_understood(body: str) -> None:
     if "nodes" in read:
         resource, faults = config.parse_resource("pgdata", read)
         assert resource is not None, [str(one) for one in faults]
+    elif read.keys() <= set(config.RESOURCE_KEYS):  # some options of a resource
+        resource, faults = config.parse_resource("pgdata", {**BODY, **read})
+        assert resource is not None and faults == [], [str(one) for one in faults]
     elif "vmdk" in read and "engines" not in read:
         assert [str(one) for one in config.parse({"vcenter": VCENTER, **read["vmdk"]}).faults] == []
     elif "vcenter" in (read.get("vmdk") or {}):
@@ -227,7 +236,7 @@ def test_a_command_names_what_is_there(command: pages.Command) -> None:
     elif program in ("build/venv/bin/python", "python"):
         check_python(rest, command.where)
     else:
-        assert program in {"salt-pip", "govc", "openssl", "pre-commit", "cp", "curl"}, (
+        assert program in {"salt-pip", "govc", "openssl", "pre-commit", "cp", "curl", "systemctl", "rm"}, (
             f"nobody checks {command.where}"
         )
 

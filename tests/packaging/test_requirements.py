@@ -9,7 +9,8 @@ import pytest
 
 from tests.packaging.source import ROOT
 
-LISTS = ("dev", "docs")
+SALTS = ("3006", "3007", "3008")
+LISTS = ("dev", "docs", *(f"salt-{line}" for line in SALTS))
 
 
 def entries(name: str) -> list[str]:
@@ -44,6 +45,12 @@ def test_tests_run_on_the_pyvmomi_that_the_project_promises() -> None:
         r'^master = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M
     )
     assert promised in entries("dev.in")
+
+
+@pytest.mark.parametrize("line", SALTS)
+def test_each_line_of_salt_is_tried_with_what_the_tests_need_otherwise(line: str) -> None:
+    (salt,) = set(entries(f"salt-{line}.in")) - set(entries("dev.in"))
+    assert re.fullmatch(rf"salt=={line}\.\d+", salt)
 
 
 def test_the_list_of_system_packages_can_be_read_by_people_and_programs() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import email
 import json
+import re
 import shutil
+import tarfile
 import zipfile
+from email.message import Message
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -30,7 +34,8 @@ loaders = {
     "output": salt.loader.outputters(opts),
 }
 found = {kind: sorted(n for n in loader if n.partition(".")[0] == "vmdk") for kind, loader in loaders.items()}
-refused = {kind: str(loader.missing_modules.get("vmdk", "not found")) for kind, loader in loaders.items() if not found[kind]}
+unwrapped = {kind: one if hasattr(one, "missing_modules") else one._dict for kind, one in loaders.items()}
+refused = {kind: str(unwrapped[kind].missing_modules.get("vmdk", "not found")) for kind in loaders if not found[kind]}
 print(json.dumps({"refused": refused, "library": sys.modules["vmdk_failover"].__file__}))
 """
 
@@ -46,6 +51,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def names(wheel: Path) -> set[str]:
     return set(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    return email.message_from_bytes(
+        zipfile.ZipFile(wheel).read(f"saltext_vmdk-{version()}.dist-info/METADATA")
+    )
 
 
 @pytest.fixture
@@ -93,14 +105,60 @@ def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
     }
 
 
-def test_metadata_names_what_salt_and_pip_look_for(wheel: Path) -> None:
+def test_metadata_names_what_salt_looks_for(wheel: Path) -> None:
     archive, folder = zipfile.ZipFile(wheel), f"saltext_vmdk-{version()}.dist-info"
-    metadata = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
     entry_points = archive.read(f"{folder}/entry_points.txt").decode()
     assert "[salt.loader]\nvmdk_failover = vmdk_failover.saltloader:dirs" in entry_points
+
+
+def test_metadata_say_what_an_index_shows(metadata: Message) -> None:
     assert metadata["Requires-Python"] == ">=3.10"
-    assert "salt>=3006" in metadata.get_all("Requires-Dist", [])
-    assert 'pyvmomi==9.1.1.0; extra == "master"' in metadata.get_all("Requires-Dist", [])
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert str(metadata.get_payload()).startswith("# saltext-vmdk\n")
+    said = " ".join(value for name, value in metadata.items() if name != "Description")
+    assert not re.search(r"example\.|your-|TODO|FIXME", said)
+
+
+def test_the_pythons_of_the_classifiers_are_those_of_the_matrix(metadata: Message) -> None:
+    told = set(re.findall(r"Python :: (3\.\d+)$", "\n".join(metadata.get_all("Classifier", [])), re.M))
+    tried = set(re.findall(r'"(3\.\d+)"', (ROOT / "noxfile.py").read_text(encoding="utf-8")))
+    assert told == tried
+
+
+def test_a_node_needs_pyinotify_alone_and_a_master_pyvmomi_too(installed: Path) -> None:
+    (found,) = distributions(name="saltext-vmdk", path=[str(installed)])
+    wanted = [one.split("; ") for one in found.requires or ()]
+    extras = {one[0]: one[1] for one in wanted if "extra ==" in one[-1]}
+    assert {one[0] for one in wanted if one[0] not in extras} == {
+        "salt>=3006",
+        "pyinotify>=0.9.6",
+        "pyasyncore>=1.0.5",  # pyinotify's own need, on Python 3.12 and newer
+    }
+    assert extras == {
+        "pyvmomi==9.1.1.0": 'extra == "master"',
+        "prometheus-client==0.26.0": 'extra == "metrics"',
+    }
+
+
+def test_the_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path / "tree")
+    python("-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), cwd=tree)
+    (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
+    (made,) = (tmp_path / "dist").glob("*.whl")
+    assert _contents(made) == _contents(wheel)
+    with tarfile.open(sdist) as archive:
+        inside = {name.split("/")[1] for name in archive.getnames() if "/" in name}
+    assert inside.isdisjoint({"tests", "lab", "build", "docs"})
+    assert {"LICENSE", "README.md", "setup.py", "pyproject.toml", "_utils", "reactor"} <= inside
+
+
+def _contents(wheel: Path) -> dict[str, int]:
+    return {
+        one.filename: one.CRC
+        for one in zipfile.ZipFile(wheel).infolist()
+        if not one.filename.endswith("RECORD")
+    }
 
 
 def test_salt_loads_every_kind_of_file_from_the_wheel(installed: Path, tmp_path: Path) -> None:
@@ -119,6 +177,23 @@ def test_salt_loads_every_kind_of_file_after_a_sync(tmp_path: Path) -> None:
     seen = json.loads(python("-c", LOAD, str(synced), cwd=tmp_path).splitlines()[-1])
     assert seen["refused"] == {}
     assert seen["library"].startswith(str(synced))
+
+
+@pytest.mark.parametrize("synced_version", ["0.0.1", "99.0"])
+def test_synced_files_beside_a_wheel_of_another_version_are_refused_in_one_sentence(
+    installed: Path, tmp_path: Path, synced_version: str
+) -> None:
+    """Salt takes the synced files and Python the wheel's library, whichever of them is the older one."""
+    synced = tmp_path / "extmods"
+    for face in (*FACES, "utils"):
+        shutil.copytree(ROOT / f"_{face}", synced / face, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*synced.glob("*/vmdk.py"), synced / "utils/vmdk_failover/__init__.py"]:
+        path.write_text(path.read_text().replace(f'"{version()}"', f'"{synced_version}"'))
+    seen = json.loads(python("-c", LOAD, str(synced), cwd=tmp_path, path=installed).splitlines()[-1])
+    assert set(seen["refused"]) == set(FACES)
+    for face, sentence in seen["refused"].items():
+        assert f"{synced / face / 'vmdk.py'} is of version {synced_version}, but" in sentence
+        assert f"{installed / 'vmdk_failover'} of {version()}; deploy saltext-vmdk either" in sentence
 
 
 def test_an_editable_install_finds_the_folders_of_the_source_tree() -> None:

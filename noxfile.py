@@ -1,0 +1,75 @@
+"""The matrix of Salt and Python: `make matrix`, or `build/venv/bin/nox --list`.
+
+Each session makes a virtual environment with one line of Salt on one Python, installs the wheel into it as a user would, and runs
+the node's side, the judgement, and a few scenarios with that Salt's own master and minions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tests.packaging.source import copy_tree
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.envdir = "build/nox"
+nox.options.reuse_venv = "yes"  # an installation from a pinned list that is there already takes a second
+nox.options.sessions = ["matrix"]
+
+#: Salt 3006 and 3007 are packaged with Python 3.11; their daemons are not supported on newer ones. 3008 is packaged with 3.14.
+PYTHONS = {
+    "3006": ("3.10", "3.11"),
+    "3007": ("3.10", "3.11"),
+    "3008": ("3.10", "3.11", "3.12", "3.13", "3.14"),
+}
+SCENARIOS = ("power-off", "eio-switchover", "switchover")
+#: What depends on the Python or on the Salt that is there, and is not a matter of real daemons. They run from the source.
+TESTS = ("tests/guest", "tests/core")
+
+
+def _wheel(session: nox.Session) -> str:
+    """Build the wheel by way of the source distribution, from a copy: what a build leaves behind looks installed."""
+    place = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(place, ignore_errors=True)
+    source = copy_tree(place / "source")
+    build = ("uv", "build", "--quiet", "--build-constraints", "requirements/dev.txt", str(source))
+    session.run_install(*build, external=True)
+    (made,) = (source / "dist").glob("*.whl")
+    return str(made)
+
+
+def _install(session: nox.Session, salt: str) -> None:
+    """The wheel with that Salt, nothing of the source tree; every version is pinned, so nothing is resolved."""
+    pinned = f"requirements/salt-{salt}.txt"
+    session.install("--quiet", "--no-deps", "--build-constraints", pinned, "--compile-bytecode", "-r", pinned)
+    session.install("--quiet", "--no-deps", "--reinstall", _wheel(session))
+    session.run("salt-call", "--version")
+
+
+def _scenarios(session: nox.Session, *names: str) -> None:
+    session.run("python", "-m", "lab", "run", *names)
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "salt"), [(python, salt) for salt, pythons in PYTHONS.items() for python in pythons]
+)
+def matrix(session: nox.Session, salt: str) -> None:
+    """All that depends on Salt or Python, and scenarios; what follows -- is for pytest, then without scenarios."""
+    _install(session, salt)
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or TESTS))
+    if not session.posargs:
+        _scenarios(session, *SCENARIOS)
+
+
+@nox.session(python=PYTHONS["3006"])
+def corner(session: nox.Session) -> None:
+    """The oldest Salt, from the wheel, end to end: a part of `make test`."""
+    _install(session, "3006")
+    _scenarios(session, "power-off")

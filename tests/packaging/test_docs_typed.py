@@ -1,0 +1,98 @@
+"""Every command that a page prints in a block is typed by a test, or it is said here why it cannot be."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.packaging import pages
+from tests.packaging.source import ROOT
+
+_QUICK = "tests/integration/test_quickstart.py"
+_BUILD = "tests/packaging/test_docs_build.py::test_make_alone_lists_what_the_pages_name"
+_WHEEL = "tests/packaging/test_wheel.py"
+_LONG = "it takes minutes to hours; its options are tried by tests/packaging/test_docs_build.py"
+_REAL = "it changes a real vCenter, and the lab's has no command line; its privileges are those of privileges.py, by test_docs.py"
+_ROOT = "the machine's own Salt and its package are needed; the lab starts its master with the same files where these put them"
+
+#: Beginning of a command → the file or the test that types it; the longest beginning counts.
+TYPED = {
+    "salt-run vmdk.": _QUICK,
+    "salt-run vmdk.watch": "tests/integration/test_people.py::test_the_live_view_tells_of_a_move_and_ends_with_ctrl_c",
+    "salt-run vmdk.doctor": f"{_QUICK}::test_the_master_is_looked_at_before_anything_is_protected",
+    "salt-run state.orchestrate orch.patch": (
+        "tests/integration/test_people.py::test_both_nodes_are_patched_while_the_other_one_serves"
+    ),
+    "openssl s_client": f"{_BUILD.partition('::')[0]}::test_the_command_for_the_fingerprint_prints_what_the_configuration_takes",
+    "make ": _BUILD,
+    "build/venv/bin/python -m lab": f"{_BUILD.partition('::')[0]}::test_the_lab_has_the_commands_of_its_page",
+    "build/venv/bin/python -m build": _WHEEL,
+    "salt-run saltutil.sync_all": "tests/integration/test_ways_in.py",
+    "salt '*' saltutil.sync_all": "tests/integration/test_ways_in.py",
+}
+#: Beginning of a command → why no test types it.
+NOT_TYPED = {
+    "make demo": "a test of the lab plays the same scenario; the picture is for people",
+    "make test": "this is it",
+    "make format": "it changes the source",
+    "make setup": "it has made the environment that this runs in",
+    "make soak": _LONG,
+    "make campaign": _LONG,
+    "make bench": _LONG,
+    "govc ": _REAL,
+    "salt-pip install": _ROOT,
+    "systemctl restart salt-master": _ROOT,
+    "cp -r _beacons": _ROOT,
+    "cp notify.py": "tests/integration/test_observation.py puts the same two files there itself",
+    "salt-run saltutil.sync_runners": "tests/integration/test_observation.py puts the runner where it puts it",
+    "salt-run state.event": "it is Salt's own and never ends; tests/integration/test_observation.py hears the same events",
+}
+
+
+def printed() -> Iterator[tuple[str, str]]:
+    """Page and command, as they are printed in console blocks."""
+    for path in pages.pages():
+        for body in pages.fences(path.read_text(encoding="utf-8"), "console"):
+            for line in body.replace("\\\n", " ").splitlines():
+                if line.startswith(("# ", "$ ")):
+                    yield path.name, re.sub(r"\s+", " ", line[2:].split("   #")[0]).strip()
+
+
+def beginning(command: str) -> str:
+    """The longest known beginning of a command, empty if there is none."""
+    return max((one for one in {**TYPED, **NOT_TYPED} if command.startswith(one)), key=len, default="")
+
+
+@pytest.mark.parametrize(("page", "command"), sorted(set(printed())))
+def test_a_printed_command_is_typed_or_it_is_said_why_not(page: str, command: str) -> None:
+    known = beginning(command)
+    assert known, f"{page}: nobody types '{command}', and nobody says why"
+    assert known in NOT_TYPED or TYPED[known]
+
+
+@pytest.mark.parametrize("place", sorted(set(TYPED.values())))
+def test_who_types_it_is_there(place: str) -> None:
+    file, _, name = place.partition("::")
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    tests = {
+        one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")
+    }
+    assert name in tests if name else tests
+
+
+def test_nothing_is_listed_that_no_page_prints() -> None:
+    used = {beginning(command) for _, command in printed()}
+    assert {*TYPED, *NOT_TYPED} - used == set()
+
+
+def test_every_block_has_a_language_that_somebody_looks_at() -> None:
+    """console: here. yaml: test_docs. json: the events' own test. python: an example file's own test, or it is parsed here."""
+    for path in pages.pages():
+        text = path.read_text(encoding="utf-8")
+        strange = {one for one in re.findall(r"^ *```(\S+)$", text, re.M) if not one.startswith("{")}
+        assert strange <= {"console", "yaml", "json", "python", "text"}, path.name
+        for body in pages.fences(text, "python"):
+            compile(body, path.name, "exec")
