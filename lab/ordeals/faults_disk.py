@@ -100,7 +100,12 @@ def _read_only(scene: Scene) -> Cure:
     """Only a file system that nobody writes to can be made read-only by hand."""
     end = f"kill -9 $(cat /run/lab-services/{SERVICE}.pid)"
     node = _inside(scene, f"{end}; sleep 0.2; mount -o remount,ro {scene.lab.mountpoint()}")
-    return scene.note("read-only", node, nothing)
+
+    def cure() -> None:
+        with suppress(LabError):
+            scene.node(node).cell.start(["mount", "-o", "remount,rw", scene.lab.mountpoint()])
+
+    return scene.note("read-only", node, cure)
 
 
 def _kill_service(scene: Scene) -> Cure:
@@ -128,6 +133,6 @@ FAULTS = (
     Fault("unmounted", "mount", _unmount, (0.5, 1.0), steps=("mount",)),
     Fault("stopped-and-unmounted", "mount", _stop_and_unmount, (2.5, 3.0), steps=("mount",)),
     Fault("overmounted", "mount", _overmount, (0.5, 7.0), weight=1),
-    Fault("read-only", "mount", _read_only, (0.5, 1.0)),
+    Fault("read-only", "mount", _read_only, (1.0, 6.0)),
     Fault("service-killed", "mount", _kill_service, (0.5, 5.0), weight=1),
 )

@@ -57,8 +57,8 @@ TRUE_WHEN: Mapping[int, Test] = {
     510: _stands("paused"),
     20: _UNREADABLE,
     520: _UNREADABLE,
-    40: _either(_GONE, _UNREADABLE),
-    530: _either(_GONE, _UNREADABLE),
+    40: _either(_GONE, _UNREADABLE, _stands("snapshot")),  # its disk is another file then
+    530: _either(_GONE, _UNREADABLE, _stands("snapshot")),
     45: _GONE,
     545: _GONE,
     63: _UNREADABLE,

@@ -294,7 +294,7 @@ def said_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: config.Metrics)
 
 def test_without_the_library_one_sentence_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
-    with pytest.raises(ConfigError, match=r"saltext-vmdk\[metrics\]"):
+    with pytest.raises(ConfigError, match="salt-pip install prometheus-client"):
         metrics.registry_of(tmp_path, list)
     (only,) = said_of(tmp_path, monkeypatch, config.Metrics())
     assert "prometheus_client is not installed" in only

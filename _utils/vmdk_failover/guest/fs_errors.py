@@ -83,9 +83,9 @@ class FsErrors:
     """
 
     def __init__(self) -> None:
-        self._groups = [_Group()]
+        self._groups: list[_Group] = []
         self._epoll = select.epoll()
-        self._epoll.register(self._groups[0].fd, select.EPOLLIN)
+        self._open()
         #: Readable when there is something to read.
         self.fd = self._epoll.fileno()
 
@@ -99,9 +99,10 @@ class FsErrors:
         self._group_for(number).add(number, mountpoint)
 
     def _group_for(self, number: int) -> _Group:
-        for group in self._groups:
-            if number not in group.heard:
-                return group
+        unheard = (group for group in self._groups if number not in group.heard)
+        return next(unheard, None) or self._open()
+
+    def _open(self) -> _Group:
         group = _Group()
         self._groups.append(group)
         self._epoll.register(group.fd, select.EPOLLIN)
@@ -111,7 +112,7 @@ class FsErrors:
         """Forget all others."""
         for group in self._groups:
             group.where = {number: where for number, where in group.where.items() if where in mountpoints}
-        for group in [one for one in self._groups[1:] if not one.where]:
+        for group in [one for one in self._groups if one.heard and not one.where]:
             self._groups.remove(group)
             os.close(group.fd)
 
