@@ -85,6 +85,11 @@ class VCenter(SimHypervisor):
         self.resource = resource
         return super().attach(resource, node, seen, disks)
 
+    def power_on(self, resource: Resource, node: Node, seen: VmFacts) -> Outcome:
+        """See the port."""
+        self.resource = resource
+        return super().power_on(resource, node, seen)
+
     def seal(self, resource: Resource, node: Node, seen: VmFacts, epoch: int) -> Outcome:
         """See the port."""
         self.resource = resource
