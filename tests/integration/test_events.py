@@ -64,11 +64,13 @@ def seen() -> Iterator[list[Event]]:
     with trial.prepared(scenario, trial.Settings()) as lab:
         scenario.prepare(lab)
         scenario.fault(lab)
-        assert _wait(lab, f"vmdk-move/{DISK}/ended", lambda body: body["result"] == "done", 60)
-        lab.master.run("vmdk.switchover", DISK)
+        failover = _wait(lab, f"vmdk-move/{DISK}/ended", lambda body: body["epoch"] == 2, 60)
+        assert failover and _body(failover)["result"] == "done"  # epoch 1 was the first mount of all
+        back = lab.master.run("vmdk.switchover", DISK)
+        assert (back["result"], back.get("active")) == ("done", FIRST), back
         assert lab.master.events.wait(f"vmdk-heartbeat/{FIRST}", 20)
         lab.master.run("vmdk.pause", DISK)
-        lab.nodes[FIRST].run(["umount", lab.mountpoint()])
+        assert lab.nodes[FIRST].run(["umount", "--lazy", lab.mountpoint()]).code == 0  # its writer stays in it
         assert wait_until(lambda: _by_beacon(lab), 60), "no beacon has told a condition that lasts"
         everything = [one for one in lab.master.events.seen() if _is_ours(one.tag)]
     yield everything
