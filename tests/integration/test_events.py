@@ -70,7 +70,7 @@ def seen() -> Iterator[list[Event]]:
         assert (back["result"], back.get("active")) == ("done", FIRST), back
         assert lab.master.events.wait(f"vmdk-heartbeat/{FIRST}", 20)
         lab.master.run("vmdk.pause", DISK)
-        assert lab.nodes[FIRST].run(["umount", "--lazy", lab.mountpoint()]).code == 0  # its writer stays in it
+        assert lab.nodes[FIRST].run(["umount", "-l", lab.mountpoint()]).code == 0  # in use
         assert wait_until(lambda: _by_beacon(lab), 60), "no beacon has told a condition that lasts"
         everything = [one for one in lab.master.events.seen() if _is_ours(one.tag)]
     yield everything
