@@ -97,12 +97,18 @@ def _see_through(found: History, of: Resource) -> Iterator[str]:
 
 
 def _ticks(world: World, of: Resource) -> Report | None:
-    """Look again and again, each master in its turn; the last word, that of who is not busy with another's work first."""
+    """Look again and again, each master in its turn; the last word, that of who is not busy with another's work first.
+
+    What one master said before another changed something (its own unfinished move, perhaps) is no longer its word.
+    """
     report = None
     for _ in range(TICKS):
-        reports = [world.run(None, of, master) for master in range(len(world.masters))]
-        said = sorted((r for r in reports if r), key=lambda r: (r.ok, 0 if r.ok else r.rule))
-        report = said[-1] if said else None
+        said: list[Report] = []
+        for master in range(len(world.masters)):
+            word = world.run(None, of, master)
+            said = said if word is None or not word.steps else []
+            said += [word] if word else []
+        report = max(reversed(said), key=lambda r: (r.ok, 0 if r.ok else r.rule), default=None)
         if report is not None and report.ok:
             break
         world.clock.now += TICK
