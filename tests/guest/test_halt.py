@@ -63,10 +63,10 @@ def test_a_volatile_cache_means_reset(
 def test_it_returns_first_then_powers_off_then_resets(pipe: tuple[Path, int], tmp_path: Path) -> None:
     path, fd = pipe
     began = time.monotonic()
-    halt(path, _with_cache(tmp_path), delay=0.3, backstop=0.3)
-    assert time.monotonic() - began < 0.2
-    assert _heard(fd, 2) == "o"
-    assert 0.3 <= time.monotonic() - began < 0.8
+    halt(path, _with_cache(tmp_path), delay=1.0, backstop=0.3)
+    assert time.monotonic() - began < 0.9
+    assert _heard(fd, 10) == "o"
+    assert time.monotonic() - began >= 1.0
     assert _heard(fd, 2) == "b"
 
 
@@ -90,8 +90,8 @@ def test_a_hung_disk_is_not_touched(pipe: tuple[Path, int], rig: Rig) -> None:
     before = rig.fault.set("stats")
     began = time.monotonic()
     halt(path, rig.places, backstop=0.1, resource=rig.resource)
-    assert _heard(fd, 2) == "o"
-    assert time.monotonic() - began < 1.0
+    assert _heard(fd, 10) == "o"
+    assert time.monotonic() - began < 5.0
     after = rig.fault.set("stats")
     assert {k: before[k] for k in ("write", "flush")} == {k: after[k] for k in ("write", "flush")}
 

@@ -83,7 +83,7 @@ def test_unmounted_by_hand(reader: Reader, rig: Rig) -> None:
     began = time.monotonic()
     rig.umount()
     reader.until("unmounted")
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 2.0
     rig.mount()
     assert reader.until("ok") < 0.1
 
@@ -95,7 +95,7 @@ def test_lazily_unmounted_while_in_use(reader: Reader, rig: Rig) -> None:
         began = time.monotonic()
         rig.umount("-l")
         reader.until("unmounted")
-        assert time.monotonic() - began < 0.15
+        assert time.monotonic() - began < 2.0
         assert reader.until("lazily_unmounted") < 0.6
     assert reader.until("unmounted") < 1.5
 

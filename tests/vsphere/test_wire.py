@@ -26,7 +26,7 @@ def test_an_answer_must_be_complete_in_time(tmp_path: Path, serve: Callable[[ssl
         begin = time.monotonic()
         with pytest.raises(TRANSPORT):
             wire_to(port, authority.file).get("/")
-        assert 1.3 < time.monotonic() - begin < 2.0
+        assert 1.3 < time.monotonic() - begin < 5.0
 
 
 def test_a_shorter_limit_holds_inside_its_block_only() -> None:
