@@ -76,6 +76,14 @@ class Control:
         """heartbeat: green, yellow, red or gray. tools: guestToolsRunning or guestToolsNotRunning. address: the guest's."""
         self.call("/guest", {"vm": vm, "heartbeat": heartbeat, "tools": tools, "address": address})
 
+    def question(self, vm: str, text: str, key: str = "msg.hbacommon.askonpermanentdeviceloss") -> None:
+        """The VM waits for an answer; no text ends it. key: of vSphere's message."""
+        self.call("/question", {"vm": vm, "id": key, "text": text})
+
+    def reach(self, vm: str, connection: str = "connected") -> None:
+        """One VM alone, while its host is well: connected, disconnected, inaccessible, orphaned or invalid."""
+        self.call("/reach", {"vm": vm, "connection": connection})
+
     def connect_host(self, host: str, connection: str = "connected") -> None:
         """connection: connected, disconnected or notResponding. Its VMs become (dis)connected too."""
         self.call("/host", {"host": host, "connection": connection})

@@ -61,6 +61,8 @@ func (l *lab) control() http.Handler {
 	endpoint(mux, "/tasks", func(nothing) (any, error) { return l.ledger.list(), nil })
 	endpoint(mux, "/guest-power", l.doGuestPower)
 	endpoint(mux, "/guest", l.doGuest)
+	endpoint(mux, "/question", l.doQuestion)
+	endpoint(mux, "/reach", l.doReach)
 	endpoint(mux, "/host", l.doHost)
 	endpoint(mux, "/delays", func(in map[string]int64) (any, error) { return done, l.delays.set(in) })
 	endpoint(mux, "/fault", func(in faultRule) (any, error) { return done, l.faults.add(in) })
@@ -116,6 +118,32 @@ func (l *lab) doGuest(in struct{ VM, Heartbeat, Tools, Address string }) (any, e
 	}
 	l.setGuest(vm, in.Heartbeat, in.Tools, in.Address)
 	return done, nil
+}
+
+func (l *lab) doQuestion(in struct{ VM, ID, Text string }) (any, error) {
+	vm, err := l.vm(in.VM)
+	if err != nil {
+		return nil, err
+	}
+	if in.Text != "" && in.ID == "" {
+		return nil, errors.New("the question has no id; give id, such as msg.hbacommon.outofspace")
+	}
+	l.setQuestion(vm, in.ID, in.Text)
+	return done, nil
+}
+
+func (l *lab) doReach(in struct{ VM, Connection string }) (any, error) {
+	vm, err := l.vm(in.VM)
+	if err != nil {
+		return nil, err
+	}
+	switch s := types.VirtualMachineConnectionState(in.Connection); s {
+	case types.VirtualMachineConnectionStateConnected, types.VirtualMachineConnectionStateDisconnected,
+		types.VirtualMachineConnectionStateInaccessible, types.VirtualMachineConnectionStateOrphaned, types.VirtualMachineConnectionStateInvalid:
+		l.setReach(vm, s)
+		return done, nil
+	}
+	return nil, fmt.Errorf("connection %q is not known; use connected, disconnected, inaccessible, orphaned or invalid", in.Connection)
 }
 
 func (l *lab) doHost(in struct{ Host, Connection string }) (any, error) {

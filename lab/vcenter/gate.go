@@ -68,6 +68,9 @@ func (l *lab) vmGate(vm *simulator.VirtualMachine, method string) types.BaseMeth
 	if !l.connected(vm) {
 		return new(types.HostNotConnected)
 	}
+	if vm.Runtime.ConnectionState != types.VirtualMachineConnectionStateConnected {
+		return new(types.InvalidState) // its configuration is not available
+	}
 	if task, busy := l.running(vm.Self); busy {
 		return &types.TaskInProgress{Task: task}
 	}

@@ -102,6 +102,39 @@ func (l *lab) setGuest(vm *simulator.VirtualMachine, heartbeat, tools, address s
 	l.locked(ctx, vm, func() { l.update(ctx, vm, changes) })
 }
 
+// setQuestion lets the VM wait for an answer; no text ends that.
+func (l *lab) setQuestion(vm *simulator.VirtualMachine, id, text string) {
+	var asked types.AnyType
+	if text != "" {
+		choice := &types.ElementDescription{Description: types.Description{Label: "Cancel", Summary: "Cancel"}, Key: "0"}
+		asked = types.VirtualMachineQuestionInfo{
+			Id: id, Text: text,
+			Choice:  types.ChoiceOption{ChoiceInfo: []types.BaseElementDescription{choice}},
+			Message: []types.VirtualMachineMessage{{Id: id, Text: text}},
+		}
+	}
+	ctx := l.ctx()
+	l.locked(ctx, vm, func() {
+		l.update(ctx, vm, []types.PropertyChange{
+			{Name: "runtime.question", Val: asked},
+			{Name: "summary.runtime.question", Val: asked},
+		})
+	})
+}
+
+// setReach loses or finds one VM alone, while its host is well: its files are out of reach, say.
+func (l *lab) setReach(vm *simulator.VirtualMachine, state types.VirtualMachineConnectionState) {
+	ctx := l.ctx()
+	l.locked(ctx, vm, func() { l.showReach(ctx, vm, state) })
+}
+
+func (l *lab) showReach(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachineConnectionState) {
+	l.update(ctx, vm, []types.PropertyChange{
+		{Name: "runtime.connectionState", Val: state},
+		{Name: "summary.runtime.connectionState", Val: state},
+	})
+}
+
 // setHost loses or finds a host. The VMs on it follow; what happened to them meanwhile shows on return.
 func (l *lab) setHost(h *simulator.HostSystem, state types.HostSystemConnectionState) {
 	ctx := l.ctx()
@@ -120,10 +153,7 @@ func (l *lab) setHost(h *simulator.HostSystem, state types.HostSystemConnectionS
 			if vmState == types.VirtualMachineConnectionStateConnected {
 				l.reveal(ctx, vm)
 			}
-			l.update(ctx, vm, []types.PropertyChange{
-				{Name: "runtime.connectionState", Val: vmState},
-				{Name: "summary.runtime.connectionState", Val: vmState},
-			})
+			l.showReach(ctx, vm, vmState)
 		})
 	}
 }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lab.hypervisor import Vcenter
 from tests.doubles.hypervisor import FakeHypervisor, FakeVm
-from tests.vsphere.world import DISK, NODES, SECOND, vm
+from tests.vsphere.world import BIOS, DISK, NODES, SECOND, vm
 from vmdk_failover.model import Disk, Node, Power
 from vmdk_failover.ports import Hypervisor
 from vmdk_failover.vsphere import devices
@@ -29,6 +29,15 @@ class Stage(Protocol):
 
     def guest_power(self, node: Node, power: Power) -> None:
         """The guest halts or boots by itself."""
+
+    def suspend(self, node: Node) -> None:
+        """Somebody suspends the VM."""
+
+    def ask(self, node: Node, text: str, full: bool = False) -> None:
+        """The VM waits for an answer, perhaps because its datastore is full; no text ends that."""
+
+    def reach(self, node: Node, reachable: bool) -> None:
+        """The host of the node's VM is well and does not reach it any more, or does again."""
 
     def connect(self, node: Node, connected: bool) -> None:
         """The host of the node's VM is lost or comes back."""
@@ -68,14 +77,27 @@ class FakeStage:
     """The double in memory."""
 
     def __init__(self) -> None:
-        first = FakeVm(NODES[0].vm_uuid, "db1-vm", host="esx1")
+        first, second = (
+            FakeVm(node.vm_uuid, f"{node.minion}-vm", host=f"esx{node.minion[-1]}", smbios=smbios)
+            for node, smbios in zip(NODES, BIOS, strict=True)
+        )
         first.plug(DISK)
         first.plug(SECOND)
-        self.fake = FakeHypervisor([first, FakeVm(NODES[1].vm_uuid, "db2-vm", host="esx2")])
+        self.fake = FakeHypervisor([first, second])
         self.hypervisor: Hypervisor = self.fake
 
     def guest_power(self, node: Node, power: Power) -> None:
         self.fake.vm(node.vm_uuid).turn(power)
+
+    def suspend(self, node: Node) -> None:
+        self.fake.vm(node.vm_uuid).turn(Power.SUSPENDED)
+
+    def ask(self, node: Node, text: str, full: bool = False) -> None:
+        vm = self.fake.vm(node.vm_uuid)
+        vm.question, vm.full = text, full
+
+    def reach(self, node: Node, reachable: bool) -> None:
+        self.fake.vm(node.vm_uuid).reachable = reachable
 
     def connect(self, node: Node, connected: bool) -> None:
         self.fake.vm(node.vm_uuid).connected = connected
@@ -125,6 +147,18 @@ class LabStage:
 
     def guest_power(self, node: Node, power: Power) -> None:
         self.vcenter.guest_power(_name(node), "poweredOn" if power is Power.ON else "poweredOff")
+
+    def suspend(self, node: Node) -> None:
+        from vmdk_failover.vsphere import tasks
+
+        ref = self.vcenter.vm(_name(node))["ref"]
+        tasks.run(self.other, ref, "suspending", lambda vm: vm.SuspendVM_Task(), 15)
+
+    def ask(self, node: Node, text: str, full: bool = False) -> None:
+        self.vcenter.question(_name(node), text, *(["msg.hbacommon.outofspace"] if full else []))
+
+    def reach(self, node: Node, reachable: bool) -> None:
+        self.vcenter.reach(_name(node), "connected" if reachable else "inaccessible")
 
     def connect(self, node: Node, connected: bool) -> None:
         self.vcenter.connect_host(f"esx{node.minion[-1]}", "connected" if connected else "notResponding")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.vsphere.stages import FakeStage, LabStage, Stage
-from tests.vsphere.world import DISK, NODES, SECOND
+from tests.vsphere.world import BIOS, DISK, NODES, SECOND
 from vmdk_failover.model import Disk, Outcome, Power, Resource, Result, StepKind, VmFacts
 from vmdk_failover.vsphere.hypervisor import VCenter
 from vmdk_failover.vsphere.session import Session
@@ -220,6 +220,7 @@ def test_a_lost_host_is_not_believed_and_not_changed(stage: Stage, pgdata: Resou
     stage.connect(A, False)
     first, second = look(stage, pgdata)
     assert (first.connected, first.is_off, second.connected) == (False, False, True)
+    assert (first.host_connected, second.host_connected) == (False, True)
     assert ended(stage.hypervisor.power_off(pgdata, A, before)) == (Result.FAILED, "host_not_connected")
     stage.connect(A, True)
     assert look(stage, pgdata)[0].connected is True
@@ -230,6 +231,49 @@ def test_off_on_a_lost_host_is_not_off(stage: Stage, pgdata: Resource) -> None:
     stage.connect(A, False)
     first = look(stage, pgdata)[0]
     assert first.power is Power.OFF and not first.is_off
+
+
+def test_a_vm_that_its_host_does_not_reach_is_not_believed_and_not_changed(
+    stage: Stage, pgdata: Resource
+) -> None:
+    stage.guest_power(A, Power.OFF)
+    stage.reach(A, False)
+    first, second = look(stage, pgdata)
+    assert (first.connected, first.host_connected, first.is_off) == (False, True, False)
+    assert (second.connected, second.host_connected) == (True, True)
+    assert ended(detach(stage, pgdata)) == (Result.FAILED, "vm_state")
+    stage.reach(A, True)
+    first = look(stage, pgdata)[0]
+    assert (first.connected, first.is_off, first.lists(DISK)) == (True, True, True)
+
+
+def test_a_suspended_vm_is_not_off_and_lets_go_of_nothing(stage: Stage, pgdata: Resource) -> None:
+    stage.suspend(A)
+    first = look(stage, pgdata)[0]
+    assert (first.power, first.is_off) == (Power.SUSPENDED, False)
+    assert ended(detach(stage, pgdata)) == (Result.FAILED, "power_state")
+    assert look(stage, pgdata)[0].lists(DISK) is True
+    assert ended(stage.hypervisor.power_off(pgdata, A, look(stage, pgdata)[0])) == (Result.DONE, "")
+    assert look(stage, pgdata)[0].is_off
+    assert ended(detach(stage, pgdata)) == (Result.DONE, "")
+
+
+def test_a_suspended_vm_does_not_keep_the_disk_from_others(stage: Stage, pgdata: Resource) -> None:
+    """That is why it has to be off: nothing else keeps both from writing, once it is resumed."""
+    stage.suspend(A)
+    assert ended(attach(stage, pgdata)) == (Result.DONE, "")
+
+
+def test_a_question_is_told_with_its_kind_until_it_is_answered(stage: Stage, pgdata: Resource) -> None:
+    for text, full in (("Have you moved it?", False), ("There is no more space. Retry?", True), ("", False)):
+        stage.ask(A, text, full)
+        first, second = look(stage, pgdata)
+        assert (first.question, first.full) == (text, full)
+        assert (second.question, second.full) == ("", False)
+
+
+def test_each_machine_is_known_by_its_own_uuid(stage: Stage, pgdata: Resource) -> None:
+    assert [vm.smbios for vm in look(stage, pgdata)] == list(BIOS)
 
 
 def test_what_else_ran_on_a_lost_host_is_asked_for_where_that_host_may_be_fenced(
@@ -243,7 +287,7 @@ def test_what_else_ran_on_a_lost_host_is_asked_for_where_that_host_may_be_fenced
     assert look(stage, pgdata)[0].beside is None
     first, second = look(stage, fenced)
     assert first.beside is not None and [name for name, _ in first.beside] == ["web1"]
-    assert second.beside is None
+    assert (first.hosts, second.beside, second.hosts) == ((1, 2), None, None)
 
 
 def test_an_unreadable_vcenter_says_so(stage: Stage, pgdata: Resource) -> None:
