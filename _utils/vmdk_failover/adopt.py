@@ -15,6 +15,7 @@ from typing import Any
 from vmdk_failover import durable
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.claims import SharedJournal
 from vmdk_failover.engine import WISH_WAIT
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError, Refused
 from vmdk_failover.model import Disk, Resource, Result, VmFacts
@@ -127,7 +128,7 @@ def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Dis
                 ended.append(
                     f"the move to {record.move.target} under epoch {record.move.epoch}: {record.move.reason}"
                 )
-    if (other := app.shared.others(resource.name)) is not None:
+    if (other := _others(app, resource.name, moved)) is not None:
         epochs.append(other[0])
         ended.append(f"what another master, {other[1]}, is at work with under epoch {other[0]}")
     epochs += [n.facts.epoch for n in seen.nodes if n.facts is not None]
@@ -143,38 +144,62 @@ def _found(app: App, resource: Resource, seen: Snapshot, moved: Mapping[str, Dis
     }
 
 
+def _others(app: App, name: str, moved: Mapping[str, Disk]) -> tuple[int, str] | None:
+    try:
+        return app.shared.others(name)
+    except FailoverError as err:
+        if not moved:
+            raise
+        paths = ", ".join(new.path for new in moved.values())
+        raise Refused(
+            f"whether another master is at work is not known where the disk of {name} was: {err.reason}. If that place is gone "
+            f"for good, write the new path {paths} into {resources_dir(app.opts) / name}.yaml on every master, and adopt then"
+        ) from err
+
+
 def _record(app: App, resource: Resource, seen: Snapshot, found: dict[str, Any]) -> None:
     """
-    Write it down: first the disk's new path, then what keeps another master from its next step, what makes older requests
-    impossible, and the epoch.
+    Write it down: first what keeps another master from its next step, then what makes older requests impossible, the disk's new
+    path, and the epoch.
     """
-    if found["moved"]:
-        _rewrite(app, resource.name, found["moved"])
+    text = _rewritten(app, resource.name, found["moved"])
     if found["ended"]:
         app.shared.overtake(resource.name, found["epoch"])
         _seal(app, resource, seen, found["epoch"])
+    if found["moved"]:
+        if isinstance(app.shared, SharedJournal):
+            app.shared.leave(resource.name, found["epoch"])
+        _write(app, resource.name, text)
     entry = {**found, "at": app.clock.wall()}
     app.shared.adopt(resource.name, found["epoch"], entry, found["missing"])
     found["epoch"] = app.journal.state(resource.name).epoch
 
 
-def _rewrite(app: App, name: str, moved: Sequence[Mapping[str, str]]) -> None:
-    """Put the new paths into the resource's file; what else a person wrote there stays as it is."""
-    path = resources_dir(app.opts) / f"{name}.yaml"
+def _rewritten(app: App, name: str, moved: Sequence[Mapping[str, str]]) -> str:
+    """The resource's file with the new paths; what else a person wrote there stays as it is. ``""`` if nothing was moved."""
+    path, text = resources_dir(app.opts) / f"{name}.yaml", ""
     try:
-        text = path.read_text(encoding="utf-8")
         for one in moved:
+            text = text or path.read_text(encoding="utf-8")
             if text.count(one["from"]) != 1:
                 raise Refused(
                     f"write the path {one['to']} into {path} by hand ({one['from']} is not there once)"
                 )
             text = text.replace(one["from"], one["to"])
-        durable.write(path, text.encode())
     except FileNotFoundError as err:
         paths = ", ".join(one["to"] for one in moved)
         raise Refused(
             f"{name} is written in the master's configuration; write the new path {paths} there first"
         ) from err
+    except OSError as err:
+        raise Refused(f"{path} cannot be read: {err.strerror}; nothing was adopted") from err
+    return text
+
+
+def _write(app: App, name: str, text: str) -> None:
+    path = resources_dir(app.opts) / f"{name}.yaml"
+    try:
+        durable.write(path, text.encode())
     except OSError as err:
         raise Refused(f"{path} cannot be written: {err.strerror}; nothing was adopted") from err
     app.__dict__.pop("settings", None)

@@ -8,7 +8,8 @@ asked of it is that making a folder is atomic: one master makes it, everybody el
 
     epoch-00000007/by-ma      the master ma has claimed epoch 7
     epoch-00000007/held-160   … and holds by rule 160
-    epoch-00000007/done       … and its move has ended; ``lost``: it never began
+    epoch-00000007/done-…     … and its move has ended, how (``endings.py``) or just ``done``; ``lost``: it never began
+    cleared-00000007          a person has looked at what had ended by then
     pause-000001              an odd number: paused; an even one: resumed
 
 A claim holds when its owner, after having put its name down, still sees the highest epoch in it and nobody else at work. A
@@ -20,102 +21,32 @@ person (``vmdk.adopt``).
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from vmdk_failover import durable
+from vmdk_failover import endings
 from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalError
-from vmdk_failover.journal import Entry, FileJournal
+from vmdk_failover.journal import RECENT, Entry, FileJournal
 from vmdk_failover.model import Move
+from vmdk_failover.shelf import Shelf
 
-T = TypeVar("T")
-_ENDED = frozenset({"done", "lost"})
 _EPOCH, _PAUSE = re.compile(r"epoch-([0-9]{8,})\Z"), re.compile(r"pause-([0-9]{6,})\Z")
-
-
-class Shelf(Protocol):
-    """Folders of one resource that all masters see."""
-
-    def make(self, *names: str) -> bool:
-        """
-        Make a folder in a folder that is there; atomic and durable.
-
-        :return: ``True`` if this call made it, ``False`` if it was there.
-        :raises FailoverError: it is not known whether it was made, or it was not.
-        """
-
-    def look(self) -> Mapping[str, Sequence[str]]:
-        """
-        Names of all folders, with the names in each.
-
-        :raises FailoverError: they cannot be read.
-        """
-
-
-class FileShelf:
-    """
-    A shelf in a directory that all masters mount (NFS, a cluster file system).
-
-    An empty directory on which nothing is mounted is no shelf: a master that is new here could not tell it from one on which
-    nobody has claimed anything yet, and would begin anew beside the others. A person who means it says so with the file ``MARK``.
-
-    :param directory: must be there: one that is made on demand would hide that nothing is mounted.
-    """
-
-    MARK = "vmdk-claims"
-
-    def __init__(self, directory: Path, resource: str, patience: float = durable.PATIENCE) -> None:
-        self._top, self._dir, self._patience = directory, directory / resource, patience
-
-    def make(self, *names: str) -> bool:
-        """See the port."""
-        return self._try("written", lambda _: self._make(names))
-
-    def look(self) -> Mapping[str, Sequence[str]]:
-        """See the port."""
-        return self._try("read", lambda _: self._look())
-
-    def _make(self, names: Sequence[str]) -> bool:
-        self._check()
-        self._dir.mkdir(mode=0o700, exist_ok=True)
-        place = self._dir.joinpath(*names)
-        try:
-            place.mkdir(mode=0o700)
-        except FileExistsError:
-            return False
-        durable.sync_folder(place.parent)
-        return True
-
-    def _check(self) -> None:
-        if not os.listdir(self._top) and not os.path.ismount(self._top):
-            words = f"the masters' claims directory {self._top} is empty and nothing is mounted there: mount it, or if it is new"
-            raise CannotObserve(f"{words}, say so with 'touch {self._top}/{self.MARK}'")
-
-    def _look(self) -> Mapping[str, Sequence[str]]:
-        self._check()
-        with contextlib.suppress(FileNotFoundError):
-            return {one.name: os.listdir(one.path) for one in os.scandir(self._dir) if one.is_dir()}
-        return {}
-
-    def _try(self, what: str, act: Callable[[durable.GivenUp], T]) -> T:
-        try:
-            return durable.within(self._patience, act)
-        except OSError as err:
-            raise CannotObserve(
-                f"the masters' claims ({self._dir}) cannot be {what}: {err.strerror}; is the directory mounted?"
-            ) from err
+_CLEARED = re.compile(r"cleared-([0-9]{8,})\Z")
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """What is seen on a shelf: who claimed which epoch and what came of it, and the number of the last pause or resume."""
+    """
+    What is seen on a shelf: who claimed which epoch and what came of it, the number of the last pause or resume, and up to which
+    epoch a person has looked at what was tried.
+    """
 
     epochs: Mapping[int, frozenset[str]] = field(default_factory=dict)
     pauses: int = 0
+    cleared: int = 0
 
     @property
     def highest(self) -> int:
@@ -135,17 +66,33 @@ class Claimed:
     def open_by(self, master: str) -> tuple[int, ...]:
         """Epochs that ``master`` has claimed and not ended."""
         return tuple(
-            e for e, inside in self.epochs.items() if f"by-{master}" in inside and not inside & _ENDED
+            e for e, inside in self.epochs.items() if f"by-{master}" in inside and not _has_ended(inside)
         )
 
     def others(self, master: str) -> tuple[int, str] | None:
         """The epoch that somebody else is at work under, and what is known of that, as part of a sentence."""
         for epoch, inside in self.epochs.items():
             by = sorted(one[3:] for one in inside if one.startswith("by-") and one != f"by-{master}")
-            if by and not inside & _ENDED:
+            if by and not _has_ended(inside):
                 held = sorted(one[5:] for one in inside if one.startswith("held-"))
                 return epoch, by[0] + (f" (which holds by rule {held[-1]})" if held else "")
         return None
+
+    def recent(self, own: Sequence[Mapping[str, Any]], master: str) -> tuple[Mapping[str, Any], ...]:
+        """Finished moves, oldest first: those that ``master`` remembers and what the others have left of theirs."""
+        mine = {one.get("epoch") for one in own}
+        late = [epoch for epoch in sorted(self.epochs)[-RECENT:] if epoch not in mine]
+        theirs = [one for epoch in late for one in self._left(epoch, master)]
+        moves = sorted([*own, *theirs], key=_epoch_of)[-RECENT:]
+        seen = {"damped": False, "forgotten": True}
+        return tuple({**one, **seen} if _epoch_of(one) <= self.cleared else one for one in moves)
+
+    def _left(self, epoch: int, master: str) -> list[dict[str, Any]]:
+        """What another master has left of its move of ``epoch``."""
+        inside = self.epochs[epoch]
+        by = [one[3:] for one in inside if one.startswith("by-") and one != f"by-{master}"]
+        found = (endings.move(one, epoch, by[0]) for one in sorted(inside) if by)
+        return [one for one in found if one is not None][:1]
 
 
 class Claims:
@@ -163,13 +110,15 @@ class Claims:
     def look(self, resource: str) -> Claimed:
         """See who has claimed what."""
         epochs: dict[int, frozenset[str]] = {}
-        pauses = 0
+        pauses = cleared = 0
         for name, inside in self._shelf(resource).look().items():
             if found := _EPOCH.match(name):
                 epochs[int(found[1])] = frozenset(inside)
             elif found := _PAUSE.match(name):
                 pauses = max(pauses, int(found[1]))
-        return Claimed(epochs, pauses)
+            elif found := _CLEARED.match(name):
+                cleared = max(cleared, int(found[1]))
+        return Claimed(epochs, pauses, cleared)
 
     def claim(self, resource: str, epoch: int) -> bool:
         """
@@ -206,6 +155,12 @@ class Claims:
             self._shelf(resource).make(f"pause-{number:06d}")
         return number
 
+    def settle(self, resource: str, pauses: int) -> None:
+        """Maintenance is as it was where the claims were before: ``pauses`` is the number of the last pause or resume there."""
+        if pauses > self.look(resource).pauses:
+            self._shelf(resource).make(f"pause-{pauses:06d}")
+        self.pause(resource, pauses % 2 == 1)
+
     def overtake(self, resource: str, epoch: int) -> None:
         """
         Claim an epoch whoever is at work: a master that wakes up sees it and does not begin another step.
@@ -221,14 +176,32 @@ class Claims:
     def take_over(self, resource: str, epoch: int) -> None:
         """End what anybody is at work with, on a person's word; see :meth:`overtake`. This epoch is ended at once too."""
         self.overtake(resource, epoch)
-        shelf = self._shelf(resource)
-        for one, inside in self.look(resource).epochs.items():
-            if not inside & _ENDED:
+        shelf, seen = self._shelf(resource), self.look(resource)
+        for one, inside in seen.epochs.items():
+            if not _has_ended(inside):
                 shelf.make(_epoch(one), "done")
+        self._forget(resource, epoch)
+
+    def forget(self, resource: str, seen: Claimed) -> None:
+        """A person has looked at what has ended by now: no master holds it against anybody any more."""
+        ended = [epoch for epoch, inside in seen.epochs.items() if _has_ended(inside)]
+        if max(ended, default=0) > seen.cleared:
+            self._forget(resource, max(ended))
+
+    def _forget(self, resource: str, epoch: int) -> None:
+        self._shelf(resource).make(f"cleared-{epoch:08d}")
 
 
 def _epoch(number: int) -> str:
     return f"epoch-{number:08d}"
+
+
+def _epoch_of(move: Mapping[str, Any]) -> int:
+    return int(move.get("epoch", 0))
+
+
+def _has_ended(inside: frozenset[str]) -> bool:
+    return any(one in ("done", "lost") or one.startswith("done-") for one in inside)
 
 
 class SharedJournal(FileJournal):
@@ -242,6 +215,7 @@ class SharedJournal(FileJournal):
         super().__init__(*args, **more)
         self.claims = claims
         self._seen: dict[str, Claimed] = {}
+        self._left: dict[str, Claimed] = {}
 
     def state(self, resource: str) -> Entry:
         """The own record, at the highest epoch that anybody has claimed, paused if anybody has said so."""
@@ -257,7 +231,7 @@ class SharedJournal(FileJournal):
             own.missing_ok,
             pause,
             own.hold,
-            own.recent,
+            seen.recent(own.recent, self.claims.master),
         )
 
     def begin(self, move: Move) -> None:
@@ -288,9 +262,9 @@ class SharedJournal(FileJournal):
         super().note(resource, entry)
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
-        """End the move for all."""
+        """End the move for all, and let them know how it ended."""
         super().finish(resource, entry)
-        self.claims.end(resource, int(entry["epoch"]))
+        self.claims.end(resource, int(entry["epoch"]), endings.name(entry))
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """Let the others see the hold of an open move; close one that was taken over."""
@@ -322,17 +296,28 @@ class SharedJournal(FileJournal):
         return self._maintenance(resource).exists()
 
     def clear(self, resource: str, at: float, missing: Sequence[str] = ()) -> None:
-        """As before; what this master had claimed is ended."""
+        """As before, for all masters; what this one had claimed is ended. :raises JournalError: the others could not be told."""
         super().clear(resource, at, missing)
-        self._tidy(resource, self._look(resource))
+        try:
+            self._tidy(resource, self._look(resource))
+            self.claims.forget(resource, self._look(resource))
+        except FailoverError as err:
+            raise JournalError(f"{resource} is cleared on this master alone: {err.reason}") from err
 
     def adopt(self, resource: str, epoch: int, entry: Mapping[str, Any], missing: Sequence[str] = ()) -> None:
         """As before, for all masters."""
+        if (left := self._left.pop(resource, None)) is not None:
+            self.claims.settle(resource, left.pauses)
         epoch = max(epoch, self.claims.look(resource).highest + 1)
         self.claims.take_over(resource, epoch)
         super().adopt(resource, epoch, entry, missing)
         with self._changed(resource) as plain:
             plain["claimed"] = epoch
+
+    def leave(self, resource: str, epoch: int) -> None:
+        """The disk lies elsewhere now, and so will the claims: whoever still looks here sees an epoch above its own."""
+        self._left[resource] = self.claims.look(resource)
+        self.claims.take_over(resource, max(epoch, self._left[resource].highest + 1))
 
     def others(self, resource: str) -> tuple[int, str] | None:
         """As the shelf has it."""
@@ -370,11 +355,12 @@ class SharedJournal(FileJournal):
         return seen
 
     def _tidy(self, resource: str, seen: Claimed) -> None:
-        """End own claims without a move: this master died after the claim, or could not write the end down."""
-        move = super().state(resource).move
+        """End own claims without an open move: this master died after the claim, or could not write the end down."""
+        own = super().state(resource)
+        ended = {_epoch_of(one): endings.name(one) for one in own.recent}
         for epoch in seen.open_by(self.claims.master):
-            if move is None or move.epoch != epoch:
-                self.claims.end(resource, epoch)
+            if own.move is None or own.move.epoch != epoch:
+                self.claims.end(resource, epoch, ended.get(epoch, "done"))
 
 
 def _at_work(resource: str, epoch: int, who: str) -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.core.build import resource
+from tests.core.build import NOWHERE, THERE, active, look, resource, says, vm
 from tests.core.test_config import FINE
+from vmdk_failover import endings
+from vmdk_failover.acting import ending
 from vmdk_failover.app import App
-from vmdk_failover.claims import Claims, FileShelf, SharedJournal
+from vmdk_failover.assess import Snapshot
+from vmdk_failover.claims import Claims, SharedJournal
 from vmdk_failover.errors import Busy, CannotObserve, JournalError
-from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.journal import FileJournal
+from vmdk_failover.model import Condition, Move, MoveKind, Power
+from vmdk_failover.policy import Choice, Situation, decide
+from vmdk_failover.rules import Then, Verdict
+from vmdk_failover.shelf import FileShelf
 
 
 class Interrupted:
@@ -162,6 +172,132 @@ def test_a_master_that_is_new_does_not_begin_anew_where_nothing_is_mounted(site:
     assert list(site.shared.iterdir()) == []
 
 
+# -- what the others have to know of a move that has ended ----------------------------------------------------
+
+NOW = 1_800_000_000.0
+HUNG = Condition.IO_ERROR
+
+
+def failing(holder: str) -> Snapshot:
+    """The disk fails on its holder; the other node is ready."""
+    there = {"db1": NOWHERE, "db2": NOWHERE, holder: THERE}
+    facts = {m: active(m, condition=HUNG) if m == holder else says(m) for m in there}
+    return look(resource(), [vm(m, where) for m, where in there.items()], facts.values())
+
+
+def judged(journal: SharedJournal, seen: Snapshot, wall: float = NOW) -> tuple[int, Choice]:
+    """What a master decides that looks now."""
+    record = journal.state("pgdata")
+    decision = decide(Situation(seen, record.epoch, wall, record.paused, record.recent))
+    return decision.rule, decision.choice
+
+
+def moved(journal: SharedJournal, epoch: int, by: int = 660, ended: float = NOW - 60, **how: Any) -> None:
+    """A failover from db1 to db2 has ended."""
+    journal.state("pgdata")
+    begun = replace(move(epoch), rule=by, condition="io_error" if by == 660 else "")
+    journal.begin(begun)
+    verdict = Verdict(how.pop("rule", 70), "as it was", Then.DONE if how.pop("ok", True) else Then.ABANDON)
+    steps = [{"step": "attach", "code": how.pop("code", "")}]
+    journal.finish("pgdata", {**ending(begun, verdict, steps, 1.0, ended), **how})
+
+
+def test_a_fault_that_came_along_is_seen_by_the_master_that_did_not_move_it(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    assert judged(mb, failing("db2")) == (660, Choice.MOVE)
+    moved(ma, 1)
+    assert judged(ma, failing("db2")) == judged(mb, failing("db2")) == (653, Choice.HOLD)
+    assert judged(mb, failing("db1")) == (660, Choice.MOVE), "it fails where it did, that is no news"
+    assert judged(mb, failing("db2"), NOW + 3600) == (660, Choice.MOVE)
+
+
+def test_failovers_are_counted_whoever_made_them(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    for epoch, who in enumerate((ma, mb, ma), 1):
+        moved(who, epoch, by=597)
+    seen = failing("db1")
+    assert judged(ma, seen) == judged(mb, seen) == (650, Choice.HOLD)
+    mb.clear("pgdata", NOW)
+    assert judged(ma, seen) == judged(mb, seen) == (660, Choice.MOVE), "a person has looked, for both"
+    moved(ma, 4, source="db2", target="db1", ended=NOW)
+    assert judged(mb, seen) == (653, Choice.HOLD), "what came after that counts"
+
+
+def test_tries_that_another_master_made_in_vain_are_not_made_again(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    free = look(resource(), [vm("db1", power=Power.OFF), vm("db2")], [None, says("db2")])
+    moved(ma, 1, by=620, ok=False, rule=210, code="locked_by_stranger", ended=NOW - 5)
+    assert judged(ma, free) == judged(mb, free) == (795, Choice.HOLD)
+    assert judged(mb, free, NOW + 20) == (800, Choice.MOVE)
+    for epoch in (2, 3):
+        moved(ma, epoch, by=800, ok=False, rule=210, code="step_failed")
+    assert judged(ma, free) == judged(mb, free) == (810, Choice.HOLD)
+
+
+def test_a_move_that_was_not_told_when_it_ended_is_told_with_the_next_look(site: Site) -> None:
+    """The shelf could not be written at that moment, or the master died then."""
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.state("pgdata")
+    begun = replace(move(1), rule=660, condition="io_error")
+    ma.begin(begun)
+    FileJournal.finish(ma, "pgdata", ending(begun, Verdict(70, "there", Then.DONE), [], 1.0, NOW - 60))
+    assert mb.claims.look("pgdata").others("mb") == (1, "ma")
+    ma.state("pgdata")
+    ma.hold("pgdata", None)
+    assert judged(mb, failing("db2")) == (653, Choice.HOLD)
+
+
+def test_adopt_forgets_for_all(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    moved(ma, 1)
+    mb.adopt("pgdata", 2, {})
+    assert judged(ma, failing("db2")) == judged(mb, failing("db2")) == (660, Choice.MOVE)
+
+
+def test_a_clear_that_the_others_cannot_be_told_of_is_an_error(site: Site) -> None:
+    ma = site.journal("ma")
+    moved(ma, 1)
+    site.shared.rename(site.place / "elsewhere")
+    with pytest.raises(JournalError, match="cleared on this master alone"):
+        ma.clear("pgdata", NOW)
+
+
+WENT_WELL = {"ok": True, "rule": 70, "by": 660, "condition": "io_error", "damped": True}
+IN_VAIN = {"ok": False, "rule": 210, "by": 620, "code": "locked_by_stranger", "damped": False}
+
+
+@pytest.mark.parametrize(
+    ("entry", "way", "told"),
+    [
+        ({**WENT_WELL, "ended": 7.9}, ("db1", "db2"), {**WENT_WELL, "ended": 7.0}),
+        (IN_VAIN, ("db1", "db2"), {**IN_VAIN, "source": ""}),
+        ({**IN_VAIN, "code": "E-17"}, ("db2", "db2"), {"ok": False, "code": "____", "source": "db2"}),
+        ({"ok": True}, ("db2", "db2"), {"ok": True, "source": "db2", "rule": 0, "by": 0, "damped": False}),
+        (WENT_WELL, ("db1." + "x" * 35, "db2." + "x" * 35), WENT_WELL),
+        (WENT_WELL, ("d" * 90, "db2"), {**WENT_WELL, "source": ""}),
+        (WENT_WELL, ("../db1", "db2"), {**WENT_WELL, "source": ""}),
+        (WENT_WELL, ("db1", "d b2"), {**WENT_WELL, "source": "", "target": ""}),
+        (WENT_WELL, ("d" * 99, "d" * 99), {**WENT_WELL, "source": "", "target": ""}),
+    ],
+)
+def test_what_is_left_of_a_move_is_what_is_read(
+    entry: Mapping[str, Any], way: tuple[str, str], told: Mapping[str, Any]
+) -> None:
+    """A node whose name does not fit is not told; it is never told as another."""
+    written = endings.name({**entry, "source": way[0], "target": way[1], "ended": entry.get("ended", 1.8e9)})
+    assert len(written) <= endings.LONGEST and "/" not in written
+    read = endings.move(written, 3, "ma") or {}
+    wanted = {"source": way[0], "target": way[1], "master": "ma", "epoch": 3, **told}
+    assert {key: read.get(key) for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    "rubbish", ["done", "lost", "by-ma", "done-", "done-1-o-1-1", "done-x-o-1-1-a-b@c@d", "held-3"]
+)
+def test_what_is_no_ending_is_none(rubbish: str) -> None:
+    assert endings.move(rubbish, 1, "ma") is None
+
+
 def test_maintenance_that_cannot_be_told_is_an_error_and_holds_here(site: Site) -> None:
     ma = site.journal("ma")
     ma.hold("pgdata", {"rule": 1, "reason": "x"})
@@ -190,9 +326,50 @@ def test_a_masters_id_is_no_path(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize("claims", ["", "/srv/claims"])
 def test_moves_are_written_into_what_the_masters_share(tmp_path: Path, claims: str) -> None:
-    section = {**FINE, **({"claims": claims} if claims else {})}
+    section = {**FINE, "resources_dir": str(tmp_path), **({"claims": claims} if claims else {})}
     app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
     assert isinstance(app.engine.journal, SharedJournal) is bool(claims)
+
+
+#: As the kernel prints them (fs/nfs/super.c): what differs from the defaults.
+NFS = "rw,vers=4.2,rsize=1048576,wsize=1048576,hard,proto=tcp,timeo=600,retrans=2,sec=sys,clientaddr=10.0.0.1"
+ACTIMEO = "acregmin=0,acregmax=0,acdirmin=0,acdirmax=0"
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options", "late"),
+    [
+        ("nfs4", f"{NFS},local_lock=none", True),
+        ("nfs", f"{NFS},{ACTIMEO},local_lock=none", True),
+        ("nfs4", f"{NFS},acdirmin=0,lookupcache=none,local_lock=none", True),
+        ("nfs4", f"{NFS},noac,lookupcache=pos,local_lock=none", True),
+        ("nfs4", f"{NFS},lookupcache=none,local_lock=none", True),
+        ("nfs4", f"{NFS},noac,{ACTIMEO},lookupcache=none,local_lock=none", False),
+        ("nfs", f"{NFS},{ACTIMEO},lookupcache=none,local_lock=none", False),
+        ("nfs4", f"{NFS},noac,lookupcache=none", False),
+        ("gfs2", "rw", False),
+    ],
+)
+def test_a_directory_on_nfs_is_none_unless_the_client_asks_for_every_look(
+    tmp_path: Path, fstype: str, options: str, late: bool
+) -> None:
+    (tmp_path / FileShelf.MARK).touch()
+    device = os.stat(tmp_path).st_dev
+    rows = [
+        "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw",
+        f"23 22 {os.major(device)}:{os.minor(device)} / /srv/x rw,relatime shared:2 - {fstype} nas:/x {options}",
+        f"24 22 0:999 / /mnt rw - nfs4 nas:/y {NFS}",
+    ]
+    (tmp_path / "mountinfo").write_text("\n".join(rows) + "\n")
+    shelf = FileShelf(tmp_path, "pgdata", mountinfo=tmp_path / "mountinfo")
+    words = "is on NFS, .*: mount it anew with the options noac,lookupcache=none"
+    for act in (shelf.look, lambda: shelf.make("epoch-00000001")):
+        if late:
+            with pytest.raises(CannotObserve, match=words):
+                act()
+        else:
+            act()
+    assert (tmp_path / "pgdata").exists() is not late
 
 
 def test_a_neighbours_maintenance_is_known_without_asking_the_shelf(site: Site) -> None:
@@ -214,7 +391,7 @@ def test_a_neighbours_maintenance_is_known_without_asking_the_shelf(site: Site) 
 def test_a_node_is_judged_by_the_maintenance_of_all_masters(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     (tmp_path / "claims" / FileShelf.MARK).touch()
-    section = {**FINE, "claims": str(tmp_path / "claims")}
+    section = {**FINE, "resources_dir": str(tmp_path), "claims": str(tmp_path / "claims")}
     app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
     other = SharedJournal(
         tmp_path / "mb", claims=Claims(lambda name: FileShelf(tmp_path / "claims", name), "mb")

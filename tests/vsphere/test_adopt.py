@@ -188,6 +188,71 @@ def test_a_disk_whose_file_was_moved_is_found_by_its_uuid(program: Path, tmp_pat
         site.close()
 
 
+def test_claims_beside_a_disk_that_was_moved_go_along(program: Path, tmp_path: Path) -> None:
+    with Vcenter(inventory(disks=[disk(MOVED, SHOWN_UUIDS[0])]), binary=program) as vcenter:
+        site = Site(vcenter, tmp_path)
+        site.section["claims"] = "vcenter"
+        (tmp_path / "mb.d").mkdir()
+        (tmp_path / "mb.d/pgdata.yaml").write_text(site.file.read_text())
+        places = {"state_dir": str(tmp_path / "mb"), "resources_dir": str(tmp_path / "mb.d")}
+        other = App({"id": "mb", "vmdk": {**site.section, **places}}, site.nodes)
+        site.apps.append(other)
+        before, begun = site.app(), Move(resource(DISK), MoveKind.FAILOVER, "db2", "db1", 1, "db2 is off")
+        before.shared.state("pgdata")
+        before.shared.begin(begun)
+        before.shared.finish("pgdata", {"epoch": 1, "ok": True, "target": "db1"})
+        operate.pause(other, "pgdata")
+        done = adopt.adopt(before, "pgdata")
+        assert (done["adopted"], done["epoch"] > 1) == (True, True)
+        for here in (before, site.app()):
+            assert operate.status(here)["resources"]["pgdata"]["state"] == "paused"
+        operate.resume(site.app(), "pgdata")
+        said = operate.recover(site.app(), "pgdata")
+        assert (said["result"], said["rule"]) == ("nothing", 600), said
+        assert other.shared.state("pgdata").epoch >= done["epoch"] - 1  # its file still has the old path
+        (tmp_path / "mb.d/pgdata.yaml").write_text(site.file.read_text())
+        shutil.copy(tmp_path / "state/secret", tmp_path / "mb/secret")
+        other = App(dict(other.opts), site.nodes)
+        site.apps.append(other)
+        said = operate.recover(other, "pgdata")
+        assert (said["result"], said["rule"]) == ("nothing", 600), said
+        assert other.shared.state("pgdata").epoch == done["epoch"]
+        site.close()
+
+
+def test_a_master_at_work_where_the_disk_was_is_ended_there(program: Path, tmp_path: Path) -> None:
+    with Vcenter(inventory(disks=[disk(MOVED, SHOWN_UUIDS[0])]), binary=program) as vcenter:
+        site = Site(vcenter, tmp_path)
+        site.section["claims"] = "vcenter"
+        (tmp_path / "mb.d").mkdir()
+        (tmp_path / "mb.d/pgdata.yaml").write_text(site.file.read_text())
+        places = {"state_dir": str(tmp_path / "mb"), "resources_dir": str(tmp_path / "mb.d")}
+        other = App({"id": "mb", "vmdk": {**site.section, **places}}, site.nodes)
+        site.apps.append(other)
+        other.shared.state("pgdata")
+        other.shared.begin(Move(resource(DISK), MoveKind.FAILOVER, "db1", "db2", 1, "db1 hangs"))
+        assert adopt.adopt(site.app(), "pgdata")["ended"]
+        with pytest.raises(Busy, match="taken over"):
+            other.shared.note("pgdata", {"begun": {"step": {"kind": "detach", "node": "db1"}}})
+        site.close()
+
+
+def test_a_place_that_cannot_be_read_any_more_is_told_with_the_way_out(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Vcenter(inventory(disks=[disk(MOVED, SHOWN_UUIDS[0])]), binary=program) as vcenter:
+        site = Site(vcenter, tmp_path)
+        site.section["claims"] = "vcenter"
+        site.file.write_text(site.file.read_text().replace("[ds1] shared", "[gone] shared"))
+        words = f"If that place is gone for good, write the new path .* into {site.file} on"
+        with pytest.raises(Refused, match=words):
+            adopt.adopt(site.app(), "pgdata")
+        site.file.write_text(site.file.read_text().replace("[gone] shared/pgdata.vmdk", MOVED.path))
+        assert adopt.adopt(site.app(), "pgdata")["adopted"]
+        assert operate.recover(site.app(), "pgdata")["result"] == "nothing"
+        site.close()
+
+
 def test_a_snapshots_file_is_no_moved_disk(program: Path, tmp_path: Path) -> None:
     delta = replace(DISK, path="[ds1] shared/pgdata-000001.vmdk")
     with Vcenter(inventory(disks=[disk(delta, SHOWN_UUIDS[0])]), binary=program) as vcenter:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from lab.hypervisor import Vcenter
+from vmdk_failover import endings
 from vmdk_failover.claims import Claims
 from vmdk_failover.errors import CannotObserve, OutcomeUnknown
-from vmdk_failover.model import Resource
+from vmdk_failover.model import Disk, Resource
 from vmdk_failover.vsphere.claims import DatastoreShelf
 from vmdk_failover.vsphere.session import Session
 
@@ -32,6 +34,37 @@ def test_it_lies_beside_the_disk(session: Session, pgdata: Resource) -> None:
     assert DatastoreShelf(session, pgdata).place == "[ds1] shared/vmdk-claims-pgdata"
 
 
+def test_disks_in_several_folders_have_one_shelf_in_whatever_order(
+    new_session: Callable[..., Session], pgdata: Resource
+) -> None:
+    first, last = pgdata.disks[0], replace(pgdata.disks[0], path="[ds2] wal/wal.vmdk", uuid="f" * 32)
+
+    def of(name: str, *disks: Disk) -> Claims:
+        shelf = DatastoreShelf(new_session(), replace(pgdata, disks=disks))
+        return Claims(lambda resource: shelf, name)
+
+    orders = ((first, last), (last, first))
+    places = {DatastoreShelf(new_session(), replace(pgdata, disks=disks)).place for disks in orders}
+    assert places == {"[ds1] shared/vmdk-claims-pgdata"}
+    one, other = of("ma", first, last), of("mb", last, first)
+    assert (one.claim("pgdata", 1), other.claim("pgdata", 1)) == (True, False)
+    assert other.look("pgdata").others("mb") == (1, "ma")
+
+
+def test_a_shelf_that_is_there_counts_before_the_place_where_a_new_one_would_be(
+    new_session: Callable[..., Session], pgdata: Resource
+) -> None:
+    """An earlier version had it beside the disk that was listed first."""
+    first, last = pgdata.disks[0], replace(pgdata.disks[0], path="[ds2] wal/wal.vmdk", uuid="f" * 32)
+    alone = DatastoreShelf(new_session(), replace(pgdata, disks=(last,)))
+    assert Claims(lambda resource: alone, "ma").claim("pgdata", 1)
+    both = DatastoreShelf(new_session(), replace(pgdata, disks=(first, last)))
+    assert Claims(lambda resource: both, "mb").look("pgdata").others("mb") == (1, "ma")
+    again = DatastoreShelf(new_session(), replace(pgdata, disks=(last, first)))
+    assert not Claims(lambda resource: again, "mc").claim("pgdata", 2)
+    assert again.place == alone.place
+
+
 def test_nothing_was_claimed_yet(master: Make) -> None:
     seen = master("ma").look("pgdata")
     assert (seen.highest, seen.paused, seen.others("ma")) == (0, False, None)
@@ -47,6 +80,20 @@ def test_the_first_one_gets_it_and_all_see_that(master: Make) -> None:
     one.end("pgdata", 1)
     assert other.claim("pgdata", 3) is True
     assert one.look("pgdata").others("ma") == (3, "mb")
+
+
+def test_how_a_move_ended_is_told_to_all_until_a_person_has_looked(master: Make) -> None:
+    one, other = master("ma"), master("mb")
+    moved = {"ok": True, "source": "db1", "target": "db2", "rule": 70, "by": 660, "condition": "io_error"}
+    assert one.claim("pgdata", 1)
+    one.end("pgdata", 1, endings.name({**moved, "ended": 1_800_000_000.0, "damped": True}))
+    (told,) = other.look("pgdata").recent((), "mb")
+    assert (told["source"], told["condition"], told["damped"]) == ("db1", "io_error", True)
+    assert other.look("pgdata").others("mb") is None
+    assert one.look("pgdata").recent((), "ma") == (), "what it has not written down itself it has given up"
+    other.forget("pgdata", other.look("pgdata"))
+    assert [m["forgotten"] for m in other.look("pgdata").recent((), "mb")] == [True]
+    assert [m["damped"] for m in one.look("pgdata").recent([{"epoch": 1, "damped": True}], "ma")] == [False]
 
 
 def test_ten_at_once_and_one_wins(master: Make) -> None:

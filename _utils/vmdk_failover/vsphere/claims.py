@@ -24,21 +24,48 @@ WITHIN, PAUSE = 10.0, 0.05
 
 class DatastoreShelf:
     """
-    A shelf beside the first VMDK of a resource, ``[datastore] folder/vmdk-claims-<resource>``.
+    A shelf beside a VMDK of a resource. If they lie in several folders it is in the first of them that has one, by name, or would
+    be in the first of all: masters may list the disks in another order.
 
     :param session: the login to work with; it stays the caller's to close.
     """
 
     def __init__(self, session: Session, resource: Resource) -> None:
+        folders = {one.place: one for one in (_Folder(session, resource, d.path) for d in resource.disks)}
+        self._folders = [folders[place] for place in sorted(folders)]
+
+    @property
+    def place(self) -> str:
+        """``[datastore] folder/vmdk-claims-<resource>``"""
+        return self._folders[0].place
+
+    def make(self, *names: str) -> bool:
+        """See the port (``shelf.py``)."""
+        if len(self._folders) > 1:
+            self.look()
+        return self._folders[0].make(*names)
+
+    def look(self) -> Mapping[str, Sequence[str]]:
+        """See the port (``shelf.py``)."""
+        for folder in self._folders:
+            if (found := folder.look()) is not None:
+                self._folders = [folder]
+                return found
+        return {}
+
+
+class _Folder:
+    """The folder for claims beside one VMDK."""
+
+    def __init__(self, session: Session, resource: Resource, path: str) -> None:
         self._session, self._resource = session, resource
-        path = resource.disks[0].path
         self._store = path[1 : path.index("]")]
         folder = path[path.index("]") + 1 :].strip().rpartition("/")[0]
         self.place = f"[{self._store}] {folder + '/' if folder else ''}vmdk-claims-{resource.name}"
         self._found: tuple[str, str] | None = None
 
     def make(self, *names: str) -> bool:
-        """See the port (``claims.py``)."""
+        """Make a folder in it, and itself if need be."""
         made = self._make("/".join((self.place, *names)), parents=False)
         if made is None:  # the first claim of all
             self._make(self.place, parents=True)
@@ -47,10 +74,13 @@ class DatastoreShelf:
             raise CannotObserve(f"{self.place} cannot be made; look for its datastore")
         return made
 
-    def look(self) -> Mapping[str, Sequence[str]]:
-        """See the port (``claims.py``)."""
+    def look(self) -> Mapping[str, Sequence[str]] | None:
+        """Names of the folders in it, with the names in each; ``None`` if it is not there."""
         found: dict[str, list[str]] = {}
-        for one in self._search():
+        seen = self._search()
+        if seen is None:
+            return None
+        for one in seen:
             inside = one.folderPath.partition("]")[2].strip().strip("/")
             inside = inside[len(self.place.partition("]")[2].strip()) :].strip("/")
             names = [file.path.strip("/") for file in one.file or ()]
@@ -77,7 +107,7 @@ class DatastoreShelf:
             raise
         return True
 
-    def _search(self) -> Sequence[Any]:
+    def _search(self) -> Sequence[Any] | None:
         store, _ = self._where()
         spec = vim.host.DatastoreBrowser.SearchSpec(
             query=[vim.host.DatastoreBrowser.FolderQuery()], matchPattern=["*"]
@@ -100,7 +130,7 @@ class DatastoreShelf:
             if seen.get("info.state") == "error":
                 fault = seen.get("info.error")
                 if isinstance(fault, vim.fault.FileNotFound):
-                    return ()
+                    return None
                 raise CannotObserve(f"{self.place} cannot be read: {faults.sentence_of(fault)}")
             if self._session.clock() + PAUSE >= until:
                 raise CannotObserve(

@@ -1,0 +1,118 @@
+"""
+The shelf of folders on which masters claim what they do (``claims.py``): what is asked of it, and the one in a directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from vmdk_failover import durable
+from vmdk_failover.errors import CannotObserve
+
+T = TypeVar("T")
+#: With these an NFS client asks the server for every look.
+WITHOUT_CACHES = "noac,lookupcache=none"
+
+
+class Shelf(Protocol):
+    """Folders of one resource that all masters see."""
+
+    def make(self, *names: str) -> bool:
+        """
+        Make a folder in a folder that is there; atomic and durable.
+
+        :return: ``True`` if this call made it, ``False`` if it was there.
+        :raises FailoverError: it is not known whether it was made, or it was not.
+        """
+
+    def look(self) -> Mapping[str, Sequence[str]]:
+        """
+        Names of all folders, with the names in each.
+
+        :raises FailoverError: they cannot be read.
+        """
+
+
+class FileShelf:
+    """
+    A shelf in a directory that all masters mount (NFS, a cluster file system).
+
+    An empty directory on which nothing is mounted is no shelf: a master that is new here could not tell it from one on which
+    nobody has claimed anything yet, and would begin anew beside the others. A person who means it says so with the file ``MARK``.
+
+    NFS clients show each other's folders late unless they are told to ask the server each time; two masters would both hold a
+    claim then.
+
+    :param directory: must be there: one that is made on demand would hide that nothing is mounted.
+    """
+
+    MARK = "vmdk-claims"
+
+    def __init__(
+        self,
+        directory: Path,
+        resource: str,
+        patience: float = durable.PATIENCE,
+        mountinfo: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        self._top, self._dir, self._patience = directory, directory / resource, patience
+        self._mountinfo = mountinfo
+
+    def make(self, *names: str) -> bool:
+        """See the port."""
+        return self._try("written", lambda _: self._make(names))
+
+    def look(self) -> Mapping[str, Sequence[str]]:
+        """See the port."""
+        return self._try("read", lambda _: self._look())
+
+    def _make(self, names: Sequence[str]) -> bool:
+        self._check()
+        self._dir.mkdir(mode=0o700, exist_ok=True)
+        place = self._dir.joinpath(*names)
+        try:
+            place.mkdir(mode=0o700)
+        except FileExistsError:
+            return False
+        durable.sync_folder(place.parent)
+        return True
+
+    def _check(self) -> None:
+        if not os.listdir(self._top) and not os.path.ismount(self._top):
+            words = f"the masters' claims directory {self._top} is empty and nothing is mounted there: mount it, or if it is new"
+            raise CannotObserve(f"{words}, say so with 'touch {self._top}/{self.MARK}'")
+        if _shows_late(os.stat(self._top).st_dev, self._mountinfo.read_text(errors="surrogateescape")):
+            words = f"the masters' claims directory {self._top} is on NFS, and a claim of another master may be seen late there"
+            raise CannotObserve(f"{words}: mount it anew with the options {WITHOUT_CACHES}, on all masters")
+
+    def _look(self) -> Mapping[str, Sequence[str]]:
+        self._check()
+        with contextlib.suppress(FileNotFoundError):
+            return {one.name: os.listdir(one.path) for one in os.scandir(self._dir) if one.is_dir()}
+        return {}
+
+    def _try(self, what: str, act: Callable[[durable.GivenUp], T]) -> T:
+        try:
+            return durable.within(self._patience, act)
+        except OSError as err:
+            raise CannotObserve(
+                f"the masters' claims ({self._dir}) cannot be {what}: {err.strerror}; is the directory mounted?"
+            ) from err
+
+
+def _shows_late(device: int, mountinfo: str) -> bool:
+    """Whether the mount with that device number is one of NFS whose client may take what it has seen before for what is there."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for row in mountinfo.splitlines():
+        fields, _, tail = row.partition(" - ")
+        fstype, _, options = tail.partition(" ")
+        options = options.rpartition(" ")[2]
+        if f" {number} " in fields and fstype in ("nfs", "nfs4"):
+            given = set(options.split(","))
+            asks = "noac" in given or {"acdirmin=0", "acdirmax=0"} <= given
+            return not asks or "lookupcache=none" not in given
+    return False
