@@ -55,7 +55,7 @@ def output(data, **kwargs):
     if not isinstance(data, dict):
         return str(data)
     mine = {key: value for key, value in data.items() if key != "outputter"}
-    found = terminal.lines(mine)
+    found = terminal.lines(mine, terminal.width())
     if found is not None:
         return "\n".join(found)
     data = mine

@@ -2,7 +2,7 @@
 Operate protected resources from the master.
 
 ``status`` and ``plan`` only look; ``recover`` is what the reactor calls and is safe at any time; ``switchover`` moves cleanly or
-not at all; ``failover`` fences if it must. Every answer is plain data with a documented form (docs/operation.md); the exit code
+not at all; ``failover`` fences if it must. Every answer is plain data with a documented form (docs/answers.md); the exit code
 says whether it went well. Configuration: docs/configuration.md.
 
 :depends: pyvmomi (``saltext-vmdk[master]``)
@@ -10,7 +10,6 @@ says whether it went well. Configuration: docs/configuration.md.
 
 import logging
 import os
-import subprocess
 import sys
 
 # --- bootstrap: the same in every Salt file, written by scripts/bootstrap_block.py
@@ -45,14 +44,17 @@ import salt.version
 
 from vmdk_failover import adopt as adopting
 from vmdk_failover import (
+    apart,
     app,
     appointed,
+    arguments,
     confirming,
     describe,
     editing,
     errors,
     examine,
     live,
+    model,
     operate,
     powering,
     rotation,
@@ -117,6 +119,14 @@ def _shown(answer):
     return {**answer, "outputter": "vmdk"}
 
 
+def _refused(words):
+    return _judged({"ok": False, "error": words, "code": errors.Refused.code})
+
+
+_asked = arguments.strict(_refused)
+
+
+@_asked
 def recover(name, wait=True):
     """
     Look at a resource and do what follows: nothing, a local recovery, a failover, or hold. What the reactor calls.
@@ -139,25 +149,12 @@ def recover(name, wait=True):
     if answer is None and str(name) not in app.names(__opts__):  # whoever sent the event chose the name
         return {"accepted": False, "engine": False}
     if answer is None:
-        _start_apart(str(name))
+        apart.look(__opts__["conf_file"], str(name))
         return {"accepted": True, "engine": False}
     return answer
 
 
-def _start_apart(name):
-    """Without an engine the look runs in a process of its own; slower to start, but nobody waits for it."""
-    code = "import sys; from salt.scripts import salt_run; sys.argv[0] = 'salt-run'; salt_run()"
-    conf = os.path.dirname(__opts__["conf_file"])
-    argv = [sys.executable, "-c", code, "-c", conf, "vmdk.recover", f"name={name}"]
-    subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
+@_asked
 def status(name=""):
     """
     Where each resource runs, its health, and the readiness of every backup.
@@ -175,6 +172,7 @@ def status(name=""):
     return _with_app(lambda here: operate.status(here, name))
 
 
+@_asked
 def watch(name="", every=2):
     """
     A live view: how all resources stand, and what moves do, until Ctrl-C. Into a pipe it writes what is news, line by line.
@@ -195,13 +193,14 @@ def watch(name="", every=2):
 
     def look():
         answer = _with_app(lambda here: operate.status(here, name))
-        return terminal.lines(answer) or [str(answer)]
+        return terminal.lines(answer, terminal.width()) or [str(answer)]
 
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as ear:
         live.watch(ear, look, str(name), float(every))
     return ""
 
 
+@_asked
 def plan(name, target=""):
     """
     Dry run: what would be done now and why. If all is well, what a switchover would do.
@@ -221,6 +220,7 @@ def plan(name, target=""):
     return _with_app(lambda here: operate.plan(here, name, target))
 
 
+@_asked
 def switchover(name, target="", at="", test=False):
     """
     Move a resource to another node as planned: cleanly or not at all, no fence.
@@ -236,27 +236,33 @@ def switchover(name, target="", at="", test=False):
         ``vmdk.cancel`` takes it back, and ``vmdk.history`` tells how it ended.
 
     test
-        Only say what would be done, as ``plan``.
+        Only say what would be done. The exit code is 1 if the request would be refused; with ``at``, if that time cannot be.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run vmdk.switchover pgdata target=db2 test=True
         salt-run vmdk.switchover pgdata target=db2
         salt-run vmdk.switchover pgdata target=db2 at=22:00
     """
-    if at not in ("", None) and not test:
-        return _with_app(lambda here: appointed.plan(here, str(name), target, at, _who()))
-    act = operate.plan if test else operate.switchover
-    return _with_app(lambda here: act(here, name, target))
+    if at not in ("", None):
+        return _with_app(lambda here: appointed.plan(here, str(name), target, at, _who(), bool(test)))
+    if test:
+        return _with_app(lambda here: operate.plan(here, name, target, model.MoveKind.SWITCHOVER))
+    return _with_app(lambda here: operate.switchover(here, name, target))
 
 
-def cancel(name):
+@_asked
+def cancel(name, test=False):
     """
     Take a planned switchover back.
 
     name
         The resource.
+
+    test
+        Only say which one.
 
     CLI Example:
 
@@ -264,9 +270,10 @@ def cancel(name):
 
         salt-run vmdk.cancel pgdata
     """
-    return _with_app(lambda here: appointed.cancel(here, str(name)))
+    return _with_app(lambda here: appointed.cancel(here, str(name), bool(test)))
 
 
+@_asked
 def failover(name, target="", test=False):
     """
     Move a resource to another node whatever it takes short of a safety rule; the old node is fenced if it must be.
@@ -278,19 +285,23 @@ def failover(name, target="", test=False):
         Minion id; the best ready node if left out.
 
     test
-        Only say what would be done, as ``plan``.
+        Only say what would be done, with the fence that would follow if the old node did not release the disk. The exit code is 1
+        if the request would be refused.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run vmdk.failover pgdata test=True
         salt-run vmdk.failover pgdata
     """
-    act = operate.plan if test else operate.failover
-    return _with_app(lambda here: act(here, name, target))
+    if test:
+        return _with_app(lambda here: operate.plan(here, name, target, model.MoveKind.FAILOVER))
+    return _with_app(lambda here: operate.failover(here, name, target))
 
 
-def pause(name, **length):
+@_asked
+def pause(name, test=False, **length):
     """
     Maintenance: go on watching, do nothing with the resource until ``resume``.
 
@@ -300,6 +311,9 @@ def pause(name, **length):
     for
         It ends by itself after this time, for example ``2h`` or ``90min``.
 
+    test
+        Only say what would be done.
+
     CLI Example:
 
     .. code-block:: bash
@@ -307,19 +321,21 @@ def pause(name, **length):
         salt-run vmdk.pause pgdata
         salt-run vmdk.pause all for=2h
     """
-    unknown = sorted(key for key in length if key != "for" and not key.startswith("__"))
-
-    def work(here):
-        if unknown:
-            raise errors.Refused(f"vmdk.pause takes a name and 'for', not {', '.join(unknown)}")
-        return appointed.pause(here, str(name), length.get("for", ""), _who())
-
-    return _with_app(work)
+    if unknown := sorted(set(length) - {"for"}):
+        return _refused(f"vmdk.pause takes a name and 'for', not {', '.join(unknown)}")
+    return _with_app(lambda here: appointed.pause(here, str(name), length.get("for", ""), _who(), bool(test)))
 
 
-def resume(name):
+@_asked
+def resume(name, test=False):
     """
     End maintenance of a resource, or of ``all``.
+
+    name
+        The resource, or ``all``.
+
+    test
+        Only say what would be done.
 
     CLI Example:
 
@@ -329,42 +345,51 @@ def resume(name):
     """
 
     def work(here):
-        answer = appointed.resume(here, str(name))
-        _look_now(answer.get("resumed") or [answer["resource"]])
-        return answer
+        answer = appointed.resume(here, str(name), bool(test))
+        return _look_now(answer, answer.get("resumed") or [answer["resource"]])
 
     return _with_app(work)
 
 
-def _look_now(names):
+def _look_now(answer, names):
     """What a person has changed is looked at now, not with the next event or the engine's next tick."""
-    for name in names:
+    for name in () if answer.get("test") else names:
         supervisor.hint(app.state_dir(__opts__) / "engine.sock", name)
+    return answer
 
 
 def _who():
     return os.environ.get("SUDO_USER", "")
 
 
-def clear(name):
+@_asked
+def clear(name, test=False):
     """
-    Acknowledge a hold or damping: failed tries are forgotten, an open move is closed, the world is judged anew.
+    Acknowledge a hold or damping: failed tries are forgotten, an open move is closed, the world is judged anew. VMs that vCenter
+    does not show now are taken as deleted until the next move has ended well; look first which these are (``test=True``).
+
+    name
+        The resource.
+
+    test
+        Only say which move would end, and which VMs would be taken as deleted.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run vmdk.clear pgdata test=True
         salt-run vmdk.clear pgdata
     """
 
     def work(here):
-        answer = operate.clear(here, name)
-        _look_now([answer["resource"]])
-        return answer
+        answer = operate.clear(here, str(name), bool(test))
+        return _look_now(answer, [answer["resource"]])
 
     return _with_app(work)
 
 
+@_asked
 def adopt(name, test=False):
     """
     Take the world as it is now: when the journal was lost or is an old one, when the master that was at work is gone, or when the
@@ -386,10 +411,14 @@ def adopt(name, test=False):
     return _with_app(lambda here: adopting.adopt(here, str(name), bool(test)))
 
 
-def rotate_keys():
+@_asked
+def rotate_keys(test=False):
     """
     Give every node a new key. Until all of them have spoken under the new one the old one counts too; who is waited for is told
     here and by ``vmdk.status``.
+
+    test
+        Only say what would be done, and who would be waited for.
 
     CLI Example:
 
@@ -397,10 +426,11 @@ def rotate_keys():
 
         salt-run vmdk.rotate_keys
     """
-    return _with_app(rotation.rotate_keys)
+    return _with_app(lambda here: rotation.rotate_keys(here, bool(test)))
 
 
-def confirm_off(node):
+@_asked
+def confirm_off(node, test=False):
     """
     Your word that the ESXi host of a node is off: cut from power, or gone for good. It is believed for all protected VMs of
     that host until vCenter shows the host connected again; their resources fail over at once.
@@ -411,21 +441,25 @@ def confirm_off(node):
     node
         Minion id of a node on that host.
 
+    test
+        Only check it, and say for which host, nodes and resources your word would count.
+
     CLI Example:
 
     .. code-block:: bash
 
+        salt-run vmdk.confirm_off db1 test=True
         salt-run vmdk.confirm_off db1
     """
 
     def work(here):
-        answer = confirming.confirm_off(here, str(node), os.environ.get("SUDO_USER", ""))
-        _look_now(answer["resources"])
-        return answer
+        answer = confirming.confirm_off(here, str(node), _who(), bool(test))
+        return _look_now(answer, answer["resources"])
 
     return _with_app(work)
 
 
+@_asked
 def power_off(node, test=False):
     """
     Power the VM of a node off that holds no disk, for maintenance: no move can begin meanwhile, and off is read back. A node that
@@ -446,6 +480,7 @@ def power_off(node, test=False):
     return _with_app(lambda here: powering.power_off(here, str(node), bool(test)))
 
 
+@_asked
 def history(name=""):
     """
     What happened, oldest first, with durations.
@@ -459,6 +494,7 @@ def history(name=""):
     return _with_app(lambda here: operate.history(here, name))
 
 
+@_asked
 def report(name, epoch=0, path=""):
     """
     One HTML page of a move, for whoever asks what happened: the timeline drawn, the evidence, the rules, the settings in force.
@@ -483,6 +519,7 @@ def report(name, epoch=0, path=""):
     return _with_app(lambda here: reporting.report(here, str(name), epoch, str(path)))
 
 
+@_asked
 def protect(name, node, mountpoint, backups, test=False, **options):
     """
     Protect a file system that is mounted on ``node``: find its VMDK, check every node, record the resource. The answer has the
@@ -516,13 +553,20 @@ def protect(name, node, mountpoint, backups, test=False, **options):
 
     def work(here):
         done = protecting.protect(
-            here, str(name), node, mountpoint, _listed(backups), _options(options), bool(test)
+            here,
+            str(name),
+            node,
+            mountpoint,
+            arguments.listed(backups),
+            arguments.options(options),
+            bool(test),
         )
-        return done if test else _told(here, done, [n.minion for n in here.resource(name).nodes])
+        return done if test else editing.tell_nodes(here, done, [n.minion for n in here.resource(name).nodes])
 
     return _with_app(work)
 
 
+@_asked
 def edit(name, add_backup="", remove_backup="", test=False, **options):
     """
     Change options or backups of a resource, by the same checks as ``protect``. Comments in its file stay. A move under way
@@ -547,15 +591,16 @@ def edit(name, add_backup="", remove_backup="", test=False, **options):
         salt-run vmdk.edit pgdata on_error=halt hang_timeout=20 test=True
         salt-run vmdk.edit pgdata add_backup=db3
     """
-    add, remove = _listed(add_backup), _listed(remove_backup)
+    add, remove = arguments.listed(add_backup), arguments.listed(remove_backup)
 
     def work(here):
-        done = editing.edit(here, str(name), _options(options), add, remove, bool(test))
-        return _told(here, done, done["nodes"]) if done["written"] else done
+        done = editing.edit(here, str(name), arguments.options(options), add, remove, bool(test))
+        return editing.tell_nodes(here, done, done["nodes"]) if done["written"] else done
 
     return _with_app(work)
 
 
+@_asked
 def unprotect(name, test=False):
     """
     Stop protecting a resource. Its disk and its mount stay where they are; its file is kept under another name.
@@ -576,30 +621,12 @@ def unprotect(name, test=False):
 
     def work(here):
         done = editing.unprotect(here, str(name), bool(test))
-        return done if test else _told(here, {**done, "findings": []}, done["nodes"])
+        return done if test else editing.tell_nodes(here, {**done, "findings": []}, done["nodes"])
 
     return _with_app(work)
 
 
-def _options(given):
-    wanted = {key: value for key, value in given.items() if not key.startswith("__")}
-    if wanted.get("services") is not None:
-        wanted["services"] = _listed(wanted["services"])
-    return wanted
-
-
-def _told(here, done, minions):
-    """Have the nodes fetch their share now and not with the next refresh: without its key a node is silent."""
-    told = here.call.ask(
-        minions, "saltutil.refresh_pillar", {"wait": True, "timeout": 10}, 12.0, lambda *_: True
-    )
-    late = [minion for minion in minions if told.get(minion) is not True]
-    if late:
-        words = f"{', '.join(late)} did not fetch the pillar; run 'salt {late[0]} saltutil.refresh_pillar'"
-        done["findings"].append(words)
-    return done
-
-
+@_asked
 def doctor(name=""):
     """
     Everything that would make a failover fail: on this master, in vCenter and on every node, each with the command or the setting
@@ -618,6 +645,7 @@ def doctor(name=""):
     return _with_app(lambda here: examine.doctor(here, str(name), salt.version.__version__))
 
 
+@_asked
 def rules():
     """
     The tables of rules by which everything is decided.
@@ -632,9 +660,3 @@ def rules():
     for row in describe.table():
         found[row["table"]][row["rule"]] = f"{row['when']}: {row['then']}"
     return found
-
-
-def _listed(value):
-    return (
-        [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
-    )

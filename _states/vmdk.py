@@ -49,7 +49,7 @@ import time
 
 import salt.exceptions
 
-from vmdk_failover import errors
+from vmdk_failover import arguments, errors, standing
 from vmdk_failover.guest import node
 from vmdk_failover.model import to_plain
 
@@ -124,7 +124,7 @@ def _act(name, act, resource, permit):
         ret["comment"] = _where(name)
         return ret
     try:
-        order = here.permitted(resource, permit, act)
+        order = here.permitted(resource, permit, act, __opts__["test"])
         if __opts__["test"]:
             return {
                 **ret,
@@ -167,7 +167,8 @@ def active(name, node="", force=False):
         Minion id; any node of it if left out.
 
     force
-        Fail over, with a fence if it must, where a clean switchover is not possible.
+        Fail over, with a fence if it must, where a clean switchover is not possible. With ``test=True`` the comment names the
+        fence that would or might follow.
 
     CLI Example:
 
@@ -220,7 +221,7 @@ def detached(name, node):
           vmdk.detached:
             - node: db1
     """
-    return _wanted(name, lambda here: f"not {node}" if _holds(here, node) is False else "", "")
+    return _wanted(name, lambda here: f"not {node}" if _holds(here, node) is False else "", "", away=node)
 
 
 def powered_off(name):
@@ -256,7 +257,9 @@ def protected(name, node="", mountpoint="", backups=None, wait=0, **options):
         The resource.
 
     node, mountpoint, backups
-        As for ``salt-run vmdk.protect``, which is done if there is no such resource. Without them it must be there.
+        As for ``salt-run vmdk.protect``, which is done if there is no such resource. Without them it must be there. If it is
+        there, ``backups`` that are not recorded are added, and nodes that are neither ``node`` (or the first one, if that is
+        left out) nor among ``backups`` are taken out; the order of those that stay is left as it is, and so is ``mountpoint``.
 
     wait
         Seconds to wait until a failover would work: after a reboot of a node it takes a moment.
@@ -277,25 +280,36 @@ def protected(name, node="", mountpoint="", backups=None, wait=0, **options):
     """
     test = __opts__["test"]
     chosen = {key: value for key, value in options.items() if not key.startswith("__")}
-    known = name in _run("status")["resources"]
-    if known:
-        more = [m for m in backups or () if m not in _status(name)["nodes"]]
-        said = (
-            _run("edit", name=name, add_backup=more, test=test, **chosen)
-            if chosen or more
-            else {"changes": {}}
-        )
-        changes = said.get("changes", {})
-    else:
-        given = {"node": node, "mountpoint": mountpoint, "backups": list(backups or ())}
+    wanted = None if backups is None else arguments.listed(backups)
+    everything = _run("status")
+    if "resources" not in everything:
+        return _ret(name, False, _why(everything))
+    known = everything["resources"].get(name)
+    if known is None:
+        given = {"node": node, "mountpoint": mountpoint, "backups": wanted or []}
         said = _run("protect", name=name, test=test, **given, **chosen)
         changes = {name: {"old": "", "new": said.get("text", "")}}
+    elif not known["nodes"]:
+        return _ret(name, False, known["reason"])
+    else:
+        said = _recorded(name, list(known["nodes"]), node, wanted, chosen)
+        changes = said.get("changes", {})
     if said.get("error"):
         return _ret(name, False, said["error"])
     if test and changes:
-        return _ret(name, None, f"{name} would be {'changed' if known else 'protected'}", changes)
-    reasons = _not_protected(name, float(wait))
+        return _ret(name, None, f"{name} would be {'protected' if known is None else 'changed'}", changes)
+    reasons = _not_protected(name, 0.0 if test else float(wait))
     return _ret(name, not reasons, "; ".join(reasons) or f"{name} is protected", changes)
+
+
+def _recorded(name, nodes, node, backups, chosen):
+    """Have a resource that is protected already recorded with these backups and options."""
+    mine = [node or nodes[0], *(backups or ())]
+    more = [] if backups is None else [minion for minion in mine if minion not in nodes]
+    less = [] if backups is None else [minion for minion in nodes if minion not in mine]
+    if not (more or less or chosen):
+        return {"changes": {}}
+    return _run("edit", name=name, add_backup=more, remove_backup=less, test=__opts__["test"], **chosen)
 
 
 def _not_protected(name, wait):
@@ -310,33 +324,63 @@ def _not_protected(name, wait):
         time.sleep(min(2.0, max(0.0, until - time.monotonic())))
 
 
-def _wanted(name, is_so, target, force=False):
-    """Bring a resource to where ``is_so`` says where it is, by a move to ``target``."""
+def _wanted(name, is_so, target, force=False, away=""):
+    """Bring a resource to where ``is_so`` says where it is: to ``target``, or to the best node but ``away``."""
     here = _status(name)
     if here["state"] in ("unknown", "moving", "paused"):
         return _ret(name, False, f"{name} is {here['state']}: {here['reason']}")
     if is_so(here):
         return _ret(name, True, f"{name} is on {is_so(here)}")
     if __opts__["test"]:
-        plan = _run("plan", name=name, target=target)
-        if not plan.get("steps") and not force:
-            return _ret(name, False, plan.get("reason") or plan.get("error"))
-        return _ret(
-            name,
-            None,
-            f"{name} would be moved: {plan.get('end')}",
-            _moved(name, here, target or "another node"),
-        )
-    said = _run(
-        "switchover" if here["active"] else "recover",
-        name=name,
-        **({"target": target} if here["active"] else {}),
-    )
-    if force and not is_so(_status(name)):
-        said = _run("failover", name=name, target=target)
+        return _would(name, here, target, force, away)
+    said = _move(name, here, is_so, target, force)
     now = _status(name)
     changes = _moved(name, here, now["active"]) if now["active"] != here["active"] else {}
-    return _ret(name, bool(is_so(now)), said.get("reason") or said.get("error") or "", changes)
+    return _ret(name, bool(is_so(now)), "; ".join(dict.fromkeys(filter(None, said))), changes)
+
+
+def _move(name, here, is_so, target, force):
+    """What is done, a sentence each: one that is not in service is brought there first, and moved from there."""
+    said = []
+    if not here["active"]:
+        said.append(_why(_run("recover", name=name)))
+        here = _status(name)
+    if here["active"] and not is_so(here):
+        said.append(_why(_run("switchover", name=name, target=target)))
+        here = _status(name)
+    if force and not is_so(here):
+        said.append(_why(_run("failover", name=name, target=target)))
+    return said
+
+
+def _why(said):
+    return said.get("reason") or said.get("error") or ""
+
+
+def _would(name, here, target, force, away):
+    """What :func:`_move` would do, by the dry runs of the same requests."""
+    asked = {"name": name, "target": target, "test": True}
+    plan = _run("switchover", **asked) if here["active"] else _run("plan", name=name)
+    if force and not plan.get("ok", plan.get("steps")):
+        plan = _run("failover", **asked)
+    if not plan.get("ok", plan.get("steps")):
+        return _ret(name, False, _why(plan))
+    lands = plan["target"]
+    further = (target and lands != target) or (away and lands == away)
+    place = (target or "another node") if further else lands
+    words = f"{name} would be moved: {plan['end']}" + (f", then switched over to {place}" if further else "")
+    return _ret(name, None, words + _fences(plan), _moved(name, here, place))
+
+
+def _fences(plan):
+    """Which node would or might be powered off, as part of a sentence."""
+    for step in plan["steps"]:
+        other = step["otherwise"] or {"step": ""}
+        if step["step"].startswith("fence"):
+            return f"; {step['node']} would be powered off"
+        if other["step"].startswith("fence"):
+            return f"; {other['node']} would be powered off if it did not release the disk"
+    return ""
 
 
 def _moved(name, here, now):
@@ -348,7 +392,8 @@ def _holds(here, node):
 
 
 def _status(name):
-    return _run("status", name=name)["resources"][name]
+    said = _run("status", name=name)
+    return said["resources"][name] if "resources" in said else standing.unknown(_why(said))
 
 
 def _run(function, **kwargs):

@@ -19,11 +19,11 @@ from vmdk_failover.policy import Wish
 ALL = "all"
 
 
-def plan(app: App, name: str, target: str, at: Any, who: str = "") -> dict[str, Any]:
+def plan(app: App, name: str, target: str, at: Any, who: str = "", test: bool = False) -> dict[str, Any]:
     """
     Plan a switchover, in place of one that was planned before.
 
-    :param at: ``22:00`` or an ISO time.
+    :param at: ``22:00`` or an ISO time. :param test: only say for when it would be planned.
     :return: ``planned`` (wall seconds) and ``target``.
     :raises Refused: that time, or that target, cannot be.
     """
@@ -34,16 +34,17 @@ def plan(app: App, name: str, target: str, at: Any, who: str = "") -> dict[str, 
     if target and target not in known:
         raise Refused(f"{target} is not a node of {name}; its nodes are {', '.join(known)}")
     moment = schedule.moment_of(at, app.clock.wall())
-    schedule.write(state_dir(app.opts), name, schedule.Plan(moment, target, who))
-    return {"resource": name, "planned": moment, "target": target}
+    if not test:
+        schedule.write(state_dir(app.opts), name, schedule.Plan(moment, target, who))
+    return {"resource": name, "planned": moment, "target": target, **operate.only(test)}
 
 
-def cancel(app: App, name: str) -> dict[str, Any]:
+def cancel(app: App, name: str, test: bool = False) -> dict[str, Any]:
     """Take a planned switchover back; :raises Refused: none is planned."""
-    found = schedule.cancel(state_dir(app.opts), name)
+    found = (schedule.read if test else schedule.cancel)(state_dir(app.opts), name)
     if found is None:
         raise Refused(f"no switchover of {name} is planned")
-    return {"resource": name, "cancelled": found.at, "target": found.target}
+    return {"resource": name, "cancelled": found.at, "target": found.target, **operate.only(test)}
 
 
 def run(app: App, name: str) -> Report:
@@ -88,7 +89,7 @@ def _ending(place: Path) -> list[str]:
     ]
 
 
-def pause(app: App, name: str, length: Any = "", who: str = "") -> dict[str, Any]:
+def pause(app: App, name: str, length: Any = "", who: str = "", test: bool = False) -> dict[str, Any]:
     """
     Begin maintenance of one resource or of :data:`ALL`.
 
@@ -98,14 +99,18 @@ def pause(app: App, name: str, length: Any = "", who: str = "") -> dict[str, Any
     more: dict[str, Any] = {}
     if length not in ("", None):
         more = schedule.until(schedule.seconds_of(length), moment.boot, moment.seconds, moment.wall)
-    answers = [operate.pause(app, one, who, more) for one in _names(app, name)]
-    return answers[0] if name != ALL else {"paused": [a["resource"] for a in answers], **_end(more)}
+    answers = [operate.pause(app, one, who, more, test) for one in _names(app, name)]
+    if name != ALL:
+        return answers[0]
+    return {"paused": [a["resource"] for a in answers], **_end(more), **operate.only(test)}
 
 
-def resume(app: App, name: str) -> dict[str, Any]:
+def resume(app: App, name: str, test: bool = False) -> dict[str, Any]:
     """End maintenance of one resource or of :data:`ALL`."""
-    answers = [operate.resume(app, one) for one in _names(app, name)]
-    return answers[0] if name != ALL else {"resumed": [a["resource"] for a in answers]}
+    answers = [operate.resume(app, one, test=test) for one in _names(app, name)]
+    if name != ALL:
+        return answers[0]
+    return {"resumed": [a["resource"] for a in answers], **operate.only(test)}
 
 
 def _end(more: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import textwrap
 from collections.abc import Sequence
 from typing import Any
+
+#: What is written into no terminal is so wide.
+WIDTH = 100
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
@@ -21,3 +25,26 @@ def moment(wall: Any) -> str:
         return datetime.datetime.fromtimestamp(float(wall)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except (TypeError, ValueError, OverflowError, OSError):
         return ""
+
+
+def short(wall: Any, now: float) -> str:
+    """A moment to the minute, ``01-31 22:05``, or the day alone if that is long ago; ``""`` if it is none."""
+    whole = moment(wall)
+    if not whole:
+        return ""
+    return whole[5:16] if abs(now - float(wall)) < 300 * 86400 else whole[:10]
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A line as so many as it takes, indented further; words stay whole, for people copy them."""
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line.lstrip(),
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -6,7 +6,7 @@ the VMs of that host until vCenter shows it connected again.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from vmdk_failover.errors import CannotObserve, JournalError, Refused
 from vmdk_failover.model import HypervisorFacts, Resource
 
 
-def confirm_off(app: App, node: str, who: str = "") -> dict[str, Any]:
+def confirm_off(app: App, node: str, who: str = "", test: bool = False) -> dict[str, Any]:
     """
     Take a person's word that the host of ``node`` is off.
 
-    :param node: minion id. :param who: who says so.
+    :param node: minion id. :param who: who says so. :param test: only check it, and say for whom it would count.
     :return: ``host``, the nodes that it is ``confirmed`` for, and their ``resources``.
     :raises Refused: something shows that the host, or a node on it, lives; nothing is written down then.
     """
@@ -34,18 +34,22 @@ def confirm_off(app: App, node: str, who: str = "") -> dict[str, Any]:
     for others in found.values():
         for other in others:
             _check_gone(other)
-    moment = datetime.datetime.fromtimestamp(app.clock.wall(), datetime.timezone.utc).isoformat(
-        " ", "seconds"
-    )
-    words = f"{who or 'somebody'} said on {moment} that the host {sight.vm.host} is off"
-    nodes = {other.minion: other for others in found.values() for other in others}
-    for other in nodes.values():
-        app.vicinity.confirm(other.minion, Confirmed(other.vm.host, other.vm.boot_time, words))
-    for name in found:
-        app.journal.note(
-            name, {"confirmed_off": {"host": sight.vm.host, "nodes": sorted(nodes), "words": words}}
-        )
-    return {"host": sight.vm.host, "confirmed": sorted(nodes), "resources": sorted(found)}
+    host, nodes = sight.vm.host, {other.minion: other for others in found.values() for other in others}
+    if not test:
+        _write_down(app, host, who, list(nodes.values()), list(found))
+    mark = {"test": True} if test else {}
+    return {"host": host, "confirmed": sorted(nodes), "resources": sorted(found), **mark}
+
+
+def _write_down(app: App, host: str, who: str, nodes: Sequence[NodeSight], names: Sequence[str]) -> None:
+    """Remember a person's word for these nodes, and write it into the history of their resources."""
+    moment = datetime.datetime.fromtimestamp(app.clock.wall(), datetime.timezone.utc)
+    words = f"{who or 'somebody'} said on {moment.isoformat(' ', 'seconds')} that the host {host} is off"
+    for one in nodes:
+        app.vicinity.confirm(one.minion, Confirmed(one.vm.host, one.vm.boot_time, words))
+    told = {"host": host, "nodes": sorted(one.minion for one in nodes), "words": words}
+    for name in names:
+        app.journal.note(name, {"confirmed_off": told})
 
 
 def _look(app: App, resource: Resource) -> Snapshot:

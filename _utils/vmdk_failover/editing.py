@@ -102,6 +102,20 @@ def unprotect(app: App, name: str, test: bool = False) -> dict[str, Any]:
     }
 
 
+def tell_nodes(app: App, done: dict[str, Any], minions: Sequence[str]) -> dict[str, Any]:
+    """
+    Have the nodes fetch their share now and not with the next refresh: without its key a node is silent.
+
+    :param done: an answer; who did not fetch it is added to its ``findings``.
+    """
+    wanted = {"wait": True, "timeout": 10}
+    told = app.call.ask(minions, "saltutil.refresh_pillar", wanted, 12.0, lambda *_: True)
+    if late := [minion for minion in minions if told.get(minion) is not True]:
+        words = f"{', '.join(late)} did not fetch the pillar; run 'salt {late[0]} saltutil.refresh_pillar'"
+        done["findings"].append(words)
+    return done
+
+
 def with_key(text: str, key: str, value: Any) -> str:
     """
     The text of a YAML mapping with one of its top-level keys set to ``value``, or without it if that is ``None``. Pure.

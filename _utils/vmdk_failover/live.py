@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from vmdk_failover import describe
-from vmdk_failover.columns import moment
+from vmdk_failover.columns import moment, wrapped
 
-#: So many sentences of moves are shown below the status.
+#: So many lines of what moves do are shown below the status.
 KEPT = 12
 #: What is told of a move.
 TOLD = ("decided", "step", "outcome", "hold", "wait", "abandon", "done", "ended", "state")
@@ -93,7 +93,8 @@ class View:
 
     def _draw(self) -> None:
         columns, height = self.size()
-        below = ["", *self.sentences] if self.sentences else []
+        told = [line for one in self.sentences for line in wrapped(one, columns)][-KEPT:]
+        below = ["", *told] if told else []
         room = max(1, height - 2 - len(below))
         above = [*self.shown[: room - 1], "…"] if len(self.shown) > room else list(self.shown)
         lines = [line[:columns] for line in [*above, *below, "", "Ctrl-C ends this view."][:height]]

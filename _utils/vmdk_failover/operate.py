@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import panorama, policy, predict, schedule, standing
+from vmdk_failover import panorama, policy, predict, rules, schedule, standing
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.app import names as known_names
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
-from vmdk_failover.model import HypervisorFacts, MoveKind, Resource, to_plain
+from vmdk_failover.model import HypervisorFacts, Move, MoveKind, Resource, to_plain
 from vmdk_failover.policy import Choice, Situation, Wish
 from vmdk_failover.ports import Record
 
@@ -78,46 +78,63 @@ def _status_of(app: App, name: str, look: panorama.Look) -> dict[str, Any]:
     if isinstance(look, FailoverError):
         found = standing.unknown(look.reason)
     else:
-        configuration = "last good" if name in app.settings.kept else "current"
-        found = {**standing.of(*look, app.clock.wall()), "configuration": configuration}
+        found = standing.of(*look, app.clock.wall())
     planned = schedule.read(state_dir(app.opts), name)
-    return {**found, "planned": None if planned is None else to_plain(planned)}
+    of = "last good" if name in app.settings.kept else "current" if name in app.settings.resources else None
+    return {**found, "configuration": of, "planned": None if planned is None else to_plain(planned)}
 
 
-def plan(app: App, name: str, target: str = "") -> dict[str, Any]:
+def plan(app: App, name: str, target: str = "", kind: MoveKind | None = None) -> dict[str, Any]:
     """
-    Dry run: what would be done now, by itself or for a switchover to ``target``.
+    Dry run: what would be done now, by itself or for a request.
 
-    :return: ``decision``, ``reason``, ``steps`` and what it would ``end`` in.
+    :param kind: the request; without it, a switchover if ``target`` is named or if all is well.
+    :return: ``decision``, ``reason``, ``steps`` and what it would ``end`` in; for a request also whether it would go ``ok``.
     """
+    if kind is not None and app.bystander:
+        return _no_move("refuse", 0, app.bystander, kind)
     resource = app.resource(name)
     seen, record = app.engine.look(resource)
-    move = record.move
-    if move is None:
-        wish = Wish(MoveKind.SWITCHOVER, target) if target or _is_well(app, seen, record) else None
-        decision = policy.decide(_situation(app, seen, record, wish))
-        if decision.move is None:
-            return {
-                "decision": decision.choice.value,
-                "rule": decision.rule,
-                "reason": decision.reason,
-                "steps": [],
-                "end": "",
-            }
-        move = decision.move
+    if record.move is not None:
+        return _on_paper(record.move, seen, record, kind)
+    asked = kind or (MoveKind.SWITCHOVER if target or _is_well(app, seen, record) else None)
+    decision = policy.decide(_situation(app, seen, record, Wish(asked, target) if asked else None))
+    if decision.move is None:
+        return _no_move(decision.choice.value, decision.rule, decision.reason, kind)
+    return _on_paper(decision.move, seen, record, kind)
+
+
+def _no_move(decision: str, rule: int, reason: str, kind: MoveKind | None) -> dict[str, Any]:
+    nothing = {"source": "", "target": "", "steps": [], "end": ""}
+    told = {"decision": decision, "rule": rule, "reason": reason, **nothing}
+    return told if kind is None else {**told, "ok": False}
+
+
+def _on_paper(move: Move, seen: Snapshot, record: Record, kind: MoveKind | None) -> dict[str, Any]:
     paper = predict.plan(move, seen, tuple(record.outcomes))
-    steps = [
-        {"step": v.step.kind.value, "node": v.step.node, "rule": v.rule, "reason": v.reason}
-        for v in paper.steps
-        if v.step
-    ]
-    return {
+    undone = {number: _step(verdict) for number, verdict in paper.otherwise.items()}
+    steps = [{**_step(v), "otherwise": undone.get(number)} for number, v in enumerate(paper.steps)]
+    ends, waits = paper.ends.reason, kind is not None and record.move is not None
+    told = {
         "decision": move.kind.value,
         "rule": move.rule,
-        "reason": move.reason,
+        "reason": f"it is under way already: {move.reason}" if record.move else move.reason,
+        "source": move.source,
+        "target": move.target,
         "steps": steps,
-        "end": paper.ends.reason,
+        "end": f"{ends}; what is asked for now would be refused, ask again then" if waits else ends,
     }
+    return (
+        told
+        if kind is None
+        else {**told, "ok": not waits and paper.ends.then in (rules.Then.DONE, rules.Then.WAIT)}
+    )
+
+
+def _step(verdict: rules.Verdict) -> dict[str, Any]:
+    """What would be done, in plain form; ``step`` and ``node`` are empty where the move is given up or held."""
+    kind, node = (verdict.step.kind.value, verdict.step.node) if verdict.step else ("", "")
+    return {"step": kind, "node": node, "rule": verdict.rule, "reason": verdict.reason}
 
 
 def _is_well(app: App, seen: Snapshot, record: Record) -> bool:
@@ -130,19 +147,24 @@ def _situation(app: App, seen: Snapshot, record: Record, wish: Wish | None = Non
     return Situation(seen, record.epoch, now, record.paused, record.recent, wish, record.missing_ok)
 
 
-def pause(app: App, name: str, who: str = "", ends: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def pause(
+    app: App, name: str, who: str = "", ends: Mapping[str, Any] | None = None, test: bool = False
+) -> dict[str, Any]:
     """
     Maintenance: go on looking, do nothing, until :func:`resume`.
 
     :param ends: when it ends by itself, as ``schedule.until`` has it.
     """
     entry = {"by": who, "since": app.clock.wall(), **(ends or {})}
-    _locked(app, name, "pause", lambda r: app.shared.pause(r.name, entry))
-    return {"resource": name, "paused": True, **({"until": ends["until"]} if ends else {})}
+    _locked(app, name, "pause", lambda r: app.shared.pause(r.name, entry), test)
+    return {"resource": name, "paused": True, **({"until": ends["until"]} if ends else {}), **only(test)}
 
 
 def resume(
-    app: App, name: str, wanted: Callable[[Mapping[str, Any]], bool] = lambda pause: True
+    app: App,
+    name: str,
+    wanted: Callable[[Mapping[str, Any]], bool] = lambda pause: True,
+    test: bool = False,
 ) -> dict[str, Any]:
     """
     End maintenance.
@@ -154,27 +176,38 @@ def resume(
         if wanted(app.journal.state(resource.name).pause):
             app.shared.pause(resource.name, None)
 
-    _locked(app, name, "resume", change)
-    return {"resource": name, "paused": False}
+    _locked(app, name, "resume", change, test)
+    return {"resource": name, "paused": False, **only(test)}
 
 
-def clear(app: App, name: str) -> dict[str, Any]:
+def clear(app: App, name: str, test: bool = False) -> dict[str, Any]:
     """
     A person has looked: forget failed tries and damping; the world is judged anew. VMs that vCenter does not show now are
     taken as deleted, until the next move has ended well.
+
+    :return: ``taken_as_deleted``, and the open move that ``ends``, as a sentence, ``""`` if none is open.
     """
-    seen, _ = app.engine.look(app.resource(name))
+    seen, record = app.engine.look(app.resource(name))
     missing = [n.minion for n in seen.nodes if seen.readable and n.vm.present is False]
-    _locked(app, name, "clear", lambda r: app.shared.clear(r.name, app.clock.wall(), missing))
-    return {"resource": name, "cleared": True, "taken_as_deleted": missing}
+    move = record.move
+    ends = f"the {move.kind.value} to {move.target} under epoch {move.epoch}: {move.reason}" if move else ""
+    _locked(app, name, "clear", lambda r: app.shared.clear(r.name, app.clock.wall(), missing), test)
+    return {"resource": name, "cleared": not test, "taken_as_deleted": missing, "ends": ends, **only(test)}
 
 
-def _locked(app: App, name: str, doing: str, change: Any) -> None:
+def only(test: bool) -> dict[str, bool]:
+    """The mark of an answer that only says what would be done."""
+    return {"test": True} if test else {}
+
+
+def _locked(app: App, name: str, doing: str, change: Callable[[Resource], None], test: bool) -> None:
+    """Change something of a resource under its lock; with ``test`` only look whether that could be done."""
     resource: Resource = app.resource(name)
     if app.bystander:
         raise Refused(app.bystander, "bystander")
-    with app.lock.resource(resource.name, doing, WISH_WAIT):
-        change(resource)
+    if not test:
+        with app.lock.resource(resource.name, doing, WISH_WAIT):
+            change(resource)
 
 
 def history(app: App, name: str = "") -> dict[str, list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vmdk_failover import assess, rules
-from vmdk_failover.around import Around, Confirmed
+from vmdk_failover.around import Around, Confirmed, Flaws
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.case import FENCES
 from vmdk_failover.hierarchy import above, below
@@ -32,14 +32,21 @@ from vmdk_failover.model import (
 
 #: A move of n disks needs far fewer steps; more means that the table runs in a circle.
 MOST_STEPS = 20
+#: Steps that nodes have to do themselves, and may fail to: what would follow then is told too.
+IN_DOUBT = frozenset({StepKind.RELEASE, StepKind.HALT, StepKind.ALONG})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a move in order, each with the row and the sentence for it, and what it would end in."""
+    """
+    The steps of a move in order, each with the row and the sentence for it, and what it would end in.
+
+    :param otherwise: by the number of a step in :data:`IN_DOUBT`, what would follow if it were not done.
+    """
 
     steps: tuple[rules.Verdict, ...]
     ends: rules.Verdict
+    otherwise: Mapping[int, rules.Verdict]
 
 
 def plan(move: Move, seen: Snapshot, outcomes: tuple[Outcome, ...] = ()) -> Plan:
@@ -51,10 +58,14 @@ def plan(move: Move, seen: Snapshot, outcomes: tuple[Outcome, ...] = ()) -> Plan
     :param outcomes: what was tried already.
     """
     steps: list[rules.Verdict] = []
-    for _ in range(MOST_STEPS):
+    otherwise: dict[int, rules.Verdict] = {}
+    for number in range(MOST_STEPS):
         verdict = rules.next_verdict(rules.Case(move, seen, outcomes, move.epoch))
         if verdict.step is None:
-            return Plan(tuple(steps), verdict)
+            return Plan(tuple(steps), verdict, otherwise)
+        if verdict.step.kind in IN_DOUBT:
+            undone = (*outcomes, Outcome(verdict.step, Result.FAILED, "not done in time"))
+            otherwise[number] = rules.next_verdict(rules.Case(move, seen, undone, move.epoch))
         steps.append(verdict)
         outcomes = (*outcomes, Outcome(verdict.step, Result.DONE))
         seen = _after(seen, move, verdict.step)
@@ -97,7 +108,10 @@ def _around(seen: Snapshot, move: Move, step: Step) -> Around:
     if step.kind in FENCES and move.resource.fence_action == "reboot":
         again.add(step.node)
     leaving = {n.minion: n.facts.boot_id for n in seen.nodes if n.leaving and n.facts}
-    return Around({n.minion: n.tenants for n in seen.nodes}, seen.ailing, words, frozenset(again), leaving)
+    flaws = {n.minion: Flaws(n.vm.host, n.flaws) for n in seen.nodes if n.flaws}
+    tenants = {n.minion: n.tenants for n in seen.nodes}
+    renamed = {n.minion: n.renamed for n in seen.nodes if n.renamed}
+    return Around(tenants, seen.ailing, words, frozenset(again), leaving, flaws, renamed)
 
 
 _Effect = Callable[[NodeSight, Move], "tuple[VmFacts, NodeFacts | None]"]

@@ -12,14 +12,18 @@ from vmdk_failover.errors import FailoverError
 FETCH = 12.0
 
 
-def rotate_keys(app: App) -> dict[str, Any]:
+def rotate_keys(app: App, test: bool = False) -> dict[str, Any]:
     """
     Begin to change the keys, or go on with it. It ends by itself when every node has spoken under its new key.
 
+    :param test: only say what would begin, and who would be waited for.
     :return: ``changed`` (the old keys count no more) and ``waiting_for``, nodes that have not spoken under their new key.
     """
     minions = app.minions
     began = not app.keys.changing
+    if test:
+        waiting = sorted(minions) if began else app.keys.waiting_for(minions)
+        return {"changed": False, "began_now": began, "waiting_for": waiting, "test": True}
     if began:
         app.keys.begin()
     _fetch(app, minions)

@@ -34,7 +34,7 @@ def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
     How the resource stands in this look.
 
     :param now: wall seconds.
-    :return: the keys that docs/operation.md describes.
+    :return: the keys that docs/answers.md describes.
     """
     situation = Situation(seen, record.epoch, now, record.paused, record.recent, None, record.missing_ok)
     decision = policy.decide(situation)
@@ -61,14 +61,26 @@ def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
         "pause": dict(record.pause) if record.paused else None,
         "epoch": record.epoch,
         "nodes": {n.minion: _node(n) for n in seen.nodes},
-        "last_move": dict(record.recent[-1]) if record.recent else None,
+        "last_move": _last_move(record),
     }
 
 
 def unknown(reason: str) -> dict[str, Any]:
-    """How a resource stands that cannot be looked at."""
-    gaps = {"protected": False, "not_protected_because": [reason]}
-    return {"state": "unknown", "reason": reason, "active": "", "nodes": {}, **gaps}
+    """How a resource stands that cannot be looked at: the same keys, so that whoever reads them finds them just then."""
+    return {
+        "state": "unknown",
+        "reason": reason,
+        "rule": 0,
+        "protected": False,
+        "not_protected_because": [reason],
+        "active": "",
+        "since": None,
+        "hold": None,
+        "pause": None,
+        "epoch": None,
+        "nodes": {},
+        "last_move": None,
+    }
 
 
 def differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -100,6 +112,12 @@ def _since(record: Record, active: str) -> float | None:
     """Since when it is active there (wall seconds); ``None`` if it never came there by a move that is remembered."""
     arrivals = [m for m in record.recent if m.get("ok") and m.get("source") != m.get("target")]
     return arrivals[-1].get("ended") if arrivals and arrivals[-1].get("target") == active else None
+
+
+def _last_move(record: Record) -> dict[str, Any] | None:
+    """Of other masters' moves too little is known to tell it."""
+    own = [move for move in record.recent if not move.get("master")]
+    return dict(own[-1]) if own else None
 
 
 def _node(sight: NodeSight) -> dict[str, Any]:

@@ -1,25 +1,38 @@
 """
-The master's answers as people read them: the first line says whether all is well, the rest what to do. Pure.
+The master's answers as people read them: the first line says whether all is well, the rest what to do. Pure but for
+:func:`width`.
 
 ``--out=json`` and ``--out=yaml`` show the whole of an answer instead.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
-from vmdk_failover.columns import moment
+from vmdk_failover.columns import WIDTH, moment
 from vmdk_failover.terminal_history import step_done
 
 Plain = Mapping[str, Any]
 
 
-def lines(answer: Any) -> list[str] | None:
-    """An answer of a runner as lines; ``None`` if it is none that is known here."""
+def width() -> int:
+    """How wide the terminal is, or what is written into none."""
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
+def lines(answer: Any, width: int = WIDTH) -> list[str] | None:
+    """
+    An answer of a runner as lines; ``None`` if it is none that is known here.
+
+    :param width: what ``status`` is to fit into.
+    """
     if not isinstance(answer, Mapping):
         return None
+    if set(answer) >= {"all_well", "resources"}:
+        return list(terminal_status.status(answer, width))
     for keys, write in _WRITERS:
         if keys <= set(answer):
             return list(write(answer))
@@ -35,10 +48,16 @@ def _plan(answer: Plain) -> Iterator[str]:
         return
     yield f"Would do a {answer['decision']}: {answer['reason']} (rule {answer['rule']})"
     for number, one in enumerate(answer["steps"], 1):
-        doing = describe.WORDS.get(str(one["step"]), (str(one["step"]), ""))[0]
-        yield f"  {number}. {doing} {one['node']} - {one['reason']}"
+        yield f"  {number}. {_doing(one)} - {one['reason']}"
+        if other := one.get("otherwise"):
+            doing = _doing(other) if other["step"] else "the move ends or is held"
+            yield f"     if that fails: {doing} - {other['reason']}"
     yield f"  in the end: {answer['end']}"
     yield "Nothing was done."
+
+
+def _doing(step: Plain) -> str:
+    return f"{describe.WORDS.get(str(step['step']), (str(step['step']), ''))[0]} {step['node']}"
 
 
 def _report(answer: Plain) -> Iterator[str]:
@@ -93,11 +112,13 @@ def _unprotected(answer: Plain) -> Iterator[str]:
 
 def _maintenance(answer: Plain) -> Iterator[str]:
     until = f" until {moment(answer['until'])}" if answer.get("until") else ""
-    names = answer["paused"] if isinstance(answer["paused"], list) else [answer["resource"]]
-    if answer["paused"] is False:
-        yield f"{answer['resource']}: maintenance has ended."
+    paused = answer.get("paused", answer.get("resumed"))
+    names = ", ".join(paused if isinstance(paused, list) else [answer["resource"]]) or "nothing"
+    would = " would be" if answer.get("test") else ""
+    if "resumed" in answer or paused is False:
+        yield f"{names}: maintenance {'would end' if would else 'has ended'}."
     else:
-        yield f"{', '.join(names) or 'nothing'}: in maintenance{until}; 'salt-run vmdk.resume' ends it."
+        yield f"{names}:{would} in maintenance{until}; 'salt-run vmdk.resume' ends it."
 
 
 def _power(answer: Plain) -> Iterator[str]:
@@ -108,12 +129,14 @@ def _power(answer: Plain) -> Iterator[str]:
 
 
 def _planned(answer: Plain) -> Iterator[str]:
-    to = answer["target"] or "the best node"
+    to, name = answer["target"] or "the best node", answer["resource"]
+    does = "would be" if answer.get("test") else "is"
     if "planned" in answer:
-        yield f"{answer['resource']}: switchover to {to} planned at {moment(answer['planned'])}."
-        yield f"  'salt-run vmdk.cancel {answer['resource']}' takes it back; the engine carries it out."
+        would = "would be " if answer.get("test") else ""
+        yield f"{name}: switchover to {to} {would}planned at {moment(answer['planned'])}."
+        yield f"  'salt-run vmdk.cancel {name}' takes it back; the engine carries it out."
     else:
-        yield f"{answer['resource']}: the switchover to {to} at {moment(answer['cancelled'])} is cancelled."
+        yield f"{name}: the switchover to {to} at {moment(answer['cancelled'])} {does} cancelled."
 
 
 # -- doctor -------------------------------------------------------------------------------------------------------
@@ -135,7 +158,6 @@ def _doctor(answer: Plain) -> Iterator[str]:
 #: Keys that only this answer has together → how it is written.
 _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"error", "code"}, _error),
-    ({"all_well", "resources"}, terminal_status.status),
     ({"decision", "steps", "end"}, _plan),
     ({"result", "steps", "took"}, _report),
     ({"findings", "looked_at"}, _doctor),
@@ -151,8 +173,5 @@ _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"host", "confirmed", "resources"}, terminal_words.confirmed),
     ({"resource", "paused"}, _maintenance),
     ({"paused"}, _maintenance),
-    (
-        {"resumed"},
-        lambda answer: iter([f"{', '.join(answer['resumed']) or 'nothing'}: maintenance has ended."]),
-    ),
+    ({"resumed"}, _maintenance),
 )

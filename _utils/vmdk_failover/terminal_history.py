@@ -15,10 +15,11 @@ def last_move(move: Any) -> str:
     if not isinstance(move, Mapping):
         return ""
     way = " -> ".join(str(move[end]) for end in ("source", "target") if move.get(end))
+    way = f" {way}" if way else ""
     took = f" in {describe.duration(float(move['took']))}" if move.get("took") is not None else ""
     end = "" if move.get("ok") else f" FAILED: {move.get('reason')}"
     at = f" at {moment(move['ended'])}" if move.get("ended") else ""
-    return f"{move.get('kind')} {way}{took}{at}{end}"
+    return f"{move.get('kind')}{way}{took}{at}{end}"
 
 
 def step_done(step: Plain) -> str:

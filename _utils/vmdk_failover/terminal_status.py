@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vmdk_failover.columns import aligned, moment
+from vmdk_failover.columns import WIDTH, aligned, moment, short, wrapped
 from vmdk_failover.terminal_history import last_move
 
 Plain = Mapping[str, Any]
@@ -20,7 +21,12 @@ _LOUD = {
 }
 
 
-def status(answer: Plain) -> Iterator[str]:
+def status(answer: Plain, width: int = WIDTH) -> Iterator[str]:
+    for line in _lines(answer, width):
+        yield from wrapped(line, width)
+
+
+def _lines(answer: Plain, width: int) -> Iterator[str]:
     found: Mapping[str, Plain] = answer["resources"]
     bad = {name: one for name, one in found.items() if not one.get("protected")}
     yield _headline(answer, len(found), list(bad))
@@ -36,8 +42,32 @@ def status(answer: Plain) -> Iterator[str]:
         yield from (line for name, one in good.items() for line in _in_full(name, one))
     elif good:
         yield ""
-        head = ("RESOURCE", "ACTIVE", "SINCE", "BACKUPS", "LAST MOVE")
-        yield from aligned([head, *(_row(name, one) for name, one in good.items())])
+        yield from _table(good, float(answer["at"]), width)
+
+
+def _table(good: Mapping[str, Plain], now: float, width: int) -> Iterator[str]:
+    """A line for each resource: as much as fits in ``width``; ``status NAME`` and ``--out=json`` tell the rest."""
+    domain = _domain({node for one in good.values() for node in one["nodes"]})
+    for style in _STYLES:
+        dropped = domain if style.short else ""
+        rows = [_row(name, one, now, style, dropped) for name, one in good.items()]
+        lines = aligned([_HEAD[: len(rows[0])], *rows])
+        if max(map(len, lines)) <= width:
+            break
+    yield lines[0]
+    for line, one in zip(lines[1:], good.values(), strict=True):
+        yield line
+        if planned := one.get("planned"):
+            yield f"  switchover to {planned['target'] or 'the best node'} planned at {moment(planned['at'])}"
+    if dropped:
+        yield f"Nodes are shown without {dropped}"
+
+
+def _domain(nodes: Collection[str]) -> str:
+    """What all ids end in from their first dot on, if they differ without it; else ``""``."""
+    ends = {node[node.index(".") :] if "." in node else "" for node in nodes}
+    firsts = {node.partition(".")[0] for node in nodes}
+    return ends.pop() if len(ends) == 1 and len(firsts) == len(nodes) else ""
 
 
 def _headline(answer: Plain, count: int, bad: Sequence[str]) -> str:
@@ -52,17 +82,51 @@ def _headline(answer: Plain, count: int, bad: Sequence[str]) -> str:
     return f"NOT WELL: {len(bad)} of {count} {noun} not protected ({some})."
 
 
-def _row(name: str, one: Plain) -> tuple[str, ...]:
-    if planned := one.get("planned"):
-        name = f"{name} (switchover planned at {moment(planned['at'])})"
-    backups = "; ".join(_backup(node, facts) for node, facts in one["nodes"].items() if node != one["active"])
-    return (
-        name,
-        str(one["active"]),
-        moment(one.get("since")) or "-",
-        backups,
-        last_move(one.get("last_move")) or "-",
-    )
+def _row(name: str, one: Plain, now: float, style: _Style, domain: str) -> tuple[str, ...]:
+    named = {node: node.removesuffix(domain) for node in one["nodes"]}
+    ready = {node: bool(facts.get("ready")) for node, facts in one["nodes"].items() if node != one["active"]}
+    cells = (name, named.get(one["active"], str(one["active"])), short(one.get("since"), now) or "-")
+    if style.counted:
+        return (*cells, f"{sum(ready.values())} of {len(ready)} ready")
+    backups = [
+        f"{', '.join(some)} {words}"
+        for words, is_so in (("ready", True), ("NOT READY", False))
+        if (some := [named[node] for node, so in ready.items() if so is is_so])
+    ]
+    last = () if style.last is None else (style.last(one.get("last_move"), domain) or "-",)
+    return (*cells, "; ".join(backups) or "-", *last)
+
+
+def _in_short(move: Any, domain: str) -> str:
+    """A move without its end, which SINCE tells, and without the domain of its nodes."""
+    if not isinstance(move, Mapping):
+        return ""
+    ends = {end: str(move.get(end) or "").removesuffix(domain) for end in ("source", "target")}
+    return last_move({**move, **ends, "ended": None})
+
+
+def _shortest(move: Any, domain: str) -> str:
+    return last_move({**move, "source": "", "target": "", "ended": None}) if isinstance(move, Mapping) else ""
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How much a table tells. short: ids without their domain. last: how the last move is told. counted: backups are."""
+
+    short: bool = True
+    last: Callable[[Any, str], str] | None = None
+    counted: bool = False
+
+
+_HEAD = ("RESOURCE", "ACTIVE", "SINCE", "BACKUPS", "LAST MOVE")
+#: The first that fits is taken.
+_STYLES = (
+    _Style(short=False, last=_in_short),
+    _Style(last=_in_short),
+    _Style(last=_shortest),
+    _Style(),
+    _Style(counted=True),
+)
 
 
 def _in_full(name: str, one: Plain) -> Iterator[str]:

@@ -27,7 +27,14 @@ def adopted(answer: Plain) -> Iterator[str]:
 
 def cleared(answer: Plain) -> Iterator[str]:
     """``clear``: tries and damping are forgotten."""
-    yield f"{answer['resource']}: failed tries and damping are forgotten; it is judged anew."
+    done = (
+        "would be forgotten; nothing was written"
+        if answer.get("test")
+        else "are forgotten; it is judged anew"
+    )
+    yield f"{answer['resource']}: failed tries and damping {done}."
+    if answer.get("ends"):
+        yield f"  ends {answer['ends']}"
     if answer["taken_as_deleted"]:
         missing = ", ".join(answer["taken_as_deleted"])
         yield f"  vCenter does not show {missing}: taken as deleted until the next move has ended well. Is that so?"
@@ -35,15 +42,27 @@ def cleared(answer: Plain) -> Iterator[str]:
 
 def rotated(answer: Plain) -> Iterator[str]:
     """``rotate_keys``: how far it is."""
+    waiting = ", ".join(answer["waiting_for"])
+    if answer.get("test"):
+        yield (
+            "New keys would be made; nothing was done."
+            if answer["began_now"]
+            else "The keys are being changed."
+        )
+        yield f"  waited for until they have spoken under theirs: {waiting or 'nobody'}"
+        return
     if answer["changed"]:
         yield "The keys are changed: every node has spoken under its new one, the old ones count no more."
         return
     yield "New keys are on their way; the old ones count until every node has spoken under its new one."
-    if answer["waiting_for"]:
-        yield f"  waiting for {', '.join(answer['waiting_for'])}: 'salt NODE saltutil.refresh_pillar' brings it at once"
+    if waiting:
+        yield f"  waiting for {waiting}: 'salt NODE saltutil.refresh_pillar' brings it at once"
 
 
 def confirmed(answer: Plain) -> Iterator[str]:
     """``confirm_off``: what follows from a person's word."""
-    yield f"{answer['host']} counts as off, until vCenter shows it connected again."
+    would = "would count" if answer.get("test") else "counts"
+    yield f"{answer['host']} {would} as off, until vCenter shows it connected again."
     yield f"  so do {', '.join(answer['confirmed'])}; looked at anew: {', '.join(answer['resources'])}"
+    if answer.get("test"):
+        yield "Nothing was written. Be sure that the host is off before you say so."

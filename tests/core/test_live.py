@@ -80,6 +80,7 @@ def test_a_terminal_is_drawn_anew_with_the_moves_below() -> None:
     assert frames[0].splitlines() == ["all well", "", "Ctrl-C ends this view."]
     assert frames[1].splitlines()[2].startswith("pgdata: releasing the disk on db1")
     assert all(len(line) <= 40 for line in frames[1].splitlines())
+    assert "(rule 200, epoch 3)" in " ".join(frames[1].split())  # folded, not cut
 
 
 def test_it_fits_the_terminal() -> None:

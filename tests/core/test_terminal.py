@@ -9,7 +9,7 @@ import pytest
 
 from vmdk_failover import terminal
 
-READY = {"ready": True, "why_not": []}
+READY: dict[str, Any] = {"ready": True, "why_not": []}
 MOVED = {"kind": "failover", "source": "db2", "target": "db1", "took": 1.42, "ended": 1.7e9, "ok": True}
 GOOD: dict[str, Any] = {
     "state": "active",
@@ -39,9 +39,10 @@ HELD = {
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
-def status(faults: list[str] | None = None, **resources: Any) -> list[str]:
+def status(faults: list[str] | None = None, width: int = 100, **resources: Any) -> list[str]:
     well = not faults and all(one["protected"] for one in resources.values())
-    found = terminal.lines({"all_well": well, "at": 1.7e9, "resources": resources, "faults": faults or []})
+    answer = {"all_well": well, "at": 1.7e9, "resources": resources, "faults": faults or []}
+    found = terminal.lines(answer, width)
     assert found is not None
     return found
 
@@ -59,6 +60,65 @@ def test_many_good_ones_take_a_line_each() -> None:
     assert lines[0] == "All is well: 100 resources, all protected."
     assert len(lines) == 103 and lines[2].startswith("RESOURCE  ACTIVE  SINCE")
     assert len({line.index("db2 ready") for line in lines[3:]}) == 1
+
+
+def named(domain: str, **changes: Any) -> dict[str, Any]:
+    """A resource on three nodes of a domain, one of which is not ready."""
+    nodes = {f"db{n}{domain}": READY for n in (1, 2)} | {f"db3{domain}": HELD["nodes"]["db2"]}
+    move = {**MOVED, "source": f"db2{domain}", "target": f"db1{domain}"}
+    return {**GOOD, "active": f"db1{domain}", "nodes": nodes, "last_move": move, **changes}
+
+
+LONG = "-of-the-second-cluster-in-the-old-hall"
+SHORT = r"\d\d-\d\d \d\d:\d\d"
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("domain", ["", ".prod.example.com", LONG])
+def test_a_table_fits_the_terminal(width: int, domain: str) -> None:
+    lines = status(width=width, pgdata=named(domain), web=named(domain))
+    assert max(map(len, lines)) <= width, lines
+    rows = [line for line in lines if line.startswith(("pgdata", "web"))]
+    assert len(rows) == 2
+    for row in rows:
+        assert re.search(rf"^\w+ +db1\S* +{SHORT}  ", row), row
+    if domain == LONG:
+        assert rows[0].endswith("1 of 2 ready")
+    else:
+        move = "failover db2 -> db1 in 1.4 s" if width == 100 else "failover in 1.4 s"
+        assert rows[0].endswith(f"db2 ready; db3 NOT READY  {move}")
+    assert (lines[-1] == f"Nodes are shown without {domain}") is domain.startswith(".")
+
+
+def test_ids_are_told_in_full_where_there_is_room_or_they_would_be_the_same() -> None:
+    row = status(width=250, pgdata=named(".prod.example.com"), web=named(".prod.example.com"))[3]
+    assert (
+        "db2.prod.example.com ready; db3.prod.example.com NOT READY  failover db2.prod.example.com -> " in row
+    )
+    same = {**GOOD, "active": "db.prod", "nodes": {"db.prod": READY, "db.test": READY}}
+    assert all("Nodes are shown without" not in line for line in status(width=40, a=same, b=same))
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_sentences_are_folded_and_their_words_stay_whole(width: int) -> None:
+    words = "the VM of db2 has a snapshot that holds the disk, or its snapshots cannot be read, so nothing can be detached"
+    held = {**HELD, "reason": words, "not_protected_because": [words]}
+    lines = status(["vmdk.claims: must be a directory that is there on all of the masters, and this one is not there"],
+                   width=width, alpha=GOOD, zeta=held)  # fmt: skip
+    assert max(map(len, lines)) <= width
+    assert " ".join(line.strip() for line in lines).count(words) == 1
+    assert lines[1].startswith("  configuration: ") and lines[2].startswith("    ")
+
+
+def test_what_is_planned_stands_below_its_row() -> None:
+    planned = {"at": 1.7e9, "target": "db2", "by": "ann"}
+    lines = status(width=80, alpha={**GOOD, "planned": planned}, beta=GOOD)
+    assert re.fullmatch(rf"  switchover to db2 planned at {WHEN}", lines[4]) and lines[5].startswith("beta")
+
+
+def test_a_moment_of_long_ago_is_told_by_its_day() -> None:
+    lines = status(alpha={**GOOD, "since": 1.6e9}, beta=GOOD)
+    assert re.search(r"alpha +db1 +2020-09-1\d  ", lines[3]) and re.search(rf"beta +db1 +{SHORT}  ", lines[4])
 
 
 def test_a_bad_one_comes_first_with_why_and_what_to_do() -> None:

@@ -51,3 +51,15 @@ def test_other_outputters_show_the_whole_answer(opts: dict[str, Any]) -> None:
 def test_the_functions_ask_for_it(opts: dict[str, Any], function: str) -> None:
     functions = salt.loader.minion_mods(opts)
     assert functions[f"vmdk.{function}"].__outputter__ == "vmdk"
+
+
+def test_status_of_the_master_fits_the_terminal(
+    opts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = {"state": "unknown", "reason": "word " * 60, "active": "", "nodes": {}, "protected": False}
+    answer = {"all_well": False, "at": 1.7e9, "faults": [], "resources": {"pgdata": one}}
+    monkeypatch.delenv("COLUMNS", raising=False)  # a test writes into no terminal
+    wide = salt.output.out_format(answer, "vmdk", opts).splitlines()
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = salt.output.out_format(answer, "vmdk", opts).splitlines()
+    assert 90 < max(map(len, wide)) <= 100 and max(map(len, narrow)) <= 60

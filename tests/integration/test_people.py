@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +100,27 @@ def test_what_people_read(lab: Lab) -> None:
     code, said = _read(lab, "vmdk.status", "nobody")
     assert code and said == [f"NOT DONE: there is no resource called 'nobody'; known are: {DISK} (config)"]
     assert json.loads("\n".join(_read(lab, "vmdk.status", "--out=json")[1]))["all_well"] is True
+
+
+def test_everything_can_be_tried_first_and_no_argument_is_overheard(lab: Lab) -> None:
+    before = _status(lab)
+    for words in (["switchover", DISK], ["clear", DISK], ["pause", "all", "for=2h"], ["resume", DISK],
+                  ["rotate_keys"], ["power_off", SECOND], ["switchover", DISK, "at=22:00"]):  # fmt: skip
+        code, said = _read(lab, f"vmdk.{words[0]}", *words[1:], "test=True")
+        assert code == 0 and "would" in " ".join(said).lower(), said
+    for words in (
+        ["confirm_off", SECOND, "test=True"],
+        ["cancel", DISK, "test=True"],
+        ["clear", DISK, "tset=True"],
+    ):
+        code, said = _read(lab, f"vmdk.{words[0]}", *words[1:])
+        assert code == 1 and said[0].startswith("NOT DONE: "), said
+    said = _read(lab, "vmdk.failover", DISK, "test=True")[1]
+    assert any(line.startswith(f"     if that fails: fencing {FIRST} - ") for line in said), said
+    now = _status(lab)
+    assert {key: now[key] for key in ("state", "active", "epoch", "pause", "planned")} == {
+        key: before[key] for key in ("state", "active", "epoch", "pause", "planned")
+    }
 
 
 def test_doctor_names_what_is_in_the_way(lab: Lab) -> None:
@@ -214,17 +237,44 @@ here:
   vmdk.powered_off:
     - require: [vmdk: away]
 """
+    would = _orchestrate(lab, sls, test=True)
+    moved = {DISK: {"old": SECOND, "new": FIRST}}
+    assert [(would[one]["result"], would[one]["changes"]) for one in ("away", "here")] == [(None, moved)] * 2
+    assert _is_on(lab, SECOND)
     done = _orchestrate(lab, sls)
     assert [done[one]["result"] for one in ("away", "here", SECOND)] == [True, True, True], done
     assert done["away"]["changes"] and not done["here"]["changes"] and done[SECOND]["changes"]
     assert lab.vcenter.vm(f"{SECOND}-vm")["power"] == "poweredOff" and _is_on(lab, FIRST)
     again = _orchestrate(lab, sls)
     assert [again[one]["changes"] for one in ("away", "here", SECOND)] == [{}, {}, {}]
-    gap = _orchestrate(lab, f"{DISK}:\n  vmdk.protected: []\n")[DISK]
-    assert gap["result"] is False and "no other node can take it" in gap["comment"]
+    for test in (True, False):
+        gap = _orchestrate(lab, f"{DISK}:\n  vmdk.protected: []\n", test)[DISK]
+        assert gap["result"] is False and "no other node can take it" in gap["comment"]
     lab.power_on(SECOND)
     ready = _orchestrate(lab, f"{DISK}:\n  vmdk.protected:\n    - wait: 60\n    - hang_timeout: 8\n")[DISK]
     assert ready["result"] is True and ready["changes"]["hang_timeout"]["new"] == 8, ready
+    off = f"{SECOND}:\n  vmdk.powered_off: []\n"
+    would = _orchestrate(lab, off, test=True)[SECOND]
+    assert (would["result"], bool(would["changes"])) == (None, True), would
+    assert lab.vcenter.vm(f"{SECOND}-vm")["power"] == "poweredOn"
+
+
+def test_a_state_fails_over_by_force_where_no_clean_move_is_possible(lab: Lab) -> None:
+    _bring(lab, FIRST)
+    lab.nodes[FIRST].signal_agent(signal.SIGSTOP)  # its address answers, so nothing is done by itself
+    try:
+        assert wait_until(lambda: _status(lab)["state"] != "active", LIMIT, 0.5)
+        forced = f"{DISK}:\n  vmdk.active:\n    - node: {SECOND}\n    - force: True\n"
+        would = _orchestrate(lab, forced, test=True)[DISK]
+        assert would["result"] is None and f"{FIRST} would be powered off" in would["comment"], would
+        assert _is_on(lab, FIRST)
+        done = _orchestrate(lab, forced)[DISK]
+        assert (done["result"], done["changes"][DISK]["new"]) == (True, SECOND), done
+    finally:
+        lab.nodes[FIRST].signal_agent(signal.SIGCONT) if lab.nodes[FIRST].is_running else None
+    assert lab.vcenter.vm(f"{FIRST}-vm")["power"] == "poweredOff"
+    lab.power_on(FIRST)
+    _bring(lab, FIRST)
 
 
 def test_on_a_node_these_states_refuse(lab: Lab) -> None:
@@ -232,19 +282,75 @@ def test_on_a_node_these_states_refuse(lab: Lab) -> None:
     assert "orchestration on the master" in json.dumps(said)
 
 
+class Reboots:
+    """Power cycles the nodes that say that they reboot, SECOND first, and writes down where the resource is meanwhile."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.asked, self.over = lab, lab.run_dir / "shared" / "reboots", threading.Event()
+        self.seen: list[tuple[str, bool]] = []
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Reboots:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join(60)
+
+    def _follow(self) -> None:
+        for number, (node, other) in enumerate(((SECOND, FIRST), (FIRST, SECOND)), 1):
+            while not self.asked.exists() or len(self.asked.read_text().split()) < number:
+                if self.over.wait(0.1):
+                    return
+            time.sleep(3.0)  # it reboots soon, and until then it is as ready as it was
+            self.lab.nodes[node].power_off()
+            self.lab.vcenter.guest_power(self.lab.nodes[node].name, "poweredOff")
+            time.sleep(6.0)
+            self.seen.append((node, _is_on(self.lab, other)))
+            self.lab.power_on(node)
+
+
 def test_both_nodes_are_patched_while_the_other_one_serves(lab: Lab) -> None:
-    patched = lab.run_dir / "shared" / "patched"
-    script = f"mountpoint -q {lab.mountpoint()} && exit 1; echo patched >> /run/lab/shared/patched"
+    patched, before = lab.run_dir / "shared" / "patched", _status(lab)["epoch"]
+    script = f"mountpoint -q {lab.mountpoint()} && exit 1; echo patched >> /run/lab/shared/patched; touch /run/reboot-required"
     sls = f"patch:\n  cmd.run:\n    - name: {script}\n"
     (lab.run_dir / "files" / "ospatch.sls").write_text(sls)
-    pillar = json.dumps({"resource": DISK, "home": FIRST, "away": SECOND, "patch": "ospatch"})
-    said = lab.master.run("state.orchestrate", "orch.patch", f"pillar={pillar}", seconds=150)
+    given = {"resource": DISK, "home": FIRST, "away": SECOND, "patch": "ospatch"}
+    pillar = json.dumps({**given, "reboot_by": "echo reboots >> /run/lab/shared/reboots"})
+    with Reboots(lab) as reboots:
+        said = lab.master.run("state.orchestrate", "orch.patch", f"pillar={pillar}", seconds=400)
     states = next(iter(said["data"].values()))
     assert all(one["result"] for one in states.values()), states
     assert patched.read_text().split() == ["patched", "patched"] and _is_on(lab, FIRST)
+    assert reboots.asked.read_text().split() == ["reboots", "reboots"]
+    assert reboots.seen == [(SECOND, True), (FIRST, True)]  # each while the other one served
+    moves = [one["finished"] for one in lab.master.run("vmdk.history", DISK)[DISK] if "finished" in one]
+    since = [(one["kind"], one["target"]) for one in moves if one["epoch"] > before]
+    assert since[-2:] == [("switchover", SECOND), ("switchover", FIRST)] and len(since) <= 3, since
 
 
 def test_unprotected_it_stays_where_it_is(lab: Lab) -> None:
+    _bring(lab, FIRST)
     code, said = _read(lab, "vmdk.unprotect", DISK)
     assert (code, said[0].startswith(f"{DISK}: not protected any more")) == (0, True)
     assert _is_on(lab, FIRST) and lab.master.run("vmdk.status")["resources"] == {}
+
+
+def test_a_state_protects_it_once(lab: Lab) -> None:
+    given = {
+        "node": FIRST,
+        "mountpoint": lab.mountpoint(),
+        "backups": [SECOND],
+        "on_error": "halt",
+        "wait": 60,
+    }
+    sls = json.dumps({DISK: {"vmdk.protected": [{key: value} for key, value in given.items()]}})
+    would = _orchestrate(lab, sls, test=True)[DISK]
+    assert would["result"] is None and "on_error: halt" in would["changes"][DISK]["new"], would
+    assert lab.master.run("vmdk.status")["resources"] == {}
+    done = _orchestrate(lab, sls)[DISK]
+    assert (done["result"], done["changes"]) == (True, would["changes"]), done
+    for test in (True, False):
+        again = _orchestrate(lab, sls, test)[DISK]
+        assert (again["result"], again["changes"]) == (True, {}), again

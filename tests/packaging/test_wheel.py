@@ -92,7 +92,7 @@ def test_every_salt_file_is_in_the_wheel(face: str, names: set[str]) -> None:
 
 def test_the_reactor_is_in_the_wheel(names: set[str]) -> None:
     assert {f"vmdk_failover/reactor/{path.name}" for path in (ROOT / "reactor").glob("*.sls")} <= names
-    assert {"vmdk_failover/reactor/vmdk.sls", "vmdk_failover/orch/patch.sls"} <= names
+    assert {f"vmdk_failover/{one}.sls" for one in ("reactor/vmdk", "orch/patch", "orch/reboot")} <= names
 
 
 def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
