@@ -14,6 +14,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import pwd
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,31 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(handle)
     os.rename(fresh, path)
     sync_folder(path.parent)
+
+
+def mend(folder: Path, err: OSError) -> str:
+    """
+    What comes after the words that something in ``folder`` cannot be read or written: the command that mends it, where it is the
+    owner that is wrong (a master seldom runs as root); else nothing.
+    """
+    if err.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    return f"; as root say {given(folder)!r}, for this master runs as {user()}"
+
+
+def user() -> str:
+    """Whom this process runs as."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def given(folder: Path) -> str:
+    """The command that gives a folder, there or not, to the user of this process."""
+    if os.path.exists(folder):
+        return f"chown -R {user()}: {folder}"
+    return f"install -d -o {user()} -m 0700 {folder}"
 
 
 def append(path: Path, line: bytes, limit: int) -> None:

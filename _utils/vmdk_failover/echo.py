@@ -67,7 +67,7 @@ class _Round:
         for minion, address in self.addresses.items():
             kind = _family(address)
             if kind not in self.raw:
-                with contextlib.suppress(OSError):  # not root, or no such protocol: TCP alone
+                with contextlib.suppress(OSError):  # not allowed, or no such protocol: TCP alone
                     self.raw[kind] = stack.enter_context(_raw(kind))
             with contextlib.suppress(OSError):
                 self._connect(stack, minion, address)
@@ -117,7 +117,7 @@ class _Round:
         with contextlib.suppress(BlockingIOError):
             while True:
                 packet, (source, *_) = sock.recvfrom(2048)
-                number = _answer(sock.family, packet, self.token)
+                number = _answer(sock.family, packet, self.token, sock.type == socket.SOCK_DGRAM)
                 if number is not None and number < len(named) and named[number][1] == source:
                     yield named[number][0]
 
@@ -126,9 +126,21 @@ def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
+def possible() -> bool:
+    """Whether this process may send echoes; without them, silence is never found."""
+    for kind in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError), _raw(kind):
+            return True
+    return False
+
+
 def _raw(kind: int) -> socket.socket:
+    """A socket for echoes: root's, or one that the kernel gives those whose group is in ``net.ipv4.ping_group_range``."""
     protocol = socket.IPPROTO_ICMPV6 if kind == socket.AF_INET6 else socket.IPPROTO_ICMP
-    sock = socket.socket(kind, socket.SOCK_RAW, protocol)
+    try:
+        sock = socket.socket(kind, socket.SOCK_RAW, protocol)
+    except PermissionError:
+        sock = socket.socket(kind, socket.SOCK_DGRAM, protocol)
     sock.setblocking(False)
     return sock
 
@@ -142,9 +154,10 @@ def _request(kind: int, number: int, token: bytes) -> bytes:
     return struct.pack("!BBHHH", word, 0, _checksum(head + token), os.getpid() & 0xFFFF, number) + token
 
 
-def _answer(kind: int, packet: bytes, token: bytes) -> int | None:
-    """The number of the request that a packet answers; ``None`` if it answers none of ours."""
-    body = packet if kind == socket.AF_INET6 else packet[(packet[0] & 0x0F) * 4 :] if packet else b""
+def _answer(kind: int, packet: bytes, token: bytes, bare: bool = False) -> int | None:
+    """The number of the request that a packet, ``bare`` or in one of IP, answers; ``None`` if it answers none of ours."""
+    bare = bare or kind == socket.AF_INET6
+    body = packet if bare else packet[(packet[0] & 0x0F) * 4 :] if packet else b""
     if len(body) < 8 + len(token) or body[8 : 8 + len(token)] != token:
         return None
     word, _, _, _, number = struct.unpack("!BBHHH", body[:8])

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import checkup, master_settings, operate, panorama, supervisor, versions
-from vmdk_failover.app import App, state_dir
+from vmdk_failover import checkup, durable, echo, master_settings, operate, panorama, supervisor, versions
+from vmdk_failover.app import App, resources_dir, state_dir
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
@@ -59,12 +59,13 @@ def _master(app: App) -> Iterator[Found]:
             "Run 'systemctl restart salt-master' and look for 'vmdk' in /var/log/salt/master.",
             code="engine",
         )
-    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
+    yield from _places(app)
+    if not echo.possible():
         yield Found(
             ERROR,
-            f"{place} cannot be written by this user.",
-            "Run salt-run as the user that the master runs as.",
-            code="state_dir",
+            f"{durable.user()}, as whom this master runs, may send no ICMP echo: a silent node is held (645) and never fenced.",
+            "As root: sysctl -w net.ipv4.ping_group_range='0 2147483647', and the same into a file of /etc/sysctl.d.",
+            code="echo",
         )
     claims = app.settings.claims
     if claims.startswith("/") and not os.path.isdir(claims):
@@ -77,6 +78,19 @@ def _master(app: App) -> Iterator[Found]:
         )
     if app.bystander:
         yield Found(HINT, f"{app.bystander}.", "Nothing, if that is meant.", code="bystander")
+
+
+def _places(app: App) -> Iterator[Found]:
+    """What the master writes into, made already or not. A master from Salt's packages does not run as root."""
+    wanted = (
+        (state_dir(app.opts), ERROR, "state_dir", "no journal can be written, and nodes get no keys"),
+        (resources_dir(app.opts), WARNING, "resources_dir", "protect, edit and adopt can write nothing"),
+    )
+    for place, severity, code, follows in wanted:
+        there = next((one for one in (place, *place.parents) if os.path.exists(one)), place)
+        if not os.access(there, os.W_OK | os.X_OK):
+            words = f"{place} cannot be written by {durable.user()}, as whom this master runs: {follows}."
+            yield Found(severity, words, f"Run '{durable.given(place)}' as root.", code=code)
 
 
 def _configuration(app: App, name: str) -> Iterator[Found]:
@@ -146,7 +160,7 @@ def _vsphere(app: App, resources: Mapping[str, Resource], seen: Mapping[str, Hyp
                 ERROR, words, "See vcenter in the configuration (docs/configuration.md).", code="unreadable"
             )
         ]
-    patients = [_patient(resources[name], facts) for name, facts in seen.items()]
+    patients = [checkup.patient(resources[name], facts) for name, facts in seen.items()]
     lost = [one for p in patients for one in _lost(p.resource, [m for m in p.names if m not in p.refs])]
     return [*lost, *checkup.look(app, patients)]
 
@@ -160,16 +174,6 @@ def _unread(app: App) -> str:
     except FailoverError as err:
         return err.reason
     return ""
-
-
-def _patient(resource: Resource, seen: HypervisorFacts) -> checkup.Patient:
-    shown = [vm for vm in seen.vms if vm.ref and vm.present]
-    # by UUID alone: under a snapshot the VM lists another file
-    uuids = {disk.uuid for disk in resource.disks}
-    holder = next((vm.minion for vm in seen.vms if uuids & {one.uuid for one in vm.disks or ()}), "")
-    return checkup.Patient(
-        resource, {vm.minion: vm.ref for vm in shown}, {vm.minion: vm.name for vm in seen.vms}, holder
-    )
 
 
 def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:

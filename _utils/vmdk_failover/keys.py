@@ -16,9 +16,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vmdk_failover import durable, signing
-from vmdk_failover.errors import Refused
+from vmdk_failover.errors import JournalError, Refused
 
 _SECRET, _OLD, _SPOKEN = "secret", "secret.old", "spoken"
+#: Bytes without which a secret is none: a torn copy, of whose keys anybody could make the same.
+LEAST = 16
 
 
 class Keys:
@@ -89,16 +91,26 @@ class Keys:
         return True
 
     def secret(self) -> bytes:
-        """What all keys are derived from."""
+        """
+        What all keys are derived from.
+
+        :raises JournalError: it cannot be read, or not be made, or is a torn one.
+        """
         found = self._secret(_SECRET)
         if found is None:
-            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._write(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):  # whoever comes second keeps the first one's secret
-                os.link(fresh, self._dir / _SECRET)
-            os.unlink(fresh)
-            found = (self._dir / _SECRET).read_bytes()
-        return found
+            try:
+                found = self._first()
+            except OSError as err:
+                raise self._unusable(_SECRET, "made", err) from err
+        return _whole(self._dir / _SECRET, found)
+
+    def _first(self) -> bytes:
+        self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = self._write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):  # whoever comes second keeps the first one's secret
+            os.link(fresh, self._dir / _SECRET)
+        os.unlink(fresh)
+        return (self._dir / _SECRET).read_bytes()
 
     def _secret(self, name: str) -> bytes | None:
         path = self._dir / name
@@ -107,10 +119,18 @@ class Keys:
             mark = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
             if self._known.get(name, ((0, 0, 0), b""))[0] != mark:
                 self._known[name] = (mark, path.read_bytes())
-            return self._known[name][1]
+            return _whole(path, self._known[name][1])
         except FileNotFoundError:
             self._known.pop(name, None)
             return None
+        except OSError as err:
+            raise self._unusable(name, "read", err) from err
+
+    def _unusable(self, name: str, doing: str, err: OSError) -> JournalError:
+        words = (
+            f"{self._dir / name}, from which the keys of all nodes come, cannot be {doing}: {err.strerror}"
+        )
+        return JournalError(words + durable.mend(self._dir, err))
 
     def _write(self, content: bytes) -> Path:
         fresh = self._dir / f"{_SECRET}.{os.getpid()}"
@@ -132,3 +152,13 @@ class Keys:
             return (self._dir / _SPOKEN / minion).read_text(encoding="ascii")
         except (OSError, ValueError):
             return ""
+
+
+def _whole(path: Path, content: bytes) -> bytes:
+    if len(content) >= LEAST:
+        return content
+    raise JournalError(
+        f"{path}, from which the keys of all nodes come, has {len(content)} bytes: it was not copied whole, and with it anybody "
+        "could make the same keys. Copy it again; if it is whole nowhere, remove it, and say \"salt '*' saltutil.refresh_pillar\""
+        ": a new one is made, and the nodes get new keys"
+    )

@@ -1,11 +1,14 @@
 """
-What of the master's own configuration stands in the way of a failover, or makes it slower than it could be. Pure but for the
-question whether the reactor's file is there.
+What of the master's own configuration stands in the way of a failover, or makes it slower than it could be. Pure but for a look
+at the files: is the reactor's there, and is a list left out?
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +19,8 @@ CONF = "/etc/salt/master.d/vmdk.conf"
 REFRESH = 300.0
 #: Of the reactor's threads one is taken for as long as a call of it lasts.
 THREADS = 10
+#: Lists that others write into as well.
+LISTS = ("engines", "ext_pillar", "reactor")
 #: Tags that the nodes' reports and the master's own conditions come under, as examples.
 TAGS = ("salt/beacon/db1/vmdk/pgdata/unmounted", "vmdk/pgdata/silent")
 
@@ -24,6 +29,7 @@ def findings(opts: Mapping[str, Any]) -> Iterator[Found]:
     """Everything about the master's options."""
     yield from _parts(opts)
     yield from _reactor(opts)
+    yield from _left_out(opts)
     for key in ("auto_accept", "open_mode"):
         if opts.get(key):
             yield Found(
@@ -61,7 +67,7 @@ def _reactor(opts: Mapping[str, Any]) -> Iterator[Found]:
             yield Found(
                 WARNING,
                 f"The reactor does not listen to events like {tag}; only the engine hears them.",
-                f"Add the two lines of 'reactor' from docs/configuration.md to {CONF} and restart the master.",
+                f"Add the two lines of 'reactor' from docs/quickstart.md to {CONF} and restart the master.",
             )
         for file in files:
             if file.startswith("/") and not os.path.exists(file):
@@ -82,6 +88,27 @@ def _reactor(opts: Mapping[str, Any]) -> Iterator[Found]:
             f"The reactor has {opts['reactor_worker_threads']} threads; other reactions can keep a failover waiting.",
             f"Set 'reactor_worker_threads: {THREADS}' in {CONF} and restart the master.",
         )
+
+
+def _left_out(opts: Mapping[str, Any]) -> Iterator[Found]:
+    """Lists of the configuration's main file that it lacks, because a file beside it has one of that name."""
+    conf = str(opts.get("conf_file") or "")
+    beside = glob.glob(os.path.join(os.path.dirname(conf), str(opts.get("default_include") or "")))
+    for key in sorted(_lists(conf)):
+        other = next((path for path in sorted(beside) if key in _lists(path)), "")
+        if other:
+            place = os.path.dirname(other)
+            yield Found(
+                WARNING,
+                f"{key} of {conf} is left out, because {other} has one too: Salt joins only those in {place}.",
+                f"Move it into a file there, for example {place}/more.conf, and restart the master.",
+            )
+
+
+def _lists(path: str) -> set[str]:
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        return set(re.findall(rf"^({'|'.join(LISTS)})[ \t]*:", file.read(), re.MULTILINE))
+    return set()
 
 
 def _fits(tag: str, pattern: str) -> bool:

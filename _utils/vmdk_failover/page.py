@@ -72,8 +72,9 @@ def page(incident: Incident, made: str) -> str:
         "<h2>What happened</h2><figure>",
         svg(incident, WIDE, "wide"),
         svg(incident, NARROW, "narrow"),
-        '<figcaption class="dim">Dots: what was seen (violet), decided (blue), held or given up (red), done by a person (amber). '
-        "Bars: steps, green if done, red if failed, amber if the end is not known.</figcaption></figure>",
+        '<figcaption class="dim">Dots: what was seen (violet), decided (blue), done by a person (amber); the end, if the move '
+        "was done (green), held or given up (red). Bars: steps, green if done, red if failed, amber if the end is not known."
+        "</figcaption></figure>",
         "<h2>Step by step</h2>",
         *_table(("Time", "Who", "What", "Why"), _steps(incident)),
         "<h2>What the witnesses said</h2>",

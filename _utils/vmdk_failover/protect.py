@@ -19,6 +19,10 @@ from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
 from vmdk_failover.model import Disk, Resource
 
+#: What stands above a resource that is written.
+HEAD = """# Written by 'salt-run vmdk.protect {name}'. Names, paths, UUIDs and places are facts of this vCenter.
+# Edit options only, and a disk's mode after it was changed in vCenter.
+"""
 #: Seconds that the nodes have to say what they see.
 LOOK = 5.0
 
@@ -80,8 +84,7 @@ def protect(
     body = _body(nodes, seen.vms, seen.disks, seen.words[node], options)
     resource = understood(app, name, body, "protected")
     advice = check(app, seen, node, resource, "protected")
-    text = f"# Written by 'salt-run vmdk.protect {name}'. Identities are facts of this vCenter: edit options only.\n"
-    text += dumped(body)
+    text = HEAD.format(name=name) + dumped(body)
     if not test:
         write(app, name, text)
     return {
@@ -288,5 +291,6 @@ def write(app: App, name: str, text: str) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         durable.write(path, text.encode())
     except OSError as err:
-        raise Refused(f"{path} cannot be written: {err.strerror}; nothing was changed") from err
+        mend = durable.mend(path.parent, err)
+        raise Refused(f"{path} cannot be written: {err.strerror}; nothing was changed{mend}") from err
     app.__dict__.pop("settings", None)

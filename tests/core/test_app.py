@@ -20,7 +20,9 @@ class Broken:
 
 
 def test_a_look_that_ends_with_an_error_of_its_own_says_so_in_the_status(tmp_path: Path) -> None:
-    app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": FINE}, client=None)
+    app = App(
+        {"id": "ma", "root_dir": str(tmp_path), "vmdk": {**FINE, "resources_dir": str(tmp_path)}}, client=None
+    )
     app.__dict__["hypervisor"] = Broken()
     with pytest.raises(RuntimeError):
         app.run("pgdata")
@@ -31,6 +33,7 @@ def test_a_look_that_ends_with_an_error_of_its_own_says_so_in_the_status(tmp_pat
 
 def test_what_the_configuration_says_now_counts(tmp_path: Path) -> None:
     section = {key: dict(value) if isinstance(value, dict) else value for key, value in FINE.items()}
+    section["resources_dir"] = str(tmp_path)
     app = App({"id": "ma", "root_dir": str(tmp_path), "vmdk": section}, client=None)
     was = app.resource("pgdata")
     assert app.engine.current(was) == was

@@ -130,6 +130,10 @@ FAULTS: list[tuple[str, Any, str, str]] = [
     ("pgdata.disks.0.unit", 65, "resources.pgdata.disks.0.unit:", "from 0 to 64"),
     ("pgdata.disks.0.controller", "nvme", "resources.pgdata.disks.0.controller:", "one of pvscsi"),
     ("pgdata.disks.0.sharing", "sharingMultiWriter", "resources.pgdata.disks.0.sharing:", "multi-writer"),
+    *(
+        ("pgdata.disks.0.mode", mode, "resources.pgdata.disks.0.mode:", f"not {mode!r}: what was written")
+        for mode in ("independent_nonpersistent", "nonpersistent", "undoable", "append", "")
+    ),
     ("pgdata.disks.0.pth", 1, "resources.pgdata.disks.0.pth:", "did you mean path?"),
     ("pgdata.mounts.0.mountpoint", "srv", "resources.pgdata.mounts.0.mountpoint:", "not 'srv'"),
     ("pgdata.mounts.0.mountpoint", "/", "resources.pgdata.mounts.0.mountpoint:", "below /"),
@@ -228,6 +232,18 @@ def test_two_resources_that_claim_one_thing_are_both_left_out(change: dict[str, 
         assert any(words in str(fault) for fault in settings.faults_of(name))
 
 
+def test_one_vm_under_two_minion_ids_is_refused_in_both() -> None:
+    raw = two({})
+    body, uuids = raw["resources"]["other"], FINE["resources"]["pgdata"]["vm_uuids"]
+    body["nodes"] = ["db1", "web1"]
+    body["vm_uuids"] = {"db1": uuids["db1"], "web1": uuids["db2"].upper()}
+    settings = config.parse(raw)
+    assert settings.resources == {}
+    words = f"the VM {uuids['db2']} is db2 in pgdata and web1 in other: one VM has one minion id"
+    assert f"resources.pgdata.vm_uuids.db2: {words}" in str(settings.faults_of("pgdata")[0])
+    assert f"resources.other.vm_uuids.web1: {words}" in str(settings.faults_of("other")[0])
+
+
 def test_faults_of_one_resource_are_not_those_of_a_longer_name() -> None:
     raw = copy.deepcopy(FINE)
     raw["resources"]["pgdata.old"] = []
@@ -238,7 +254,8 @@ def test_faults_of_one_resource_are_not_those_of_a_longer_name() -> None:
 
 
 def opts(folder: Path) -> dict[str, Any]:
-    return {"vmdk": {"vcenter": FINE["vcenter"], "resources_dir": str(folder)}}
+    places = {"resources_dir": str(folder), "state_dir": str(folder / "state")}
+    return {"vmdk": {"vcenter": FINE["vcenter"], **places}}
 
 
 @pytest.mark.parametrize(

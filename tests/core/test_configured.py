@@ -129,10 +129,41 @@ def test_a_directory_that_cannot_be_read_loses_nothing(site: Site) -> None:
     assert (dict(found.resources), set(found.kept)) == (dict(good), {"pgdata", "other"})
     assert site.names() == {"pgdata", "other"}
     assert "cannot be read as a whole" in str(found.faults_of("pgdata")[0])
+    assert f"{site.dir} cannot be read: No such file" in " ".join(map(str, found.faults))
+
+
+def test_an_empty_directory_is_a_mount_that_is_missing_until_a_person_says_otherwise(site: Site) -> None:
+    good = site.read().resources
+    there = site.dir.rename(site.dir.with_name("elsewhere"))
+    site.dir.mkdir()
+    for _ in range(2):
+        found = site.read()
+        assert (dict(found.resources), set(found.kept)) == (dict(good), {"pgdata", "other"})
+        assert site.names() == {"pgdata", "other"}
+        (said,) = [str(f) for f in found.faults if f.where == "vmdk.resources_dir"]
+        assert f"{site.dir} is empty, and other, pgdata stood there" in said
+        assert f"'touch {site.dir}/.empty'" in said
+    site.dir.rmdir()
+    there.rename(site.dir)  # as when it is mounted again
+    assert (dict(site.read().resources), site.read().faults) == (dict(good), ())
+    for path in site.dir.iterdir():
+        path.unlink()
+    (site.dir / configured.EMPTY).touch()
+    for _ in range(2):
+        assert (dict(site.read().resources), site.read().faults, site.names()) == ({}, (), set())
+    (site.dir / configured.EMPTY).unlink()
+    assert (dict(site.read().resources), site.read().faults, site.names()) == ({}, (), set())
+
+
+def test_the_last_one_that_is_unprotected_leaves_no_empty_directory(site: Site) -> None:
+    for path in site.dir.iterdir():
+        path.rename(f"{path}.unprotected")
+    assert (dict(site.read().resources), site.read().faults, site.names()) == ({}, (), set())
 
 
 @pytest.mark.parametrize("section", [[], "x", 7])
-def test_a_broken_section_says_so(tmp_path: Path, section: Any) -> None:
+def test_a_broken_section_says_so(tmp_path: Path, section: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configured, "RESOURCES_DIR", str(tmp_path))
     opts = {"vmdk": section, "root_dir": str(tmp_path)}
     found = configured.settings(opts)
     assert (found.vcenter, dict(found.resources), [f.where for f in found.faults]) == (None, {}, ["vmdk"])

@@ -125,6 +125,17 @@ def forged(site: Site) -> incident.Incident:
     return found
 
 
+def test_the_legend_has_every_colour_of_dots_and_bars(hung: Site) -> None:
+    names = {"see": "violet", "say": "blue", "bad": "red", "odd": "amber", "good": "green"}
+    text = page.page(of(hung), "")
+    legend = re.findall(r"Dots: (.*?) Bars: (.*?)</figcaption>", text, re.S)[0]
+    for what, mark in zip(legend, "ko", strict=True):
+        rules = re.findall(rf"\.{mark}-[^{{]*\{{ fill: var\(--(\w+)\)", text)
+        assert len(rules) >= 3 and {names[one] for one in rules} == set(
+            re.findall("violet|blue|red|amber|green", what)
+        )
+
+
 def test_nothing_from_outside_becomes_part_of_the_page(hung: Site) -> None:
     good, bad = page.page(of(hung), "made"), page.page(forged(hung), EVIL)
     assert {tag for tag, _ in Tags(bad).found} <= {tag for tag, _ in Tags(good).found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import trial
+from lab import saltlab, trial
 from lab.cluster import Lab
+from lab.faultdisk import ROOT
 from lab.linux import wait_until
 from lab.observer import mountpoints
+from lab.saltconf import MINION_ROOT
 from lab.scenarios import DISK, FIRST, SECOND
 from lab.wishes import Wishes
+from tests.packaging import pages
 
 PAGE = (Path(__file__).parents[2] / "docs" / "quickstart.md").read_text(encoding="utf-8")
 LIMIT = 40.0
@@ -44,7 +48,7 @@ def commands(lab: Lab, number: int) -> list[list[str]]:
         "db2": SECOND,
         "db*": "labdb*",
         "/srv/pgdata": lab.mountpoint(),
-        "postgresql": trial.SERVICE,
+        "postgresql@15-main": trial.SERVICE,
     }
     found = []
     for block in re.findall(r"```console\n(.*?)```", section(number), re.S):
@@ -118,6 +122,34 @@ def test_a_powered_off_holder_loses_the_disk_to_the_other_node(lab: Lab) -> None
     assert wait_until(lambda: is_on(lab, FIRST), LIMIT, 0.1)
     assert [one for one in lab.nodes[SECOND].slots() if one.disk == lab.disks[DISK]] == []
     assert not lab.observer.findings.double_holders and not lab.observer.findings.double_mounts
+
+
+def test_options_are_changed_as_the_page_says(lab: Lab) -> None:
+    for edit in commands(lab, 6):
+        typed(lab, edit)
+    written = yaml.safe_load(lab.master.cell.run(["cat", f"/etc/salt/vmdk.d/{DISK}.yaml"]).out)
+    assert (written["timeouts"], written["hang_timeout"]) == ({"release": 60, "mount": 600}, 20)
+
+
+def test_the_rules_are_shown(lab: Lab) -> None:
+    said = typed(lab, ["salt-run", "vmdk.rules"])
+    assert {"520", "660", "70"} <= set(re.findall(r"\b\d+\b", said)), said[:2000]
+
+
+@pytest.mark.parametrize("program", ["salt-run", "salt-call"])
+def test_the_manual_is_shown(lab: Lab, program: str) -> None:
+    if program == "salt-run":
+        said = typed(lab, ["salt-run", "-d", "vmdk"])
+    else:
+        said = (
+            lab.nodes[FIRST]
+            .run([sys.executable, saltlab.program(program), "-c", MINION_ROOT, "-d", "vmdk"], 60.0)
+            .out
+        )
+    face = "_runners" if program == "salt-run" else "_modules"
+    for name in pages.public(ROOT / face / "vmdk.py"):
+        assert re.search(rf"^'?vmdk\.{name}'?:", said, re.M), f"{name}: {said[:2000]}"
+    assert said.count("CLI Example:") >= len(pages.public(ROOT / face / "vmdk.py"))
 
 
 def test_the_report_of_the_page(lab: Lab) -> None:

@@ -1,6 +1,7 @@
 """The way in by `saltutil.sync_all`, with real daemons: a first sync, an upgrade, versions that meet; no minion is restarted.
 
-The other way in, the wheel, is what `make corner` and `make matrix` run scenarios with.
+The same from a git repository is in test_gitfs.py; the other way in, the wheel, is what `make corner` and `make matrix` run
+scenarios with.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import bootstrap_block
 
 pytestmark = pytest.mark.timeout(600)
 
-LIMIT = 90.0
+LIMIT = 180.0
 OLD, NEWER, NEWEST = bootstrap_block.version(), "900.1", "900.2"
 
 
@@ -59,9 +60,10 @@ def lab() -> Iterator[House]:
 @pytest.fixture(scope="module")
 def synced(lab: House) -> House:
     """The lab after what the installation page says: a sync of the master, its restart, a sync of the nodes."""
-    assert "vmdk.doctor" not in lab.master.run("sys.list_runner_functions")
+    assert "vmdk.doctor" not in lab.master.run("doc.runner")
     lab.minions.update({node: _minion(lab, node) for node in lab.nodes})
     lab.master.run("saltutil.sync_all")
+    assert "vmdk.doctor" in lab.master.run("doc.runner")
     lab.master.restart()
     for node in lab.nodes:
         _sync(lab, node)
@@ -77,7 +79,8 @@ def _ask(lab: Lab, node: str, function: str, *arguments: str, **named: Any) -> A
 
 
 def _sync(lab: Lab, node: str) -> None:
-    assert wait_until(lambda: _ask(lab, node, "saltutil.sync_all") is not None, LIMIT, 1.0)
+    done = wait_until(lambda: _ask(lab, node, "saltutil.sync_all") is not None, LIMIT, 1.0)
+    assert done, lab.nodes[node].run(["tail", "-n", "30", f"{MINION_ROOT}/minion.log"]).out
 
 
 def _says(lab: Lab, node: str, version: str) -> bool:

@@ -16,11 +16,18 @@ _BUILD = "tests/packaging/test_docs_build.py::test_make_alone_lists_what_the_pag
 _WHEEL = "tests/packaging/test_wheel.py"
 _LONG = "it takes minutes to hours; its options are tried by tests/packaging/test_docs_build.py"
 _REAL = "it changes a real vCenter, and the lab's has no command line; its privileges are those of privileges.py, by test_docs.py"
+_DISK = "it is about a node's real disk; the lab makes and mounts its own with the same programs"
 _ROOT = "the machine's own Salt and its package are needed; the lab starts its master with the same files where these put them"
 
 #: Beginning of a command → the file or the test that types it; the longest beginning counts.
 TYPED = {
-    "salt-run vmdk.": _QUICK,
+    "salt-run vmdk.protect pgdata": f"{_QUICK}::test_protect_and_status_say_what_the_page_says",
+    "salt-run vmdk.status": f"{_QUICK}::test_protect_and_status_say_what_the_page_says",
+    "salt-run vmdk.plan pgdata": f"{_QUICK}::test_the_planned_move_of_the_page",
+    "salt-run vmdk.switchover pgdata": f"{_QUICK}::test_the_planned_move_of_the_page",
+    "salt-run vmdk.history pgdata": f"{_QUICK}::test_the_planned_move_of_the_page",
+    "salt-run vmdk.edit pgdata": f"{_QUICK}::test_options_are_changed_as_the_page_says",
+    "salt-run vmdk.report pgdata": f"{_QUICK}::test_the_report_of_the_page",
     "salt-run vmdk.watch": "tests/integration/test_people.py::test_the_live_view_tells_of_a_move_and_ends_with_ctrl_c",
     "salt-run vmdk.doctor": f"{_QUICK}::test_the_master_is_looked_at_before_anything_is_protected",
     "salt-run state.orchestrate orch.patch": (
@@ -30,6 +37,8 @@ TYPED = {
     "make ": _BUILD,
     "build/venv/bin/python -m lab": f"{_BUILD.partition('::')[0]}::test_the_lab_has_the_commands_of_its_page",
     "build/venv/bin/python -m build": _WHEEL,
+    "install ": "tests/core/test_other_user.py::test_what_the_quick_start_makes_is_enough",
+    "salt-run fileserver.update": "tests/integration/test_gitfs.py::test_what_the_page_prints_brings_all_of_it",
     "salt-run saltutil.sync_all": "tests/integration/test_ways_in.py",
     "salt '*' saltutil.sync_all": "tests/integration/test_ways_in.py",
 }
@@ -46,9 +55,20 @@ NOT_TYPED = {
     "salt-pip install": _ROOT,
     "systemctl restart salt-master": _ROOT,
     "cp -r _beacons": _ROOT,
+    "lsblk ": _DISK,
+    "mkfs.xfs ": _DISK,
+    "mkdir ": _DISK,
+    "mount ": _DISK,
     "cp notify.py": "tests/integration/test_observation.py puts the same two files there itself",
     "salt-run saltutil.sync_runners": "tests/integration/test_observation.py puts the runner where it puts it",
     "salt-run state.event": "it is Salt's own and never ends; tests/integration/test_observation.py hears the same events",
+}
+#: Functions that no person calls → who does.
+NOT_BY_HAND = {
+    "vmdk.facts": "the master, at every look of every scenario",
+    "vmdk.all_facts": "the master, at every status of several resources",
+    "vmdk.look": "the master, at every protect",
+    "vmdk.leaving": "a unit of the node at its shutdown, tests/guest/test_goodbye.py",
 }
 
 
@@ -81,6 +101,36 @@ def test_who_types_it_is_there(place: str) -> None:
         one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")
     }
     assert name in tests if name else tests
+
+
+def named() -> set[tuple[str, str]]:
+    """Program and function of each command of the product's that a page or a sentence of the product names, in blocks or not."""
+    found = set()
+    for one in pages.commands():
+        words = [word for word in one.words if not word.startswith("-")]
+        at = {"salt-run": 1, "salt-call": 1, "salt": 2}.get(one.words[0])
+        if at is not None and len(words) > at and words[at].startswith("vmdk.") and one.words[1] != "-d":
+            found.add((one.words[0], words[at]))
+    return found
+
+
+def called() -> set[str]:
+    """Functions that tests with real daemons call: in their source as a word of its own, or as a command of the quick start."""
+    found = {
+        command.split()[1]
+        for page, command in printed()
+        if page == "quickstart.md" and "vmdk." in command.split()[1:2][0]
+    }
+    for path in (ROOT / "tests" / "integration").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.update(re.findall(r"\A(?:salt-run )?(vmdk\.\w+)(?: .*)?\Z", node.value))
+    return found
+
+
+def test_what_is_named_anywhere_is_called_by_a_test_with_real_daemons() -> None:
+    assert {function for _, function in named()} - called() == set(NOT_BY_HAND)
+    assert len(named()) > 25 and ("salt-run", "vmdk.rules") in named()
 
 
 def test_nothing_is_listed_that_no_page_prints() -> None:

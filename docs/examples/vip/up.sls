@@ -1,4 +1,5 @@
 # An address that follows a resource: states: {start: [vip.up], stop: [vip.down]}
+# Salt's network.managed would write it into the distribution's files, and every node would have it at its next boot.
 {% from 'vip/settings.jinja' import vip with context %}
 {% set bare = vip.address.split('/')[0] %}
 

@@ -1,0 +1,125 @@
+"""The way in by gitfs, as docs/install.md prints it: a master that has nothing of the product but a repository's address."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from salt.exceptions import SaltClientError
+
+from lab import product
+from lab.cluster import Lab
+from lab.faultdisk import ROOT
+from lab.linux import wait_until
+from lab.saltconf import FOLDERS
+from lab.scenarios import DISK
+from lab.wishes import Wishes
+from vmdk_failover import __version__
+
+pytestmark = pytest.mark.timeout(600)
+
+LIMIT = 240.0
+PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+
+
+def printed() -> dict[str, Any]:
+    """The configuration of the page."""
+    (block,) = (one for one in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if "gitfs_remotes" in one)
+    found: dict[str, Any] = yaml.safe_load(block)
+    return found
+
+
+def commands() -> list[str]:
+    """The commands that the page prints below it, but for the restart of the master, which is the lab's to do."""
+    block = PAGE.partition("gitfs_remotes")[2].partition("```console\n")[2].partition("```")[0]
+    return [line[2:] for line in block.splitlines()]
+
+
+def git(folder: Path, *arguments: str) -> None:
+    quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.environ["PATH"]}
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
+    subprocess.run(
+        ["git", *who, *arguments], cwd=folder, env=quiet, check=True, capture_output=True, timeout=60
+    )
+
+
+def make_repository(place: Path, tag: str) -> str:
+    """A bare repository with what is served of this one, under a tag. Returns its address."""
+    work = place / "work"
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    git(work, "init", "-q")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", "all of it")
+    git(work, "tag", tag)
+    git(place, "clone", "-q", "--bare", str(work), "saltext-vmdk.git")
+    return f"file://{place}/saltext-vmdk.git"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    options = printed()
+    ((remote, settings),) = options["gitfs_remotes"][0].items()
+    (tag,) = (one["base"] for one in settings)
+    assert remote.startswith("https://")
+
+    def master(lab: Lab) -> dict[str, Any]:
+        remote = make_repository(lab.run_dir / "git", tag)
+        own = {"file_roots": {"base": [str(lab.run_dir / "nothing")]}, "gitfs_remotes": [{remote: settings}]}
+        return {**product.master_options(lab, {DISK: {}}), **options, **own}
+
+    wishes = Wishes(synced=False, master_overrides=master, minion_overrides=product.minion_options)
+    with Lab(wishes) as up:
+        yield up
+
+
+def test_what_the_page_prints_brings_all_of_it(lab: Lab) -> None:
+    assert "vmdk.doctor" not in lab.master.run("doc.runner")
+    for line in commands():
+        if line.startswith("systemctl restart salt-master"):
+            lab.master.restart()
+        elif line.startswith("salt-run "):
+            lab.master.run(*line.split()[1:], seconds=120)
+        else:
+            assert line == "salt '*' saltutil.sync_all"
+            for node in lab.nodes:
+                assert wait_until(
+                    lambda node=node: _asked(lab, node, "saltutil.sync_all") is not None, LIMIT, 1.0
+                )
+    assert "vmdk.doctor" in lab.master.run("doc.runner")
+    for node in lab.nodes:
+        assert wait_until(lambda node=node: _asked(lab, node, "vmdk.version") == __version__, LIMIT, 1.0)
+
+
+def _asked(lab: Lab, node: str, function: str) -> Any:
+    """What a node answers; None when it, or the master, had no time for it."""
+    try:
+        return lab.master.local(node, function, seconds=60.0)
+    except SaltClientError:
+        return None
+
+
+def test_the_reactor_finds_its_file_there(lab: Lab) -> None:
+    began = time.monotonic()
+    lab.master.run("event.send", f"vmdk/{DISK}/silent", f"{{resource: {DISK}}}")
+
+    def called() -> list[str]:
+        news = lab.master.events.seen("salt/run/*/new", began)
+        return [str(one.data) for one in news if one.data.get("fun") == "runner.vmdk.recover"]
+
+    assert wait_until(lambda: bool(called()), LIMIT, 0.2), lab.master.log_tail()
+    assert DISK in called()[0]
+
+
+def test_the_doctor_finds_nothing_wrong_with_it(lab: Lab) -> None:
+    said = lab.master.run("vmdk.doctor", seconds=120)
+    rows = said["findings"] if isinstance(said, dict) else said
+    assert [one["what"] for one in rows if "reactor" in one["what"].lower()] == []
