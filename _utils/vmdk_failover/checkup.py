@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from vmdk_failover.app import App
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.finding import ERROR, Found
-from vmdk_failover.model import Resource
+from vmdk_failover.model import HypervisorFacts, Resource
 
 if TYPE_CHECKING:
     from vmdk_failover.vsphere.findings import Finding
 
 #: Findings that are about a cluster, an account or a datastore, and so are told once for all resources.
 _SHARED = frozenset({"ha_off", "cluster_unread", "keeper"})
+#: Findings about a VM that vCenter or the guest would refuse the disks for; controllers and slots are seen in every look.
+_IN_THE_WAY = frozenset({"enable_uuid", "datastore", "no_permission"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,38 @@ def look(app: App, patients: Sequence[Patient]) -> list[Found]:
     return found
 
 
-def _vms(app: App, patients: Sequence[Patient]) -> Iterator[Found]:
+def patient(resource: Resource, seen: HypervisorFacts) -> Patient:
+    """A resource as vCenter shows it."""
+    shown = [vm for vm in seen.vms if vm.ref and vm.present]
+    # by UUID alone: under a snapshot the VM lists another file
+    uuids = {disk.uuid for disk in resource.disks}
+    holder = next((vm.minion for vm in seen.vms if uuids & {one.uuid for one in vm.disks or ()}), "")
+    return Patient(
+        resource, {vm.minion: vm.ref for vm in shown}, {vm.minion: vm.name for vm in seen.vms}, holder
+    )
+
+
+def in_the_way(app: App, patients: Sequence[Patient]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """
+    What would keep nodes from taking the disks and is not to be seen in a look: phrases by resource and node.
+
+    :raises FailoverError: vCenter cannot be read.
+    """
+    from vmdk_failover.vsphere import privileges
+
+    refs = {minion: ref for one in patients for minion, ref in one.refs.items()}
+    lacking = privileges.check_privileges(app.session, refs, privileges.TO_TAKE)
+    checked = _checked(app, patients)
+    told: dict[str, dict[str, tuple[str, ...]]] = {}
+    for one in patients:
+        mine = told.setdefault(one.resource.name, {})
+        for found in (*checked.get(one.resource.name, ()), *lacking):
+            if found.code in _IN_THE_WAY and found.node in one.refs:
+                mine[found.node] = (*mine.get(found.node, ()), found.sentence)
+    return told
+
+
+def _checked(app: App, patients: Sequence[Patient]) -> dict[str, list[Finding]]:
     from vmdk_failover.vsphere import checks
 
     groups = {
@@ -57,7 +90,11 @@ def _vms(app: App, patients: Sequence[Patient]) -> Iterator[Found]:
         for one in patients
         if one.refs
     }
-    found = checks.check_all(app.session, groups)
+    return checks.check_all(app.session, groups)
+
+
+def _vms(app: App, patients: Sequence[Patient]) -> Iterator[Found]:
+    found = _checked(app, patients)
     for one in patients:
         yield from (_told(finding, one) for finding in found.get(one.resource.name, ()))
 

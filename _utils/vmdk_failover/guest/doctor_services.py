@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover.guest import children
-
-#: Seconds for one question to the init system.
-ASK_S = 2.0
+from vmdk_failover.guest.available import ask
 
 #: The unit that announces a shutdown.
 ANNOUNCER = "vmdk-shutdown"
@@ -24,10 +21,10 @@ def findings(services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]
     :param salt: Salt's execution functions by name; what the init system does not answer in time is not spoken of.
     """
     for name in services:
-        if _ask(salt, "service.available", name) is False:
+        if ask(salt, "service.available", name) is False:
             what = f"the service {name} is not known on this node"
             yield "error", what, f"Install it here, or mend its name; 'systemctl status {name}' tells."
-        elif _ask(salt, "service.enabled", name) is True:
+        elif ask(salt, "service.enabled", name) is True:
             what = f"the service {name} is started by a boot, also where the disk is not"
             yield "warning", what, f"Run 'systemctl disable {name}': a failover starts it after the mount."
 
@@ -38,15 +35,10 @@ def farewell(names: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]:
 
     :param names: of the resources that are to leave it then.
     """
-    if names and _ask(salt, "service.available", ANNOUNCER) is False:
+    if names and ask(salt, "service.available", ANNOUNCER) is False:
         what = f"{', '.join(names)} is to leave this node when it shuts down (on_shutdown), and nothing announces a shutdown here"
         yield (
             "warning",
             what,
             "Bring the unit of 'salt-call vmdk.shutdown_unit' here; docs/hierarchy.md has the SLS.",
         )
-
-
-def _ask(salt: Mapping[str, Any], function: str, name: str) -> Any:
-    """What Salt says; ``None`` if it has no such function for this init system, or no answer came."""
-    return children.call(lambda: bool(salt[function](name)), ASK_S).value

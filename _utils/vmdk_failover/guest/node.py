@@ -15,7 +15,7 @@ from typing import Any
 
 from vmdk_failover import __version__, signing
 from vmdk_failover.errors import BadSignature, ConfigError, FailoverError, StepFailed
-from vmdk_failover.guest import children, latest, masters, memory, mounting, places, release
+from vmdk_failover.guest import available, children, latest, masters, memory, mounting, places, release
 from vmdk_failover.guest import facts as node_word
 from vmdk_failover.guest import halt as halting
 from vmdk_failover.model import MountState, NodeFacts, Permit, Resource, resource_from_plain, to_plain
@@ -133,7 +133,7 @@ class LocalNode:
     def facts(self, resource: Resource) -> NodeFacts:
         """What this node can say of ``resource`` without touching the disk."""
         prober = latest.latest(self.state_dir, resource.name, places.read(places.HERE.boot_id) or "")
-        return node_word.node_facts(
+        said = node_word.node_facts(
             resource,
             minion=self.minion,
             state_dir=self.state_dir,
@@ -141,6 +141,10 @@ class LocalNode:
             version=__version__,
             smbios=self.smbios,
         )
+        if said.device:  # who has the disk mounts it whatever its services are: that is better than nothing
+            return said
+        lacking = available.lacking(resource, self.state_dir, said.boot_id, said.uptime)
+        return replace(said, unready=(*said.unready, *lacking))
 
     def watcher(self) -> dict[str, Any]:
         """Whether the prober speaks, its version and process, and what it listens to (``live``, or why not)."""
@@ -151,23 +155,33 @@ class LocalNode:
 
     def answer(self, resource: Resource, nonce: str) -> dict[str, Any]:
         """The signed word for a question with ``nonce``."""
+        return self._answers({nonce: resource})[nonce]
+
+    def answers(self, resources: Iterable[Resource], nonce: str) -> dict[str, dict[str, Any]]:
+        """The signed word on each of several resources, by name."""
+        asked = {signing.part_of(nonce, one): one for one in resources}
+        said = self._answers(asked)
+        return {one.name: said[part] for part, one in asked.items()}
+
+    def _answers(self, asked: Mapping[str, Resource]) -> dict[str, dict[str, Any]]:
+        """Signed words by nonce."""
         if not self.key:
             raise ConfigError(
                 f"{self.minion} has no key; 'salt {self.minion} saltutil.refresh_pillar' fetches it from the master"
             )
-        said = self.facts(resource)
-        if said.mounted is MountState.MOUNTED and resource.services:
-            asked = children.call(lambda: self.services.running(resource), SERVICES_S)
-            said = replace(said, services=None if asked.error else bool(asked.value))
-        return signing.sign_answer(
-            self.key,
-            {**to_plain(said), "several_masters": masters.several(self.state_dir, self.master)},
-            nonce,
-        )
+        words = {nonce: self._with_services(one, self.facts(one)) for nonce, one in asked.items()}
+        idle = [one for nonce, one in asked.items() if one.services and not words[nonce].device]
+        boot_id = places.read(places.HERE.boot_id) or ""
+        available.renew(idle, self.state_dir, boot_id, self.services.salt, places.boot_clock)
+        several = {"several_masters": masters.several(self.state_dir, self.master)}
+        return {n: signing.sign_answer(self.key, {**to_plain(w), **several}, n) for n, w in words.items()}
 
-    def answers(self, resources: Iterable[Resource], nonce: str) -> dict[str, dict[str, Any]]:
-        """The signed word on each of several resources, by name."""
-        return {one.name: self.answer(one, signing.part_of(nonce, one)) for one in resources}
+    def _with_services(self, resource: Resource, said: NodeFacts) -> NodeFacts:
+        """Where it is mounted, with what the service manager says: whether its services run."""
+        if said.mounted is not MountState.MOUNTED or not resource.services:
+            return said
+        asked = children.call(lambda: self.services.running(resource), SERVICES_S)
+        return replace(said, services=None if asked.error else bool(asked.value))
 
     def answer_to(self, resource_plain: Any, permit_plain: Any) -> dict[str, Any] | None:
         """The signed word that goes with a refusal; ``None`` if the order cannot be read or there is no key."""
@@ -176,10 +190,13 @@ class LocalNode:
         except (KeyError, TypeError, AttributeError, FailoverError):
             return None
 
-    def permitted(self, resource_plain: Any, permit_plain: Any, act: str) -> tuple[Resource, Permit]:
+    def permitted(
+        self, resource_plain: Any, permit_plain: Any, act: str, test: bool = False
+    ) -> tuple[Resource, Permit]:
         """
         Check an order.
 
+        :param test: it is not to be carried out, so its epoch is not remembered.
         :raises BadSignature: if the permit does not allow exactly this; nothing was done.
         """
         try:
@@ -202,7 +219,8 @@ class LocalNode:
             uptime=now.uptime,
             epoch=now.epoch,
         )
-        memory.update(self.state_dir, resource.name, now.boot_id, epoch=permit.epoch)
+        if not test:
+            memory.update(self.state_dir, resource.name, now.boot_id, epoch=permit.epoch)
         return resource, permit
 
     def release(self, resource: Resource, permit: Permit) -> Acted:

@@ -2,7 +2,8 @@
 What ``protect`` and ``doctor`` ask of vCenter about the VMs of a resource: everything that would make a
 failover fail.
 
-One call reads all VMs, their hosts and the datastores that the hosts reach; judging the answer is pure.
+One call reads all VMs, their hosts and the datastores that the hosts reach, a second one how each host reaches those that
+matter: vCenter calls a datastore accessible as long as one host reaches it. Judging the answers is pure.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from pyVmomi import vim
 
 from vmdk_failover.around import datastore_of
+from vmdk_failover.entries import MODES
 from vmdk_failover.finding import HINT
 from vmdk_failover.model import Disk
 from vmdk_failover.vsphere import clusters, devices
@@ -48,7 +50,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the checks know of one VM; ``None`` means that it could not be read."""
+    """What the checks know of one VM; ``None`` means that it could not be read. more: its host has datastores that could not."""
 
     node: str
     name: str
@@ -56,14 +58,15 @@ class Seen:
     enable_uuid: bool | None
     snapshot: bool | None
     host: str
-    datastores: Mapping[str, bool] | None
+    datastores: Mapping[str, bool | None] | None
     ref: str = ""
     cluster: clusters.Cluster | None = None
+    more: bool = False
 
 
 def check_all(session: Session, groups: Mapping[str, Group]) -> dict[str, list[Finding]]:
     """
-    Check the VMs of several resources in one call.
+    Check the VMs of several resources in two calls.
 
     :return: findings by the key of each group.
     :raises CannotObserve: vCenter cannot be read.
@@ -77,10 +80,28 @@ def check_all(session: Session, groups: Mapping[str, Group]) -> dict[str, list[F
     known = {
         ref: clusters.cluster_of(answer[ref], answer) for ref in answer if answer[ref].kind == "HostSystem"
     }
+    names = {datastore_of(disk.path) for group in groups.values() for disk in group.disks}
+    lost = _lost(session, sorted(ref for ref in answer if answer[ref].get("summary.name") in names))
     return {
-        key: judge([_seen(n, ref, answer, known) for n, ref in group.refs.items()], group)
+        key: judge([_seen(n, ref, answer, known, lost) for n, ref in group.refs.items()], group)
         for key, group in groups.items()
     }
+
+
+def _lost(session: Session, refs: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """Hosts and datastores of which vCenter says that the one does not reach the other, by their ids."""
+
+    def ask(login: Login) -> dict[str, Read]:
+        stores = [login.ref(vim.Datastore, ref) for ref in refs]
+        return retrieve(login, filter_spec(stores, {vim.Datastore: ("host",)}))
+
+    answer = session.read(ask) if refs else {}
+    return frozenset(
+        (mount.key._GetMoId(), ref)
+        for ref, store in answer.items()
+        for mount in store.get("host") or ()
+        if mount.mountInfo.accessible is False
+    )
 
 
 def judge(vms: Sequence[Seen], group: Group) -> list[Finding]:
@@ -107,17 +128,21 @@ def judge(vms: Sequence[Seen], group: Group) -> list[Finding]:
 
 
 def _of_any(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
-    if vm.enable_uuid is not True:
+    if vm.enable_uuid is None:
+        text = f"whether disk.EnableUUID is set on VM {vm.name} cannot be read; check the account's rights"
+        yield Finding(vm.node, "unreadable", text)
+    elif not vm.enable_uuid:
         text = f"disk.EnableUUID is not TRUE on VM {vm.name}: set it and restart the VM"
         yield Finding(vm.node, "enable_uuid", text)
     for name in sorted({datastore_of(disk.path) for disk in disks}):
-        if vm.datastores is None:
+        there = None if vm.datastores is None else vm.datastores.get(name, None if vm.more else False)
+        if there is None:
             yield Finding(
                 vm.node,
                 "unreadable",
                 f"the datastores of {vm.node}'s host cannot be read; check the account's rights",
             )
-        elif vm.datastores.get(name) is not True:
+        elif not there:
             text = f"datastore {name} is not accessible from host {vm.host} of {vm.node}; connect it there"
             yield Finding(vm.node, "datastore", text)
 
@@ -133,6 +158,9 @@ def _of_holder(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
         if mine.sharing != "sharingNone":
             text = f"{disk.path} is shared ({mine.sharing}), no lock keeps two VMs from writing; unshare it"
             yield Finding(vm.node, "multi_writer", text)
+        if mine.mode not in MODES:
+            text = f"{disk.path} is {mine.mode} on VM {vm.name}: a power-off discards what was written; make it persistent"
+            yield Finding(vm.node, "discarding_disk", text)
         if not mine.mode.startswith("independent"):
             yield from _of_dependent(vm, disk)
 
@@ -176,7 +204,11 @@ def _spec(login: Login, refs: Iterable[str]) -> Any:
 
 
 def _seen(
-    node: str, ref: str, answer: Mapping[str, Read], known: Mapping[str, clusters.Cluster | None]
+    node: str,
+    ref: str,
+    answer: Mapping[str, Read],
+    known: Mapping[str, clusters.Cluster | None],
+    lost: frozenset[tuple[str, str]] = frozenset(),
 ) -> Seen:
     vm = answer.get(ref)
     if vm is None:
@@ -184,6 +216,7 @@ def _seen(
     runs_on = vm.get("runtime.host")
     moid = runs_on._GetMoId() if runs_on is not None else ""
     host = answer.get(moid)
+    stores = _datastores(host, answer, lost)
     return Seen(
         node=node,
         name=vm.get("name") or node,
@@ -191,9 +224,10 @@ def _seen(
         enable_uuid=_enable_uuid(vm),
         snapshot=False if vm.unset("snapshot") else (True if vm.get("snapshot") else None),
         host=(host.get("name") if host else None) or "",
-        datastores=_datastores(host, answer),
+        datastores=stores,
         ref=ref,
         cluster=known.get(moid),
+        more=len(stores or ()) < len((host.get("datastore") if host else None) or ()),
     )
 
 
@@ -207,10 +241,16 @@ def _enable_uuid(vm: Read) -> bool | None:
     return values.get("disk.enableuuid") in ("true", "1", "yes", "on")
 
 
-def _datastores(host: Read | None, answer: Mapping[str, Read]) -> Mapping[str, bool] | None:
-    """Accessibility by name of the datastores that the host has mounted."""
+def _datastores(
+    host: Read | None, answer: Mapping[str, Read], lost: frozenset[tuple[str, str]]
+) -> Mapping[str, bool | None] | None:
+    """Accessibility by name of the datastores that the host has mounted, as far as they can be read."""
     if host is None or host.get("datastore") is None:
         return None
     get: Callable[[Any], Read | None] = lambda ref: answer.get(ref._GetMoId())  # noqa: E731
     reads = [read for read in map(get, host.get("datastore")) if read is not None]
-    return {str(read.get("summary.name")): read.get("summary.accessible") is True for read in reads}
+    return {
+        str(one.get("summary.name")): one.get("summary.accessible") and (host.ref, one.ref) not in lost
+        for one in reads
+        if one.get("summary.name") is not None
+    }

@@ -20,6 +20,11 @@ NEEDED: Mapping[str, str] = {
     "VirtualMachine.Config.AdvancedConfig": "making a lost request impossible",
 }
 
+#: Without these a VM cannot take a disk.
+TO_TAKE: Mapping[str, str] = {
+    name: NEEDED[name] for name in ("System.Read", "VirtualMachine.Config.AddExistingDisk")
+}
+
 #: Needed on top of these where ``fence_action`` is ``reboot``.
 FOR_REBOOT: Mapping[str, str] = {"VirtualMachine.Interact.PowerOn": "powering it on again after a fence"}
 
