@@ -1,6 +1,6 @@
 """Measures a master when the VMs of many resources are powered off at once: build/bench/storm.json.
 
-    python -m lab.bench_storm --resources 10,50,200
+    python -m lab.bench_storm --resources 10,50,200 [--host]
 
 The vCenter is the lab's, the engine's process, its movers, the journal and the property stream are the product's. The nodes are
 in memory (files that the movers share): what they cost must not be mistaken for what the master costs. The way from an event
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,14 @@ class Nodes:
 
 
 class Storm:
-    """Some resources, each with two nodes of its own, active on the first; all first nodes are on one host."""
+    """
+    Some resources, each with two nodes of its own, active on the first; all first nodes are on one host.
+
+    :ivar master: makes the product. :ivar nodes_of: makes the nodes.
+    """
+
+    nodes_of = Nodes
+    master: Callable[..., App] = App
 
     def __init__(self, place: Path, count: int, filler: int) -> None:
         self.place, self.numbers = place, range(1, count + 1)
@@ -142,7 +149,7 @@ class Storm:
 
     def begin(self, opts: dict[str, Any], answer_s: float, mount_s: float, tick: float = 3600) -> None:
         """Start the engine's process. tick: seconds between two looks at everything."""
-        nodes = Nodes(self.place / "mounted", master_secret(opts), answer_s, mount_s)
+        nodes = self.nodes_of(self.place / "mounted", master_secret(opts), answer_s, mount_s)
         for n in self.numbers:
             (nodes.place / f"a{n}").touch()
         self.engine = os.fork()
@@ -150,7 +157,7 @@ class Storm:
             try:
                 linux.die_with_parent()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                _be_engine(opts, nodes, self.place / "told", tick)
+                _be_engine(opts, nodes, self.place / "told", tick, self.master)
             finally:
                 os._exit(1)
 
@@ -186,6 +193,10 @@ class Storm:
         at = {n: sorted(vm for vm, paths in shown.items() if _path(n) in paths) for n in self.numbers}
         return [f"{_path(n)}: {places}" for n, places in at.items() if places != [f"b{n}"]]
 
+    def more(self) -> dict[str, Any]:
+        """What else is measured."""
+        return {}
+
     def close(self) -> None:
         """End the engine and the vCenter."""
         if self.engine:
@@ -202,7 +213,9 @@ def _movers(engine: int) -> int:
     return len(Path(f"/proc/{engine}/task/{engine}/children").read_text().split())
 
 
-def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path, tick: float) -> None:
+def _be_engine(
+    opts: dict[str, Any], nodes: Nodes, told: Path, tick: float, master: Callable[..., App]
+) -> None:
     """The master's engine, as `_engines/vmdk.py` composes it, without Salt."""
     out = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     socket = state_dir(opts) / "engine.sock"
@@ -214,7 +227,7 @@ def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path, tick: float) -> N
         os.write(out, json.dumps({**kept, "when": time.monotonic()}).encode() + b"\n")
 
     def recover(name: str, alive: Any) -> None:
-        here = App(opts, nodes, lambda entry: (alive(0.0), tell(entry))[0], print)
+        here = master(opts, nodes, lambda entry: (alive(0.0), tell(entry))[0], print)
         here.run(name)
         here.close()
 
@@ -233,12 +246,14 @@ def _be_engine(opts: dict[str, Any], nodes: Nodes, told: Path, tick: float) -> N
     ).serve()
 
 
-def run(count: int, filler: int, answer_s: float, mount_s: float) -> dict[str, Any]:
+def run(
+    count: int, filler: int, answer_s: float, mount_s: float, kind: Callable[..., Storm] = Storm
+) -> dict[str, Any]:
     """Measure one storm."""
     from lab.cluster import fingerprint
 
     with tempfile.TemporaryDirectory(prefix="vmdk-storm-") as name:
-        storm = Storm(Path(name), count, filler)
+        storm = kind(Path(name), count, filler)
         try:
             pin = fingerprint(storm.vcenter.host, storm.vcenter.port)
             storm.start(storm.options(pin), answer_s, mount_s)
@@ -262,6 +277,7 @@ def _result(storm: Storm, began: float, filler: int) -> dict[str, Any]:
         "last_s": round(took[-1], 2),
         "vcenter_calls_each": statistics.median(calls),
         "vcenter_calls_most": max(calls),
+        **storm.more(),
         "bad": [one["resource"] for one in ended if one["result"] != "done"] + storm.misplaced(),
     }
 
@@ -270,6 +286,7 @@ def _row(one: Mapping[str, Any]) -> str:
     return (
         f"{one['resources']:4} resources: first {one['first_s']:6.2f} s, median {one['median_s']:6.2f} s, "
         f"last {one['last_s']:6.2f} s; vCenter calls each {one['vcenter_calls_each']:g}, at most {one['vcenter_calls_most']}"
+        + (f"; host_fence called {one['host_fence_calls']} times" if "host_fence_calls" in one else "")
         + (f"; NOT WELL: {one['bad']}" if one["bad"] else "")
     )
 
@@ -281,15 +298,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--filler", type=int, default=0, metavar="N", help="further VMs in the inventory")
     parser.add_argument("--answer-ms", type=float, default=50, help="how long a node's answer takes")
     parser.add_argument("--mount-ms", type=float, default=150, help="how long a mount takes")
+    parser.add_argument("--host", action="store_true", help="the ESXi host dies, instead of its VMs")
     given = parser.parse_args(argv)
+    kind, out = Storm, OUT
+    if given.host:
+        from lab.storm_host import HostStorm
+
+        kind, out = HostStorm, OUT.with_name("storm-host.json")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = []
     for count in map(int, given.resources.split(",")):
-        results.append(run(count, given.filler, given.answer_ms / 1000, given.mount_ms / 1000))
+        results.append(run(count, given.filler, given.answer_ms / 1000, given.mount_ms / 1000, kind))
         print(_row(results[-1]), flush=True)
     print(f"goal: {GOAL_RESOURCES} resources within {GOAL_S:g} s")
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if any(one["bad"] for one in results) else 0
 
 

@@ -5,14 +5,16 @@ Acting: one step, once. Whatever goes wrong becomes an outcome.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vmdk_failover import assess
 from vmdk_failover.around import Confirmed
 from vmdk_failover.case import FENCES
 from vmdk_failover.company import PATIENT, Company
-from vmdk_failover.errors import FailoverError, OutcomeUnknown, Refused
+from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown, Refused, StepFailed
 from vmdk_failover.model import (
+    HypervisorFacts,
     Move,
     MoveKind,
     NodeFacts,
@@ -21,6 +23,7 @@ from vmdk_failover.model import (
     Result,
     Step,
     StepKind,
+    VmFacts,
     to_plain,
 )
 from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
@@ -29,12 +32,11 @@ from vmdk_failover.rules import Then, Verdict
 #: Rows by which a move leaves a running node that answers; these are not done without end.
 DAMPED = frozenset({597, 660})
 
-#: What vCenter does to a VM: one at a time per node, across all resources.
+#: What vCenter does to a VM: one at a time per node, across all resources. The fence of a host has a lock of its own.
 WRITES = frozenset(
     {
         StepKind.FENCE,
         StepKind.FENCE_HOOK,
-        StepKind.FENCE_HOST,
         StepKind.POWER_ON,
         StepKind.DETACH,
         StepKind.ATTACH,
@@ -76,7 +78,11 @@ class Hands:
         try:
             if step.kind not in WRITES:
                 return act(step)
-            with self.lock.node(step.node, within(move.resource, step.kind)):
+            with self.lock.node(step.node, within(move.resource, step.kind)) as at_once:
+                if not at_once and step.kind is not StepKind.POWER_ON:  # that one looks for itself
+                    raise Busy(
+                        f"another move was at work on {step.node} until now; it is looked at again first"
+                    )
                 outcome = act(step)
             self.remember(move, outcome)
             return outcome
@@ -135,12 +141,37 @@ class Hands:
         return Outcome(step, Result.DONE, said)
 
     def fence_host(self, move: Move, seen: assess.Snapshot, step: Step) -> Outcome:
-        """Get an ESXi host off that vCenter does not reach; the hook has read its power back, nobody else can."""
-        vm, function = seen.node(step.node).vm, move.resource.host_fence
-        outcome = self.hook(move, seen, step, function)
-        words = f"{function} has powered the host {vm.host} of {step.node} off"
-        self.vicinity.confirm(step.node, Confirmed(vm.host, vm.boot_time, words))
+        """
+        Get an ESXi host off that vCenter does not reach; the hook has read its power back, nobody else can.
+
+        Once for all nodes on it: who had to wait for another move's call goes by what came of that.
+        """
+        of, host, function = move.resource, seen.node(step.node).vm.host, move.resource.host_fence
+        with self.lock.host(host, 2 * within(of, step.kind)) as at_once:
+            shown = self.hypervisor.observe(of) if at_once else facts_of(seen.node(step.node).vm)
+            now = assess.look(of, shown, {}, around=self.vicinity.look(of, shown)).node(step.node)
+            if now.confirmed:
+                return Outcome(step, Result.DONE, now.confirmed)
+            if not at_once:
+                raise StepFailed(f"another move has just called {function} for {host}, in vain")
+            if not now.host_gone or now.vm.host != host:
+                raise Refused(
+                    f"{host} is not lost any more, or {step.node} is not on it; it is left as it is"
+                )
+            lost = (now.vm, *self.lost_with(of, now.vm))
+            outcome = self.hook(move, seen, step, function)
+            for vm in lost:
+                words = f"{function} has powered the host {host} of {vm.minion} off"
+                self.vicinity.confirm(vm.minion, Confirmed(host, vm.boot_time, words))
         return outcome
+
+    def lost_with(self, of: Resource, vm: VmFacts) -> Sequence[VmFacts]:
+        """The VMs of all nodes that are lost with the host of this one."""
+        nodes = self.vicinity.neighbours(vm)
+        if not nodes:
+            return ()
+        shown = self.hypervisor.observe(replace(of, nodes=tuple(nodes), disks=(), host_fence=""))
+        return [one for one in shown.vms if one.host_gone and one.host == vm.host]
 
     def check_free(self, resource: Resource, step: Step) -> None:
         """Under the node's lock: nobody has given the VM a protected disk since it was looked at."""
@@ -195,6 +226,11 @@ def ending(
         "took": took,
         "ended": now,
     }
+
+
+def facts_of(vm: VmFacts) -> HypervisorFacts:
+    """What was seen of one VM, as an answer of vCenter."""
+    return HypervisorFacts(True, "", (vm,))
 
 
 def within(resource: Resource, kind: StepKind) -> float:

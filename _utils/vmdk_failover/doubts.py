@@ -4,8 +4,10 @@ Why it is not clear whether a node holds the disk, one cause at a time, and what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.model import Disk, DiskFacts, Resource
+from vmdk_failover.model import Disk, DiskFacts, MountState, Resource
 
 
 def unclear_words(seen: Snapshot) -> str:
@@ -64,11 +66,27 @@ def _half_words(seen: Snapshot, node: NodeSight, disk: Disk, mine: DiskFacts) ->
 NAMED = 5
 
 
-def spared(node: NodeSight, resource: Resource) -> str:
-    """Why the host of a node is not fenced although there is a way: what else would stop there; ``""`` if it may be."""
+def spared(node: NodeSight, resource: Resource, nodes: Sequence[NodeSight] = ()) -> str:
+    """
+    Why the host of a node is not fenced although there is a way: it lives, it is not the only one that is gone, or something
+    else would stop there; ``""`` if it may be.
+
+    :param nodes: all of the resource.
+    """
     host, beside = node.vm.host or "its host", node.vm.beside
     if not resource.host_fence:
         return ""
+    alive = [n.minion for n in nodes if n.facts is not None and n.vm.host_gone and n.vm.host == node.vm.host]
+    if alive:
+        return f"host_fence is not called, because {' and '.join(alive)} on {host} answers: {host} is not off"
+    if node.vm.hosts is None:
+        return f"host_fence is not called, because how many hosts of the cluster of {host} are gone cannot be read"
+    gone, hosts = node.vm.hosts
+    if gone > 1 and gone * 2 > hosts:
+        return (
+            f"host_fence is not called, because {gone} of the {hosts} hosts in the cluster of {host} are gone: it is rather "
+            "vCenter and the master that are cut off; look at their network"
+        )
     if node.paused_tenants:
         return (
             f"host_fence is not called, because {' and '.join(node.paused_tenants)} may be on {host} too and is paused: "
@@ -89,8 +107,14 @@ def spared(node: NodeSight, resource: Resource) -> str:
     )
 
 
-def lost_host_words(node: NodeSight, resource: Resource) -> str:
-    """What follows for the holder of the disk from a word about it that is not current, and the ways out."""
+def lost_host_words(
+    node: NodeSight, resource: Resource, nodes: Sequence[NodeSight] = (), but: str = ""
+) -> str:
+    """
+    What follows for the holder of the disk from a word about it that is not current, and the ways out.
+
+    :param nodes: all of the resource. :param but: what keeps its host from being fenced, if nothing nearer does.
+    """
     who, host = node.minion, node.vm.host or "its host"
     if node.vm.host_connected is True and node.vm.connected is False:
         return (
@@ -108,7 +132,7 @@ def lost_host_words(node: NodeSight, resource: Resource) -> str:
             f"could be taken from it: reconnect {host} in vCenter"
         )
     fence = "" if resource.host_fence else ", or set host_fence"
-    kept = spared(node, resource)
+    kept = spared(node, resource, nodes) or but
     return (
         f"what vCenter says of {who} is not current: {host} is not connected, and {who} may still write there. It goes on when "
         f"(1) vSphere HA has restarted the VM elsewhere, (2) {host} is connected again, or (3) you have made sure that {host} is "
@@ -144,6 +168,21 @@ def misplaced_words(node: NodeSight) -> str:
 
 def _disks(node: NodeSight) -> tuple[DiskFacts, ...]:
     return node.vm.disks or ()
+
+
+def contradiction(seen: Snapshot) -> str:
+    """What nodes say against vCenter's word that no VM of the resource lists the disk; ``""`` if nothing."""
+    for node in seen.nodes:
+        if node.impostor:
+            return f"no node lists the disk, but {impostor_words(node)}"
+        facts = None if node.off else node.facts
+        if facts is not None and facts.device is True and facts.mounted is not MountState.UNMOUNTED:
+            return (
+                f"no node lists the disk, but {node.minion} says that it sees it and that its mount point is not free "
+                f"({facts.mounted.value}), so it runs in another VM or vCenter's list is wrong: see on {node.minion} what is "
+                f"mounted there, and in vCenter which VM that is"
+            )
+    return ""
 
 
 def impostor_words(node: NodeSight) -> str:

@@ -30,7 +30,7 @@ def may_fence_host(case: Case) -> bool:
         case.source_holds and source.host_gone and source.facts is None and stale(case) == others == (source,)
     )
     of = case.move.resource
-    wanted = case.is_rescue and bool(of.host_fence) and not spared(source, of)
+    wanted = case.is_rescue and bool(of.host_fence) and not spared(source, of, case.seen.nodes)
     ready = not case.target.unfit() and case.target.vm.task == ""
     return gone and wanted and ready and case.tried(StepKind.FENCE_HOST) < HOOK_TRIES
 
@@ -43,7 +43,8 @@ def may_hook(case: Case) -> bool:
 
 def stale_words(case: Case) -> str:
     """Whose word is not current, and the ways out."""
-    return "; ".join(lost_host_words(n, case.move.resource) for n in stale(case)) + _said_of_host(case)
+    words = (lost_host_words(n, case.move.resource, case.seen.nodes) for n in stale(case))
+    return "; ".join(words) + _said_of_host(case)
 
 
 def _said_of_host(case: Case) -> str:

@@ -1,5 +1,6 @@
 """
-One at a time per resource, and one power-off or reconfigure at a time per node: advisory file locks of this master.
+One at a time per resource, one power-off or reconfigure at a time per node, and one fence per ESXi host: advisory file locks
+of this master.
 
 A lock belongs to a process: the kernel gives it back when the process ends, however it ends. What its holder does is
 written into the file for whoever comes second.
@@ -40,15 +41,27 @@ class FileLock:
             yield
 
     @contextlib.contextmanager
-    def node(self, minion: str, wait: float) -> Iterator[None]:
-        """Hold the lock of a node; waits ``wait`` seconds at most."""
-        with self._open(f"node-{minion}") as handle:
-            if not _try_for(handle, wait):
+    def node(self, minion: str, wait: float) -> Iterator[bool]:
+        """Hold the lock of a node; waits ``wait`` seconds at most. Gives whether it was free at once."""
+        with self._one("node", minion, "write to its VM", wait) as at_once:
+            yield at_once
+
+    @contextlib.contextmanager
+    def host(self, name: str, wait: float) -> Iterator[bool]:
+        """Hold the lock of an ESXi host; waits ``wait`` seconds at most. Gives whether it was free at once."""
+        with self._one("host", name, "fence", wait) as at_once:
+            yield at_once
+
+    @contextlib.contextmanager
+    def _one(self, kind: str, name: str, doing: str, wait: float) -> Iterator[bool]:
+        with self._open(f"{kind}-{name.replace('/', '_')}") as handle:
+            at_once = _try(handle)
+            if not at_once and not _try_for(handle, wait):
                 raise Busy(
-                    f"another move is at work on {minion} ({_words(handle)}) since more than {wait:.0f} s"
+                    f"another move is at work on {name} ({_words(handle)}) since more than {wait:.0f} s"
                 )
-            _write(handle, "write to its VM")
-            yield
+            _write(handle, doing)
+            yield at_once
 
     def is_free(self, name: str) -> bool:
         """Whether nobody holds the lock of a resource at this moment."""

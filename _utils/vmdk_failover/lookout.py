@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,20 +81,27 @@ class FileLookout:
             return None
         return answers
 
-    def crowd(self, resource: Resource) -> Crowd:
+    def crowd(self, resource: Resource, seen: HypervisorFacts) -> Crowd:
         """See the port."""
         mine = {n.minion for n in resource.nodes}
         others = {n.minion: n for r in self._resources().values() for n in r.nodes if n.minion not in mine}
         now, known = self._clock(), heard.read(self._dir)
         ages = {m: known.silent(m, now, self._boot) for m in others}
         quiet = [others[m] for m, age in ages.items() if age is None or age > QUIET]
-        stopped = self._stopped(resource, quiet) if quiet else 0
-        return Crowd(len(others) - stopped, len(quiet) - stopped)
+        there = {uuid: vm.host for vm in seen.vms for _, uuid in vm.beside or ()}
+        lost = Counter(there[n.vm_uuid.lower()] for n in quiet if n.vm_uuid.lower() in there)
+        rest = [n for n in quiet if n.vm_uuid.lower() not in there]
+        shown = self._shown(resource, rest)
+        lost.update(vm.host for vm in shown if vm.host_gone)
+        out = lost.total() + sum(_is_stopped(vm) for vm in shown if not vm.host_gone)
+        return Crowd(len(others) - out, len(quiet) - out, tuple(sorted(lost.items())))
 
-    def _stopped(self, resource: Resource, nodes: Sequence[Node]) -> int:
-        """How many of the nodes vCenter shows stopped, or does not show at all."""
-        seen = self._hypervisor.observe(replace(resource, nodes=tuple(nodes), disks=()))
-        return sum(_is_stopped(seen.vm(n.minion)) for n in nodes) if seen.readable else 0
+    def _shown(self, resource: Resource, nodes: Sequence[Node]) -> Sequence[VmFacts]:
+        """What vCenter shows of nodes; who else is on their hosts is not asked for."""
+        if not nodes:
+            return ()
+        seen = self._hypervisor.observe(replace(resource, nodes=tuple(nodes), disks=(), host_fence=""))
+        return [seen.vm(n.minion) for n in nodes] if seen.readable else ()
 
     def _silence(self, minion: str, known: heard.Heard, excused: float, now: float) -> float | None:
         age = known.silent(minion, now, self._boot)

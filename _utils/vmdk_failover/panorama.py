@@ -162,6 +162,6 @@ class _Remembered:
         more = self._inner.signs(seen, missing) if missing else {}
         return {m: {**self._signs, **more}[m] for m in silent}
 
-    def crowd(self, resource: Resource) -> Crowd:
+    def crowd(self, resource: Resource, seen: HypervisorFacts) -> Crowd:
         """See the port."""
-        return self._inner.crowd(resource)
+        return self._inner.crowd(resource, seen)

@@ -7,7 +7,8 @@ guest heartbeat. What one of them does not know counts for the more careful read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.doubts import lost_host_words, spared
@@ -37,14 +38,51 @@ def unheard(s: Situation, h: NodeSight) -> bool:
 
 def cut_off(s: Situation, h: NodeSight) -> bool:
     """More than half of at least three running nodes are silent: it is the master that hears nobody."""
-    running, silent = count(s)
+    return is_most(*count(s))
+
+
+def is_most(running: int, silent: int) -> bool:
     return running >= CROWD and silent * 2 > running
 
 
 def count(s: Situation) -> tuple[int, int]:
-    """Nodes that vCenter does not show stopped, of all resources, and how many of them are silent."""
-    mine = [n for n in s.seen.nodes if not n.off]
+    """Nodes of all resources that vCenter shows neither stopped nor on a host that is gone, and how many of them are silent."""
+    mine = [n for n in s.seen.nodes if not n.off and not _is_lost(n)]
     return len(mine) + s.seen.crowd.running, sum(n.facts is None for n in mine) + s.seen.crowd.silent
+
+
+def lost_nodes(s: Situation) -> Mapping[str, int]:
+    """How many silent nodes, of all resources, are on each host that is gone."""
+    found = Counter(dict(s.seen.crowd.lost))
+    found.update(n.vm.host for n in s.seen.nodes if _is_lost(n))
+    return found
+
+
+def _is_lost(node: NodeSight) -> bool:
+    return node.host_gone and node.facts is None
+
+
+def deserted(s: Situation, h: NodeSight) -> str:
+    """
+    Why the holder's host, which is gone, may not be the one that is cut off; ``""`` if nothing says so.
+
+    All nodes of one host count as one: one failure took them, however many they are. If more hosts are gone each node counts.
+    """
+    running, silent = count(s)
+    lost = lost_nodes(s)
+    several = len(lost) > 1
+    more = sum(lost.values()) if several else 1
+    if not is_most(running + more, silent + more):
+        return ""
+    who = (
+        f"{silent + more} of {running + more} nodes are silent, those on {' and '.join(sorted(lost))}, which are gone, among them"
+        if several
+        else f"{silent} of {running} nodes that are not on {h.vm.host} are silent too"
+    )
+    return (
+        f"host_fence is not called, because {who}: it is rather the master, and vCenter with it, that is cut off; "
+        "look at their network"
+    )
 
 
 def left(s: Situation, h: NodeSight) -> float:
@@ -81,10 +119,15 @@ def kept_isolated(s: Situation, h: NodeSight) -> bool:
 
 def lost(s: Situation, h: NodeSight) -> bool:
     """Its host is gone, nothing is heard of it any more, and there is a way to get the host off."""
-    silent = (
-        h.facts is None and h.signs.address is False and not (unheard(s, h) or not_yet(s, h) or cut_off(s, h))
-    )
-    return h.host_gone and silent and bool(s.resource.host_fence) and not spared(h, s.resource)
+    silent = h.facts is None and h.signs.address is False and not (unheard(s, h) or not_yet(s, h))
+    wanted = h.host_gone and silent and bool(s.resource.host_fence)
+    return wanted and not (spared(h, s.resource, s.seen.nodes) or deserted(s, h))
+
+
+def not_current(s: Situation, h: NodeSight) -> str:
+    """What follows from a word that is not current."""
+    but = deserted(s, h) if s.resource.host_fence and _is_lost(h) else ""
+    return lost_host_words(h, s.resource, s.seen.nodes, but)
 
 
 def has_target(s: Situation, h: NodeSight) -> bool:
@@ -125,7 +168,7 @@ LOST_HOST: tuple[PolicyRow, ...] = (
         "the word about the holder is not current",
         of_holder(lambda s, h: not h.known),
         Choice.HOLD,
-        lambda s: lost_host_words(s.holder, s.resource) if s.holder else "",
+        lambda s: not_current(s, s.holder) if s.holder else "",
     ),
 )
 
@@ -139,6 +182,17 @@ SILENT: tuple[PolicyRow, ...] = (
         lambda s: (
             f"{holder_name(s)} gives no signed answer; {' and '.join(s.holder.paused_tenants) if s.holder else ''} is on it and "
             "paused, and maintenance is not disturbed by a fence; 'salt-run vmdk.resume' it, or look at the node"
+        ),
+    ),
+    PolicyRow(
+        639,
+        "the minion of the holder has another id now",
+        unanswered(lambda s, h: bool(h.renamed)),
+        Choice.HOLD,
+        lambda s: (
+            f"the minion of {holder_name(s)} has the id {s.holder.renamed if s.holder else ''} now, by its own signed word: the "
+            "machine lives, and nobody reaches it or watches its disk under that id. Give it its old one back, or move the "
+            f"resource with 'salt-run vmdk.failover {s.resource.name}' and protect anew"
         ),
     ),
     PolicyRow(
@@ -186,7 +240,7 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"the agent on {holder_name(s)} is silent, but its address answers, so the machine lives: look at salt-minion "
-            f"there (on_agent_silent: {s.resource.on_agent_silent})"
+            f"there (on_agent_silent: {s.resource.on_agent_silent}), and see that its id is still {holder_name(s)}"
         ),
     ),
     PolicyRow(

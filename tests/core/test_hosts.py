@@ -10,8 +10,9 @@ import pytest
 from tests.core.test_engine import FORCE, SWITCH, Site, until_decided
 from tests.doubles.guest import FakeNode
 from vmdk_failover.around import Ailing, Confirmed, Tenant
-from vmdk_failover.errors import FailoverError, OutcomeUnknown, StepFailed
+from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown, StepFailed
 from vmdk_failover.model import Condition, Power, StepKind
+from vmdk_failover.situation import UNLUCKY
 
 
 @pytest.fixture
@@ -238,6 +239,44 @@ def test_a_fenced_node_runs_again_after_the_arrival() -> None:
     assert (site.db1.vm.power, site.db1.mounted, site.db2.mounted) == (Power.ON, False, True)
     assert site.vicinity.restarts == set()
     assert site.run() == ("nothing", 600), "nothing fails back by itself"
+
+
+def left_off() -> Site:
+    """db1 was fenced to run again, has lost the disk, and was not started with the move."""
+    site = Site(fence_action="reboot")
+    site.run(SWITCH)
+    site.db1.vm.turn(Power.OFF)
+    site.vicinity.restarts.add("db1")
+    return site
+
+
+def test_a_fenced_node_that_could_not_be_started_with_the_move_is_started_later() -> None:
+    site = left_off()
+    site.db1.vm.task = "relocate"
+    assert site.run() == ("nothing", 600)
+    site.db1.vm.task = ""
+    assert site.run() == ("done", 70)
+    assert (site.acts()[-1], site.last()["by"], site.db1.vm.power) == ("power_on db1", 596, Power.ON)
+    assert (site.run(), site.vicinity.restarts) == (("nothing", 600), set())
+
+
+def test_a_start_that_is_not_even_tried_comes_again_after_a_while_only() -> None:
+    """Whoever works on the node keeps it; the note is still there, and so is the reason."""
+    site = left_off()
+    busy, real = ["db1"], site.lock.node
+
+    def node(minion: str, wait: float) -> Any:
+        if minion in busy:
+            raise Busy(f"{minion} is worked on")
+        return real(minion, wait)
+
+    site.lock.node = node  # type: ignore[method-assign]
+    assert site.run() == ("done", 70)
+    assert [site.run() for _ in range(3)] == [("nothing", 600)] * 3
+    assert (site.acts().count("power_on db1"), site.vicinity.restarts) == (1, {"db1"})
+    busy.clear()
+    site.clock.now += UNLUCKY
+    assert (site.run(), site.db1.vm.power) == (("done", 70), Power.ON)
 
 
 @pytest.mark.parametrize("error", [StepFailed("no resources"), OutcomeUnknown("no answer")])

@@ -7,6 +7,7 @@ import os
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -71,6 +72,18 @@ def test_a_node_that_becomes_free_is_taken(tmp_path: Path, holder: tuple[object,
     holder[1].send("go")
     with FileLock(tmp_path).node("db1", 5.0):
         pass
+
+
+@pytest.mark.parametrize("holder", ["node"], indirect=True)
+def test_whether_a_node_was_free_at_once_is_told(tmp_path: Path, holder: tuple[object, Connection]) -> None:
+    """Who had to wait knows that what was seen before may be so no longer."""
+    end = Timer(0.3, holder[1].send, ("go",))
+    end.start()
+    with FileLock(tmp_path).node("db1", 20.0) as at_once:
+        assert at_once is False
+    with FileLock(tmp_path).node("db2", 0.0) as at_once:
+        assert at_once is True
+    end.join()
 
 
 def test_a_lock_is_given_back_after_an_error(tmp_path: Path) -> None:

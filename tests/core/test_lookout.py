@@ -28,6 +28,7 @@ class Site:
         self.vms: tuple[VmFacts, ...] = ()
         self.readable = True
         self.asked: list[Mapping[str, str]] = []
+        self.observed: list[Resource] = []
         self.answer: bool | None = False
         self.reached(db1=True, db2=True)
 
@@ -47,6 +48,7 @@ class Site:
 
     def observe(self, of: Resource) -> HypervisorFacts:
         """The ``Hypervisor`` port, as far as it is used."""
+        self.observed.append(of)
         names = {n.minion for n in of.nodes}
         return HypervisorFacts(self.readable, "", tuple(v for v in self.vms if v.minion in names))
 
@@ -206,10 +208,29 @@ def with_others(site: Site, count: int = 4) -> None:
 
 
 def test_the_crowd_is_of_other_nodes_only(site: Site) -> None:
-    assert site.lookout().crowd(resource()) == Crowd()
+    assert site.lookout().crowd(resource(), seen()) == Crowd()
     with_others(site)
     site.heard(db3=0.0, db4=1.0, db5=2.0, db6=10.0)
-    assert site.lookout().crowd(resource()) == Crowd(4, 1)
+    assert site.lookout().crowd(resource(), seen()) == Crowd(4, 1)
+
+
+def seen(*vms: VmFacts) -> HypervisorFacts:
+    """vCenter's word about the resource's own nodes."""
+    return HypervisorFacts(True, "", vms)
+
+
+def test_who_is_lost_with_a_host_is_counted_apart(site: Site) -> None:
+    """db3 ran beside the holder, as the look says; db4 is on another lost host; db5 is alive and silent."""
+    with_others(site)
+    there = {n.minion: n.vm_uuid for n in site.resources["wal"].nodes}
+    gone_host = {"connected": False, "host_connected": False}
+    site.vms = (vm("db4", host="esx2", **gone_host), vm("db5"), vm("db6"))
+    site.heard(db3=90.0, db4=90.0, db5=90.0, db6=0.0)
+    own = vm("db1", THERE, beside=(("db3", there["db3"]), ("web1", "5037")), **gone_host)
+    found = site.lookout().crowd(resource(host_fence="own.off"), seen(own))
+    assert found == Crowd(2, 1, (("esx1", 1), ("esx2", 1)))
+    (asked,) = site.observed
+    assert ([n.minion for n in asked.nodes], asked.host_fence) == (["db4", "db5"], "")
 
 
 def test_what_is_stopped_is_no_part_of_the_crowd(site: Site) -> None:
@@ -222,6 +243,6 @@ def test_what_is_stopped_is_no_part_of_the_crowd(site: Site) -> None:
     )
     site.vms = stopped
     site.heard(db3=90.0, db4=90.0, db5=90.0, db6=90.0)
-    assert site.lookout().crowd(resource()) == Crowd(1, 1)
+    assert site.lookout().crowd(resource(), seen()) == Crowd(1, 1)
     site.readable = False
-    assert site.lookout().crowd(resource()) == Crowd(4, 4), "what cannot be read may be running"
+    assert site.lookout().crowd(resource(), seen()) == Crowd(4, 4), "what cannot be read may be running"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab import bench_storm
+from lab import bench_storm, storm_host
+from lab.storm_host import HostStorm
 
 
 def test_every_resource_arrives_once() -> None:
@@ -12,6 +13,12 @@ def test_every_resource_arrives_once() -> None:
     assert (found["resources"], found["bad"]) == (3, [])
     assert 0 < found["first_s"] <= found["last_s"]
     assert 10 <= found["vcenter_calls_each"] <= found["vcenter_calls_most"] <= 20
+
+
+def test_a_host_that_dies_with_all_first_nodes_is_fenced_once() -> None:
+    found = bench_storm.run(3, 0, 0.01, 0.01, HostStorm)
+    assert (found["resources"], found["bad"], found["host_fence_calls"]) == (3, [], 1)
+    assert storm_host.NODE_TIMEOUT <= found["first_s"] <= found["last_s"]
 
 
 def test_a_disk_that_did_not_move_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.hypervisor import Vcenter
 from tests.vsphere.conftest import settings_for
-from tests.vsphere.world import DISK, NODES, inventory, resource
+from tests.vsphere.world import DISK, NODES, inventory, resource, vm
 from vmdk_failover.model import Result
 from vmdk_failover.vsphere.hypervisor import VCenter
 from vmdk_failover.vsphere.session import Session
@@ -51,6 +52,22 @@ def test_calls_do_not_depend_on_the_inventory(program: Path, filler: int) -> Non
     # three writes, each with its polls, and three looks; a task may need a second poll
     assert 9 <= whole <= 12
     assert sent == first - 1 + second + whole  # the list of versions is no SOAP call
+
+
+def test_a_lost_host_is_asked_for_once(program: Path) -> None:
+    """However many nodes are on it."""
+    fenced = replace(resource(DISK), host_fence="own.off")
+    with Vcenter(inventory(vms=[vm(0), vm(1, host="esx1")]), binary=program) as running:
+        session = Session(settings_for(running))
+        hypervisor = VCenter(session)
+        hypervisor.observe(fenced)
+        running.connect_host("esx1", "notResponding")
+        before = session.calls
+        shown = hypervisor.observe(fenced).vms
+        calls = session.calls - before
+        session.close()
+    assert [[name for name, _ in one.beside or ()] for one in shown] == [["db2-vm"], ["db1-vm"]]
+    assert ([one.hosts for one in shown], calls) == ([(1, 2), (1, 2)], 2)
 
 
 def test_a_long_task_is_polled_gently(vcenter: Vcenter, session: Session) -> None:

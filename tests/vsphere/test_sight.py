@@ -11,7 +11,7 @@ from tests.vsphere.test_devices import PV1, disk
 from tests.vsphere.world import DISK
 from vmdk_failover.model import Power, VmFacts
 from vmdk_failover.vsphere.properties import Read
-from vmdk_failover.vsphere.sight import VM_PATHS, facts_of
+from vmdk_failover.vsphere.sight import VM_PATHS, facts_of, hosts_gone
 
 VALUES: dict[str, Any] = {
     "name": "db1-vm",
@@ -233,3 +233,32 @@ def test_a_vm_out_of_reach_is_no_lost_host(
     values = {key: value for key, value in {**HOST, "runtime.connectionState": host}.items() if value}
     seen = facts(changed(runtime__connectionState=vm), read("host-1", values))
     assert (seen.connected, seen.host_connected) == (connected, host_connected)
+
+
+CLUSTER = {"host": [vim.HostSystem(f"host-{n}") for n in (1, 2, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("unread", "found"),
+    [
+        ({}, (2, 3)),
+        ({"host-1": ("parent",)}, None),
+        ({"cluster": ("host",)}, None),
+        ({"host-3": ("runtime.connectionState",)}, None),
+    ],
+)
+def test_how_many_hosts_are_gone_is_known_or_not(
+    unread: dict[str, tuple[str, ...]], found: tuple[int, int] | None
+) -> None:
+    values: dict[str, dict[str, Any]] = {
+        "host-1": {
+            "parent": vim.ClusterComputeResource("cluster"),
+            "runtime.connectionState": "notResponding",
+        },
+        "host-2": {"runtime.connectionState": "disconnected"},
+        "host-3": {"runtime.connectionState": "connected"},
+        "cluster": CLUSTER,
+    }
+    answer = {ref: read(ref, one, *unread.get(ref, ())) for ref, one in values.items()}
+    assert hosts_gone("host-1", answer) == found
+    assert hosts_gone("host-9", answer) is None

@@ -173,22 +173,36 @@ class VCenter:
         found = [
             self._facts(node, refs[node.vm_uuid.lower()], answer, resource.disks) for node in resource.nodes
         ]
-        return tuple(self._with_neighbours(vm, answer, until) if resource.host_fence else vm for vm in found)
+        if not resource.host_fence:
+            return tuple(found)
+        there: dict[str, dict[str, Read]] = {}
+        return tuple(self._with_neighbours(vm, answer, there, until) for vm in found)
 
-    def _with_neighbours(self, vm: VmFacts, answer: dict[str, Read], until: float) -> VmFacts:
-        """What else vCenter last saw on a host that is gone; what cannot be read stays unknown."""
-        host = answer[vm.ref].get("runtime.host") if vm.ref in answer else None
-        if host is None or vm.connected is not False or vm.host_connected is not False:
+    def _with_neighbours(
+        self, vm: VmFacts, answer: dict[str, Read], there: dict[str, dict[str, Read]], until: float
+    ) -> VmFacts:
+        """
+        What else vCenter last saw on a host that is gone, and how many others are; what cannot be read stays unknown.
+
+        :param there: what is known by host; each is asked for once.
+        """
+        on = answer[vm.ref].get("runtime.host") if vm.ref in answer else None
+        if on is None or vm.connected is not False or vm.host_connected is not False:
             return vm
+        host = on._GetMoId()
+        if host not in there:
+            there[host] = self._read_host(host, until)
+        beside, hosts = sight.neighbours(vm.ref, host, there[host]), sight.hosts_gone(host, there[host])
+        return replace(vm, beside=beside, hosts=hosts)
 
+    def _read_host(self, host: str, until: float) -> dict[str, Read]:
         def ask(login: Login) -> dict[str, Read]:
-            return retrieve(login, sight.spec_for_host(login.host(host._GetMoId())))
+            return retrieve(login, sight.spec_for_host(login.host(host)))
 
         try:
-            there = self._session.read(ask, until - self._session.clock())
+            return self._session.read(ask, until - self._session.clock())
         except (FailoverError, vmodl.fault.ManagedObjectNotFound):
-            return vm
-        return replace(vm, beside=sight.neighbours(vm.ref, host._GetMoId(), there))
+            return {}
 
     def _find(self, uuid: str, until: float) -> tuple[str, ...]:
         """Managed object ids of the VMs with this instance UUID; only a single one is remembered."""

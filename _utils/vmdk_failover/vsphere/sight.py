@@ -49,9 +49,21 @@ def spec_for(vms: Iterable[Any]) -> Any:
 
 
 def spec_for_host(host: Any) -> Any:
-    """The filter that reads who is on a host, in one call."""
-    paths = {vim.HostSystem: ("vm",), vim.VirtualMachine: NEIGHBOUR_PATHS}
-    return filter_spec([host], paths, [step(vim.HostSystem, "vm")])
+    """The filter that reads who is on a host, and how the hosts of its cluster are, in one call."""
+    paths = {
+        vim.HostSystem: ("vm", "parent", "runtime.connectionState"),
+        vim.VirtualMachine: NEIGHBOUR_PATHS,
+        vim.ComputeResource: ("host",),
+    }
+    cluster = step(vim.HostSystem, "parent", [step(vim.ComputeResource, "host")])
+    return filter_spec([host], paths, [step(vim.HostSystem, "vm"), cluster])
+
+
+def hosts_gone(host: str, answer: Mapping[str, Read]) -> tuple[int, int] | None:
+    """How many hosts of the cluster of ``host`` are not connected, and how many there are; ``None`` if that cannot be read."""
+    there = answer.get(_id_of(answer[host].get("parent"))) if host in answer else None
+    words = [_is_connected(answer.get(_id_of(one))) for one in (there.get("host") if there else None) or ()]
+    return None if None in words or not words else (words.count(False), len(words))
 
 
 def neighbours(ref: str, host: str, answer: Mapping[str, Read]) -> tuple[tuple[str, str], ...] | None:
