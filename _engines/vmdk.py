@@ -54,9 +54,11 @@ from vmdk_failover import (
     appointed,
     describe,
     farewell,
+    fitness,
     listening,
     metrics,
     reachable,
+    renaming,
     sightings,
     supervisor,
     unfinished,
@@ -97,7 +99,12 @@ def start(tick=30):
 
 def _on_master(tick):
     opts = dict(__opts__)
-    watches = [lambda: _watch(opts), lambda: _listen(opts), lambda: _find_unfinished(opts)]
+    watches = [
+        lambda: _watch(opts),
+        lambda: _listen(opts),
+        lambda: _find_unfinished(opts),
+        lambda: _check(opts),
+    ]
     served = app.settings(opts).metrics
     if served is not None:
         watches.append(lambda: _serve_metrics(opts, served))
@@ -160,7 +167,7 @@ def _listen(opts):
             if not isinstance(event, dict) or not isinstance(event.get("tag"), str):
                 return None
             data = event.get("data")
-            is_beat = event["tag"].startswith((listening.TAG, farewell.TAG))
+            is_beat = event["tag"].startswith((listening.TAG, farewell.TAG, renaming.TAG))
             return event["tag"], data.get("data", data) if is_beat and isinstance(data, dict) else data
 
         here = app.App(opts, client=None, warn=log.warning)
@@ -169,12 +176,14 @@ def _listen(opts):
             take,
             lambda name, node: _hint(opts, bus, seen, node, name, "silent", node=node),
             lambda name, node: supervisor.hint(app.state_dir(opts) / "engine.sock", name),
+            lambda name, node: _hint(opts, bus, seen, node, name, "booted", node=node),
             lambda ear: {
                 farewell.TAG: farewell.Farewells(
                     ear,
                     here.vicinity.leaves,
                     lambda name, node: _hint(opts, bus, seen, node, name, "leaving", node=node),
-                ).take
+                ).take,
+                renaming.TAG: renaming.Renames(ear, here.vicinity.renames).take,
             },
         )
 
@@ -200,6 +209,11 @@ def _find_unfinished(opts):
             lambda name, what: _hint(opts, bus, seen, "engine", name, what),
             meanwhile,
         )
+
+
+def _check(opts):
+    """Whether nodes could take their resources, as far as no look shows it."""
+    fitness.check_for_ever(app.App(opts, client=None, warn=log.warning))
 
 
 def _serve_metrics(opts, at):

@@ -53,7 +53,7 @@ Take = Callable[[float], "tuple[str, Any] | None"]
 
 
 def listen_for_ever(
-    app: App, take: Take, silent: Hint, report: Hint, others: Others = lambda ear: {}
+    app: App, take: Take, silent: Hint, report: Hint, booted: Hint, others: Others = lambda ear: {}
 ) -> None:
     """
     Listen until the process is ended.
@@ -62,6 +62,7 @@ def listen_for_ever(
     :param silent: called with a resource's name and the node that is silent.
     :param report: called with a resource's name and the node that reports something of it. The reactor does the same, but ten
         thousand events of somebody else may be waiting there.
+    :param booted: called with a resource's name and the node that speaks of another boot than before.
     :param others: who takes events of other tags, by how these begin.
     """
     place, counts = state_dir(app.opts), app.announce.counts
@@ -73,6 +74,7 @@ def listen_for_ever(
         old_key=app.keys.old,
         spoke=app.keys.spoke,
         reject=lambda: counts.add("rejected", kind="heartbeat"),
+        booted=booted,
     )
     reports = Reports(
         report, seen=Seen(Sightings(place), counts, ear), reject=lambda: counts.add("rejected", kind="report")
@@ -166,6 +168,8 @@ class Ear:
     :param old_key: the key that it had before, while that still counts, else ``""``.
     :param spoke: told the node and the key of each heartbeat that is believed.
     :param reject: called for each heartbeat that is not.
+    :param booted: called with each resource's name and its node when that speaks of another boot than before: it may have the
+        disk and not have it mounted, and a reboot from within is not to be seen in vCenter.
     """
 
     directory: Path
@@ -180,6 +184,7 @@ class Ear:
     old_key: Callable[[str], str] = lambda minion: ""
     spoke: Callable[[str, str], None] = lambda minion, key: None
     reject: Callable[[], None] = lambda: None
+    booted: Hint = lambda name, minion: None
     clocks: dict[str, deque[tuple[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -208,7 +213,8 @@ class Ear:
         if before is not None and _is_old(body, before):
             return
         past = before.past if before else ()
-        if before is not None and before.boot_id != body["boot_id"]:
+        anew = before is not None and before.boot_id != body["boot_id"]
+        if before is not None and anew:
             past = (*past, before.boot_id)[-PAST:]
         address = body["address"] or (before.address if before else "")
         fresh = heard.Beat(
@@ -218,6 +224,8 @@ class Ear:
         ahead = self.clocks.setdefault(minion, deque(maxlen=CLOCKS))
         ahead.append((body["boot_id"], self.clock() - body["uptime"]))
         self.spoke(minion, key)
+        for name in self.timeouts[minion] if anew else ():
+            self.booted(name, minion)
 
     def age(self, minion: str, boot_id: object, moment: float) -> float | None:
         """

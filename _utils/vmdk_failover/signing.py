@@ -120,8 +120,8 @@ def check_permit(
 
 
 #: What a heartbeat says, and of which types.
-#: Purposes of what a node says unasked: that it lives, and that it shuts down.
-ALIVE, LEAVING = "heartbeat", "leaving"
+#: Purposes of what a node says unasked: that it lives, that it shuts down, and that its minion has got another id.
+ALIVE, LEAVING, RENAMED = "heartbeat", "leaving", "renamed"
 HEARTBEAT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("minion", "boot_id", "address", "version"), str),
     "seq": int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,20 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.now, self.directory = 1000.0, directory
         self.hints: list[tuple[float, str, str]] = []
+        self.booted: list[tuple[str, str]] = []
         self.warnings: list[str] = []
         self.start()
 
     def start(self) -> None:
         """The listener's process begins (anew)."""
-        self.ear = Ear(self.directory, key, self.hint, self.warnings.append, lambda: self.now)
+        self.ear = Ear(
+            self.directory,
+            key,
+            self.hint,
+            self.warnings.append,
+            lambda: self.now,
+            booted=lambda name, minion: self.booted.append((name, minion)),
+        )
         self.ear.watch({"pgdata": resource(2, node_timeout=TIMEOUT)})
 
     def hint(self, name: str, minion: str) -> None:
@@ -171,6 +180,31 @@ def test_a_heartbeat_that_is_played_again_is_old(site: Site) -> None:
     assert site.ear.known.at("db1") is None, "not after a restart either"
     site.ear.hear(beat(seq=2, boot_id="boot-2"))
     assert site.ear.known.at("db1") == site.now
+
+
+def test_another_boot_is_a_hint_for_each_resource_of_the_node(site: Site) -> None:
+    """A reboot from within the guest: vCenter shows nothing of it, and the node has its disk and does not mount it."""
+    site.ear.watch({name: replace(resource(2), name=name) for name in ("mail", "pgdata", "wal")})
+    site.ear.hear(beat(seq=100))
+    assert site.booted == [], "the first word is none of another boot"
+    site.ear.hear(beat(seq=1, boot_id="boot-2"))
+    assert sorted(site.booted) == [("mail", "db1"), ("pgdata", "db1"), ("wal", "db1")]
+    site.booted.clear()
+    for old in (beat(seq=2, boot_id="boot-2"), beat(seq=101), beat(seq=1, boot_id="boot-2")):
+        site.ear.hear(old)
+    assert site.booted == [], "the same boot, and replays"
+    site.ear.hear(beat(seq=1, boot_id="boot-3", signer="db2"))
+    assert site.booted == [], "anybody can say that"
+    site.start()
+    site.ear.hear(beat(seq=1, boot_id="boot-3"))
+    assert site.booted == [], "what was not written down before the restart is not known"
+
+
+def test_a_boot_while_nobody_listened_is_a_hint_too(site: Site) -> None:
+    site.listen(2, "db1")
+    site.start()
+    site.ear.hear(beat(seq=1, boot_id="boot-2"))
+    assert site.booted == [("pgdata", "db1")]
 
 
 def test_a_flood_of_forged_heartbeats_is_one_warning_a_minute(site: Site) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import versions
+from vmdk_failover import signing, versions
 from vmdk_failover.guest import channel, duty, heartbeat, latest, pidfd, teller, watch
 from vmdk_failover.guest.watch import Throttle, Watch
 from vmdk_failover.model import to_plain
@@ -346,3 +346,18 @@ def test_nothing_is_sent_before_the_minion_has_met_its_master(
     assert master.opened == 0
     met.append(1)
     assert _until(engine, lambda: master.tags("vmdk/") != []) < 2.5
+
+
+def test_the_engine_of_a_renamed_minion_says_so_under_the_old_id(
+    rig: Rig, engine: teller.Teller, master: Master
+) -> None:
+    heartbeat.keep_key(rig.state, KEY)
+    _until(engine, lambda: bool(master.tags("vmdk-heartbeat/db1")))
+    assert master.tags("vmdk-renamed/") == []
+    engine.opts["id"] = "db1-new"
+    engine.pulse = heartbeat.Pulse(rig.state, "db1-new")
+    _until(engine, lambda: bool(master.tags("vmdk-renamed/")))
+    ((tag, word),) = [one for one in master.events if one[0].startswith("vmdk-renamed/")]
+    assert (tag, word["minion"], word["address"]) == ("vmdk-renamed/db1", "db1", "db1-new")
+    signing.check_heartbeat({"db1": KEY}.__getitem__, word, signing.RENAMED)
+    assert master.tags("vmdk-heartbeat/db1-new") == [], "not with the key of another id"

@@ -90,3 +90,68 @@ def test_the_address_is_the_one_towards_the_master() -> None:
     assert heartbeat.own_address({"master_ip": "127.0.0.1"}) == "127.0.0.1"
     assert heartbeat.own_address({**OPTS, "master_ip": "127.0.0.1"}) == "10.0.0.1"
     assert heartbeat.own_address({}) == heartbeat.own_address({"master_ip": "nonsense"}) == ""
+
+
+# -- a minion that gets another id ----------------------------------------------------------------------------
+
+
+def spoken(tmp_path: Path, clock: Clock) -> None:
+    """The engine of db1 has spoken; then its minion is restarted as db1-new."""
+    pulse = heartbeat.Pulse(tmp_path, "db1", clock)
+    heartbeat.keep_key(tmp_path, KEY)
+    assert pulse.due(OPTS) and pulse.renamed() is None
+    pulse.sent()
+    clock.now += 5
+
+
+def told_of_db1(word: Any) -> dict[str, Any]:
+    return signing.check_heartbeat(lambda minion: {"db1": KEY}[minion], word, signing.RENAMED)
+
+
+def test_a_renamed_minion_says_so_with_the_key_that_it_had(tmp_path: Path, clock: Clock) -> None:
+    spoken(tmp_path, clock)
+    fresh = "cd" * 32
+    for again in range(2):  # also after the engine was started anew
+        pulse = heartbeat.Pulse(tmp_path, "db1-new", clock)
+        assert (pulse.due(OPTS) is None) is (again == 0), "db1's key says nothing in another name"
+        assert told_of_db1(pulse.renamed())["address"] == "db1-new"
+        assert pulse.renamed() is None
+        clock.now += heartbeat.RENAMED_EVERY
+        assert told_of_db1(pulse.renamed())
+        heartbeat.keep_key(tmp_path, fresh)
+        clock.now += heartbeat.EVERY
+        beat = pulse.due(OPTS)
+        assert signing.check_heartbeat(lambda minion: {"db1-new": fresh}[minion], beat)
+        pulse.sent()
+        clock.now += heartbeat.RENAMED_EVERY
+
+
+def test_a_minion_that_gets_its_id_back_says_no_more(tmp_path: Path, clock: Clock) -> None:
+    spoken(tmp_path, clock)
+    new = heartbeat.Pulse(tmp_path, "db1-new", clock)
+    heartbeat.keep_key(tmp_path, "cd" * 32)
+    assert new.due(OPTS)
+    new.sent()
+    back = heartbeat.Pulse(tmp_path, "db1", clock)
+    assert back.renamed() is None
+    heartbeat.keep_key(tmp_path, KEY)
+    clock.now += heartbeat.EVERY
+    assert believed(back.due(OPTS)) and back.renamed() is None
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "heartbeat.sent") == ["heartbeat.key"], (
+        "nothing is left of it until it has spoken"
+    )
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"minion": "db1"}', '"x"'])
+def test_a_damaged_memory_of_an_id_is_none(tmp_path: Path, clock: Clock, damage: str) -> None:
+    for name in ("heartbeat.told", "heartbeat.was"):
+        (tmp_path / name).write_text(damage)
+    heartbeat.keep_key(tmp_path, KEY)
+    pulse = heartbeat.Pulse(tmp_path, "db1", clock)
+    assert believed(pulse.due(OPTS)) and pulse.renamed() is None
+
+
+def test_the_key_of_an_id_is_roots_alone(tmp_path: Path, clock: Clock) -> None:
+    spoken(tmp_path, clock)
+    heartbeat.Pulse(tmp_path, "db1-new", clock)
+    assert os.stat(tmp_path / "heartbeat.was").st_mode & 0o777 == 0o600

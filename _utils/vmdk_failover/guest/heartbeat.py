@@ -19,14 +19,18 @@ import vmdk_failover
 from vmdk_failover import signing
 from vmdk_failover.guest.places import HERE, boot_clock, read
 
-TAG = "vmdk-heartbeat/"
+TAG, RENAMED_TAG = "vmdk-heartbeat/", "vmdk-renamed/"
 EVERY = 1.0
+#: Seconds between two words of a minion that has another id than when the node booted.
+RENAMED_EVERY = 5.0
 #: Without a heartbeat of the engine for so long (seconds) the beacon sends them.
 ENGINE_QUIET = 2.5
 _KEY, _SENT = "heartbeat.key", "heartbeat.sent"
+#: Under which id, and with which key, the engine has spoken last; and before it got another id.
+_TOLD, _WAS = "heartbeat.told", "heartbeat.was"
 
 
-def heartbeat(minion: str, key: str, address: str) -> dict[str, Any]:
+def heartbeat(minion: str, key: str, address: str, purpose: str = signing.ALIVE) -> dict[str, Any]:
     """One heartbeat, signed. ``address`` is where this node can be asked whether it lives."""
     uptime = boot_clock()
     body = {
@@ -37,7 +41,7 @@ def heartbeat(minion: str, key: str, address: str) -> dict[str, Any]:
         "address": address,
         "version": vmdk_failover.__version__,
     }
-    return signing.sign_heartbeat(key, body)
+    return signing.sign_heartbeat(key, body, purpose)
 
 
 def own_address(opts: Mapping[str, Any]) -> str:
@@ -61,7 +65,11 @@ class Pulse:
 
     def __init__(self, state_dir: Path, minion: str, clock: Callable[[], float] = boot_clock) -> None:
         self._dir, self._minion, self._clock = state_dir, minion, clock
-        self._next = float("-inf")
+        self._next = self._again = float("-inf")
+        self._key = ""
+        self._told = self._remembered(_TOLD)
+        if self._told and self._told["minion"] != minion:
+            self._is_renamed()
 
     def left(self) -> float:
         """Seconds until the next heartbeat."""
@@ -73,13 +81,50 @@ class Pulse:
         if now < self._next:
             return None
         self._next = now + EVERY
-        key = read(self._dir / _KEY)
-        return heartbeat(self._minion, key, own_address(opts)) if key else None
+        self._key = read(self._dir / _KEY) or ""
+        return heartbeat(self._minion, self._key, own_address(opts)) if self._key else None
 
     def sent(self) -> None:
         """It has reached the master."""
         with contextlib.suppress(OSError):  # then the beacon sends too
             _replace(self._dir / _SENT, json.dumps(self._clock()))
+            told = {"minion": self._minion, "key": self._key}
+            if self._key and told != self._told:
+                _replace(self._dir / _TOLD, json.dumps(told))
+                self._told = told
+
+    def renamed(self) -> dict[str, Any] | None:
+        """
+        The word, in the old name and with its key, that this node's minion has another id since; its address is the new id. Only
+        the node that had the key can say so: nobody else may keep a master from a failover.
+        """
+        now = self._clock()
+        if now < self._again:
+            return None
+        self._again = now + RENAMED_EVERY
+        was = self._remembered(_WAS)
+        return heartbeat(was["minion"], was["key"], self._minion, signing.RENAMED) if was else None
+
+    def _is_renamed(self) -> None:
+        """The key that is here was given to another id. With the node's boot all of this is over."""
+        was = self._remembered(_WAS)
+        with contextlib.suppress(OSError):  # then nobody is told
+            if was and was["minion"] == self._minion:
+                os.unlink(self._dir / _WAS)  # it has its id back
+            if was:
+                os.unlink(self._dir / _TOLD)
+            else:
+                os.rename(self._dir / _TOLD, self._dir / _WAS)
+        with contextlib.suppress(OSError):
+            os.unlink(self._dir / _KEY)  # the master gives it one of its own
+        self._told = {}
+
+    def _remembered(self, name: str) -> dict[str, str]:
+        try:
+            plain = json.loads(read(self._dir / name) or "{}")
+            return {key: str(plain[key]) for key in ("minion", "key")}
+        except (ValueError, KeyError, TypeError):
+            return {}
 
 
 def of_beacon(

@@ -66,7 +66,8 @@ class Teller:
 
     def _tell(self) -> None:
         beat, asks = self.pulse.due(self.opts), self.substitute.wants_pillar()
-        if not (self._left or beat or asks):
+        renamed = self.pulse.renamed()
+        if not (self._left or beat or asks or renamed):
             return
         line = self._line = self._line or self.connect()
         while self._left:
@@ -76,6 +77,8 @@ class Teller:
         if beat:
             line.send(f"{heartbeat.TAG}{self.opts['id']}", beat)
             self.pulse.sent()
+        if renamed:
+            line.send(f"{heartbeat.RENAMED_TAG}{renamed['minion']}", renamed)
         if asks:
             self.substitute.take(line.pillar())
 
