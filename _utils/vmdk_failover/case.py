@@ -27,7 +27,9 @@ MOUNT_TRIES = 2
 #: Refusals that only mean "look again": another request was faster. They do not count as tries.
 NO_TRY = frozenset({VersionConflict.code, Busy.code})
 #: Steps to which that applies: a node that still mounts is left to it; one that is busy releasing is fenced all the same.
-_BY_VCENTER = frozenset({*FENCES, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL, StepKind.MOUNT})
+_BY_VCENTER = frozenset(
+    {*FENCES, StepKind.FENCE_HOST, StepKind.DETACH, StepKind.ATTACH, StepKind.SEAL, StepKind.MOUNT}
+)
 
 
 class Then(str, enum.Enum):
@@ -282,8 +284,7 @@ def to_start(case: Case) -> tuple[NodeSight, ...]:
     Nodes that were fenced to run again, are still off, and have nothing protected on them; it is tried once. Not only the
     source: the move that fenced one may have been given up before it arrived.
     """
-    others = (n for n in case.seen.nodes if n.minion != case.move.target and n.to_restart)
-    free = tuple(n for n in others if n.vm.is_off and n.vm.task == "" and n.holds is False and not n.tenants)
+    free = tuple(n for n in case.seen.nodes if n.minion != case.move.target and n.startable)
     return () if case.tried(StepKind.POWER_ON) else free
 
 
@@ -299,9 +300,8 @@ def _why_kept_off(node: NodeSight) -> str:
         names = (t.name + (" (paused)" if t.paused else "") for t in node.tenants)
         return f"its VM lists the disk of {' and '.join(names)}"
     if node.vm.task != "":
-        return (
-            f"a task runs on its VM ({node.vm.task or 'it cannot be read'}); power it on when that has ended"
-        )
+        task = node.vm.task or "it cannot be read"
+        return f"a task runs on its VM ({task}); it is started when that has ended, within the hour"
     return ""
 
 

@@ -21,6 +21,8 @@ from vmdk_failover.situation import (
 
 #: By these names the kernel tells that a datastore, not a file system, has no space left.
 NO_SPACE = ("ENOSPC", "space allocation")
+#: So long after a move has ended (seconds) the prober of the target may not have looked yet.
+SETTLING = 10.0
 
 
 def out_of_space(s: Situation, h: NodeSight) -> bool:
@@ -132,5 +134,31 @@ ASKING: tuple[PolicyRow, ...] = (
         of_holder(lambda s, h: bool(h.vm.question)),
         Choice.HOLD,
         lambda s: question_words(s.holder) if s.holder else "",
+    ),
+)
+
+
+def just_come(s: Situation, h: NodeSight) -> bool:
+    """It came into service there a moment ago: what the node's prober says may be of the time before."""
+    last = s.recent[-1] if s.recent else {}
+    came = bool(last.get("ok")) and last.get("target") == h.minion
+    return came and 0 <= s.wall - last.get("ended", 0.0) < SETTLING
+
+
+def disputed(s: Situation, h: NodeSight) -> bool:
+    """What the node says of its mounts and what its prober says of them cannot both be true."""
+    return h.healthy and h.disputed and not just_come(s, h)
+
+
+DISPUTED: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        594,
+        "mounted, and the node's prober says that it is not, or that another file system is",
+        of_holder(disputed),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} has {s.resource.name} mounted, but its prober reports {why_failed(s)}: nothing is moved before a "
+            "person has seen what is on the disk"
+        ),
     ),
 )

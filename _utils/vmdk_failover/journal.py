@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, durable
+from vmdk_failover import config, durable, overlap
 from vmdk_failover.errors import JournalError
 from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from_plain, to_plain
 
@@ -96,7 +96,8 @@ class FileJournal:
             ) from err
 
     def begin(self, move: Move) -> None:
-        """Write an intent down before its first step; its epoch must be the next one."""
+        """Write an intent down before its first step; its epoch must be the next one, its disks in no other open move."""
+        overlap.check(self.directory, move.resource, self.patience)
         with self._changed(move.resource.name) as plain:
             if move.epoch != int(plain.get("epoch", 0)) + 1 or plain.get("move"):
                 raise JournalError(

@@ -7,11 +7,12 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 
 from __future__ import annotations
 
+from vmdk_failover.aftermath import AFTERMATH
 from vmdk_failover.blind import REMOUNT
 from vmdk_failover.departing import AFTER, BEFORE
 from vmdk_failover.depending import DEPENDING
 from vmdk_failover.doubts import impostor_words, unclear_words
-from vmdk_failover.failing import ASKING, FAILING
+from vmdk_failover.failing import ASKING, DISPUTED, FAILING
 from vmdk_failover.mending import MENDING
 from vmdk_failover.model import Move, MoveKind
 from vmdk_failover.silence import LOST_HOST, SILENT
@@ -25,12 +26,13 @@ from vmdk_failover.situation import (
     Situation,
     Wish,
     did_not_start,
+    elsewhere,
     holder_name,
+    home_unseen,
     idle,
     idle_words,
     lacking_words,
     last_home,
-    left_behind,
     locked_out,
     locked_words,
     lost_from_sight,
@@ -38,10 +40,8 @@ from vmdk_failover.situation import (
     of_holder,
     way_back,
     why_off,
-    wish_fault,
-    wished_target,
-    wishes,
 )
+from vmdk_failover.wishing import WISHES
 
 __all__ = [
     "HOUR",
@@ -111,6 +111,17 @@ POLICY: tuple[PolicyRow, ...] = (
         ),
     ),
     PolicyRow(
+        541,
+        "the holder does not run, and the VM of the node that got the disk last cannot be seen",
+        of_holder(lambda s, h: not h.running and bool(home_unseen(s))),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)}, which does not run, lists the disk, but {home_unseen(s)} was the last to get it, and its VM is "
+            "not to be seen in vCenter: it may still run and write. Give the account the right to see it; if it was deleted, "
+            f"'salt-run vmdk.clear {s.resource.name}'"
+        ),
+    ),
+    PolicyRow(
         542,
         "another VM answers under the holder's name",
         of_holder(lambda s, h: bool(h.impostor)),
@@ -118,44 +129,11 @@ POLICY: tuple[PolicyRow, ...] = (
         lambda s: impostor_words(s.holder) if s.holder else "",
     ),
     *LOST_HOST,
-    PolicyRow(
-        550,
-        "an operator's request cannot be done",
-        lambda s: s.wish is not None and bool(wish_fault(s)),
-        Choice.REFUSE,
-        wish_fault,
-    ),
-    PolicyRow(
-        555,
-        "an operator asks for a switchover",
-        wishes(MoveKind.SWITCHOVER),
-        Choice.MOVE,
-        lambda s: f"an operator asked for a switchover from {holder_name(s)} to {wished_target(s)}",
-        MoveKind.SWITCHOVER,
-        wished_target,
-    ),
-    PolicyRow(
-        560,
-        "an operator asks for a failover",
-        wishes(MoveKind.FAILOVER),
-        Choice.MOVE,
-        lambda s: f"an operator asked for a failover from {holder_name(s)} to {wished_target(s)}",
-        MoveKind.FAILOVER,
-        wished_target,
-    ),
+    *WISHES,
     *BEFORE,
     *DEPENDING,
-    PolicyRow(
-        595,
-        "active and healthy, and a dead node still lists the disk",
-        of_holder(lambda s, h: h.healthy and bool(left_behind(s))),
-        Choice.MOVE,
-        lambda s: (
-            f"active on {holder_name(s)}; {left_behind(s)} is off and still lists the disk, without which it can boot"
-        ),
-        MoveKind.REPAIR,
-        holder_name,
-    ),
+    *DISPUTED,
+    *AFTERMATH,
     PolicyRow(
         597,
         "mounted, its services did not start, and they are to be tried on the next node",
@@ -226,6 +204,13 @@ POLICY: tuple[PolicyRow, ...] = (
             "that the account may not see can still run. Give the account the right to see it; if the VM was deleted, "
             f"'salt-run vmdk.clear {s.resource.name}'"
         ),
+    ),
+    PolicyRow(
+        793,
+        "nobody is seen to hold the disk, and somebody who is not looked at, or contradicts vCenter, may have it",
+        lambda s: s.holder is None and bool(elsewhere(s)),
+        Choice.HOLD,
+        elsewhere,
     ),
     PolicyRow(
         795,

@@ -14,8 +14,9 @@ from typing import Any
 
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.blind import could_mount
+from vmdk_failover.doubts import contradiction
 from vmdk_failover.errors import LockedByStranger
-from vmdk_failover.hierarchy import above, base, base_words, cannot_base, cannot_follow, stands
+from vmdk_failover.hierarchy import cannot_base, cannot_follow, stands
 from vmdk_failover.model import Move, MoveKind, Resource
 
 HOUR = 3600.0
@@ -34,10 +35,10 @@ DEVICE_BUSY = "device_busy"
 STRANGER_WAIT = 20.0
 #: The same if its holder was said to be off: the lock of a dead host runs out, that of a living one never does.
 DOUBT_WAIT = 60.0
+#: Each such try in a row doubles the wait, up to this (seconds): the target stands still for as long as a refusal takes.
+LONGEST_WAIT = 600.0
 #: Codes of failures that say nothing against the target.
 NOBODYS_FAULT = frozenset({DEVICE_BUSY, LockedByStranger.code})
-#: The row by which a dead node is relieved of a disk that is active elsewhere.
-CLEANING = 595
 
 
 class Choice(str, enum.Enum):
@@ -190,16 +191,20 @@ def no_target(s: Situation) -> str:
 
 
 def locked_out(s: Situation) -> bool:
-    """Somebody had the disk's file open a moment ago. If that was said to be off, it is given longer."""
-    last = s.recent[-1] if s.recent else {}
-    mine = last.get("code") == LockedByStranger.code and not last.get("forgotten")
-    wait = DOUBT_WAIT if s.holder is not None and s.holder.confirmed else STRANGER_WAIT
-    return mine and s.wall - last.get("ended", 0.0) < wait
+    """Somebody had the disk's file open a moment ago. If that was said to be off, it is given longer; so is who stays."""
+    tries = 0
+    for move in reversed(s.recent):
+        if move.get("code") != LockedByStranger.code or move.get("forgotten"):
+            break
+        tries += 1
+    first = DOUBT_WAIT if s.holder is not None and s.holder.confirmed else STRANGER_WAIT
+    wait = min(LONGEST_WAIT, first * 2.0 ** (tries - 1))
+    return tries > 0 and s.wall - s.recent[-1].get("ended", 0.0) < wait
 
 
 def locked_words(s: Situation) -> str:
     """Who may have the file open, and what to do."""
-    again = f"{s.last_failure()}; it is never forced, and tried again soon"
+    again = f"{s.last_failure()}; it is never forced, and tried again later"
     if s.holder is not None and s.holder.confirmed:
         return (
             f"{s.holder.confirmed}, but the disk's file is still open: {s.holder.minion} or a VM outside {s.resource.name} "
@@ -234,6 +239,37 @@ def lost_from_sight(s: Situation) -> str:
     return next(lost, "")
 
 
+def home(s: Situation) -> str:
+    """The node that got the disk last, as far as is remembered and nobody said ``clear`` since; else ``""``."""
+    for move in reversed(s.recent):
+        if move.get("forgotten"):
+            return ""
+        if move.get("ok"):
+            return str(move.get("target", ""))
+    return ""
+
+
+def departed(s: Situation) -> str:
+    """The node that got the disk last, if it is none of the resource's any more: nobody looks at its VM; else ``""``."""
+    return "" if home(s) in {node.minion for node in s.resource.nodes} else home(s)
+
+
+def home_unseen(s: Situation) -> str:
+    """The node that got the disk last, if vCenter does not show its VM and nobody said that it was deleted; else ``""``."""
+    last = home(s) if home(s) not in s.missing_ok else ""
+    return last if any(n.minion == last and n.vm.present is False for n in s.seen.nodes) else ""
+
+
+def elsewhere(s: Situation) -> str:
+    """Where the disk may be although no node lists it, as a sentence; ``""`` if nothing says so."""
+    if gone := departed(s):
+        return (
+            f"no node lists the disk, but {gone} was the last to get it and is no node of {s.resource.name} any more, so nobody "
+            f"looks at its VM: take the disk out there, then 'salt-run vmdk.clear {s.resource.name}'"
+        )
+    return contradiction(s.seen)
+
+
 def why_off(s: Situation) -> str:
     """Why the holder does not run, as part of a sentence."""
     if s.holder is None:
@@ -249,22 +285,14 @@ def way_back(s: Situation) -> str:
     return f"; power {h.minion} on to have it back there, or make another node ready"
 
 
-def left_behind(s: Situation) -> str:
-    """A node that is off by a current word and could let go of the disk; ``""`` if there is none, or it was tried lately."""
-    lately = (m for m in s.recent if s.wall - m.get("ended", 0.0) < UNLUCKY and not m.get("forgotten"))
-    if any(m.get("by") == CLEANING for m in lately):
-        return ""
-    idle = (n for n in s.seen.holders if n.vm.is_off and n.vm.snapshot is False and n.vm.task == "")
-    return next((n.minion for n in idle if n is not s.holder), "")
-
-
 def last_home(s: Situation) -> str:
     """The node that got the disk last, if it could mount it again without vCenter; ``""`` otherwise."""
     last = s.recent[-1] if s.recent else {}
     home = str(last.get("target", ""))
     facts = s.seen.node(home).facts
     newest = max((n.facts.epoch for n in s.seen.nodes if n.facts is not None), default=-1)
-    permitted = bool(last.get("ok")) and facts is not None and facts.epoch == s.epoch == newest
+    done = bool(last.get("ok")) and not last.get("forgotten")  # a request of a forgotten move may still land
+    permitted = done and facts is not None and facts.epoch == s.epoch == newest
     based = stands(s.seen, home)
     return home if permitted and based and s.wish is None and could_mount(s.seen, home) else ""
 
@@ -277,36 +305,3 @@ def lacking_words(s: Situation) -> str:
         f"{holder_name(s)} has {s.resource.name} mounted, and its VM does not list {lacking or 'all its disks'}: put it back "
         "where it was, or protect anew"
     )
-
-
-def wishes(kind: MoveKind) -> Callable[[Situation], bool]:
-    return lambda s: s.wish is not None and s.wish.kind is kind
-
-
-def wish_fault(s: Situation) -> str:
-    """Why an operator's request cannot be done; empty if it can."""
-    if s.wish is None or s.holder is None:
-        return "nobody holds the disk"
-    name = s.resource.name
-    if s.wish.target == s.holder.minion:
-        return f"{name} is already on {s.holder.minion}"
-    if s.wish.target and s.wish.target not in {n.minion for n in s.resource.nodes}:
-        return f"{s.wish.target} is not a node of {name}; its nodes are {', '.join(n.minion for n in s.resource.nodes)}"
-    if s.wish.kind is MoveKind.SWITCHOVER and not s.holder.healthy:
-        return f"{name} is not in good health on {s.holder.minion}, so no clean move is possible; use vmdk.failover"
-    if not stands(s.seen, s.holder.minion) and not base(s.seen):
-        return f"{name} waits: {base_words(s.seen, s.holder.minion)}"
-    if not s.wish.target and not s.targets():
-        return no_target(s)
-    return _wish_unfit(s, s.wish, s.seen.node(wished_target(s)))
-
-
-def _wish_unfit(s: Situation, wish: Wish, target: NodeSight) -> str:
-    """Why the target, or what goes along, keeps a request from being done."""
-    clean = wish.kind is MoveKind.SWITCHOVER and bool(above(s.seen))
-    unfit = (*s.unfit(target), *(cannot_follow(s.seen, target.minion) if clean else ()))
-    return f"{target.minion} cannot take {s.resource.name}: {'; '.join(unfit)}" if unfit else ""
-
-
-def wished_target(s: Situation) -> str:
-    return s.wish.target if s.wish and s.wish.target else s.targets()[0].minion

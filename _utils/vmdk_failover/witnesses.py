@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from vmdk_failover import assess
 from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
 from vmdk_failover.blind import REMOUNT
+from vmdk_failover.errors import Busy
 from vmdk_failover.hierarchy import kin_of
 from vmdk_failover.kin import Kin, Neighbour
 from vmdk_failover.model import (
@@ -17,6 +18,7 @@ from vmdk_failover.model import (
     HypervisorFacts,
     MountState,
     Move,
+    Node,
     NodeFacts,
     Outcome,
     Resource,
@@ -39,7 +41,7 @@ class NoLookout:
         """See the port."""
         return {}
 
-    def crowd(self, resource: Resource) -> Crowd:
+    def crowd(self, resource: Resource, seen: HypervisorFacts) -> Crowd:
         """See the port."""
         return Crowd()
 
@@ -57,6 +59,10 @@ class NoVicinity:
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port."""
+
+    def neighbours(self, vm: VmFacts) -> Sequence[Node]:
+        """See the port."""
+        return ()
 
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""
@@ -107,7 +113,8 @@ class Witnesses:
         around = self.vicinity.look(resource, seen)
         silent = [vm.minion for vm in seen.vms if vm.present and not vm.is_off and vm.minion not in answers]
         signs = self.lookout.signs(seen, silent)
-        crowd = self.lookout.crowd(resource) if silent else Crowd()
+        counts = resource.host_fence or not all(seen.vm(minion).host_gone for minion in silent)
+        crowd = self.lookout.crowd(resource, seen) if silent and counts else Crowd()
         return assess.look(resource, seen, answers, signs, crowd, around, kin)
 
     def kin(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> tuple[Kin, ...]:
@@ -126,7 +133,7 @@ class Witnesses:
             answers = self.guest.ask(one.resource, asked) if asked else {}
             self.heard_of_kin[one.name] = now, answers
         said = {m: facts for m, facts in answers.items() if not seen.vm(m).is_off}
-        return kin_of(one, assess.look(one.resource, seen, said))
+        return kin_of(one, assess.look(one.resource, seen, said, around=Around(flaws=one.flaws)))
 
     def forget_booted(self, seen: HypervisorFacts) -> None:
         """What a node said before a boot that vCenter shows is true no more, however fresh it is."""
@@ -189,3 +196,5 @@ class Witnesses:
             self.heard[step.node] = (self.clock.monotonic(), outcome.facts)
         elif step.kind not in (StepKind.ATTACH, StepKind.DETACH, StepKind.SEAL, StepKind.ALONG):
             self.heard.pop(step.node, None)
+        elif outcome.code == Busy.code and self.heard.get(step.node, (0.0, None))[1] is not None:
+            self.heard.pop(step.node)  # another move was at work there; what it said may be so no longer

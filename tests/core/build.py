@@ -68,6 +68,7 @@ def vm(minion: str, where: str = NOWHERE, disks: tuple[Disk, ...] = (DATA,), **f
         "heartbeat": "green",
         "host": "esx1",
         "beside": (),
+        "hosts": (1, 2),
     }
     return VmFacts(minion=minion, **{**basis, **facts})
 

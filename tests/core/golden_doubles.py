@@ -58,10 +58,21 @@ class StageHooks:
         step = Step(StepKind.FENCE_HOOK if of_vm else StepKind.FENCE_HOST, node)
         stage.moment("before", step)
         fate = stage.fate(step)
+
+        def work() -> None:
+            if of_vm:
+                stage.node(node).turn(Power.OFF)
+                return
+            host = stage.node(node).host
+            for vm in [vm for vm in stage.hypervisor.vms if vm.host == host and vm.connected is False]:
+                stage.end(vm.name)
+
         if fate in ("", "answer lost"):
-            stage.end(node) if not of_vm else stage.node(node).turn(Power.OFF)
+            work()
+        stage.late += [work] if fate == "late" else []
         stage.moment("after", step)
-        if fate in ("answer lost", "request lost"):
+        if fate in ("answer lost", "request lost", "late"):
+            stage.clock.sleep(within)
             raise OutcomeUnknown(f"{function} gave no answer within {within:.0f} s")
         if fate not in ("", "lie"):
             raise StepFailed(f"{function} did not say that it is off: {fate}")

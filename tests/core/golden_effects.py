@@ -241,8 +241,21 @@ def _unready(stage: Stage, side: Side, node: str, phrases: Row) -> None:
     side.guest.nodes[node].unready = tuple(phrases)
 
 
+def _flaws(stage: Stage, side: Side, node: str, phrases: Row) -> None:
+    side.flaws[node] = tuple(phrases)
+    stage.check_nodes()
+
+
 def _leaves(stage: Stage, side: Side, node: str, _: Any) -> None:
     stage.vicinity.leaves(node, side.guest.nodes[node].boot_id)
+
+
+def _renamed(stage: Stage, side: Side, node: str, other: str) -> None:
+    stage.renamed.pop(node, None)
+    if other != node:
+        stage.renamed[node] = other
+    for one in stage.sides.values():
+        one.guest.nodes[node].silent = other != node
 
 
 OF_NODES: Mapping[str, Effect] = {
@@ -273,11 +286,13 @@ OF_NODES: Mapping[str, Effect] = {
     "superblock": Effect(SWITCH, _say("superblock")),
     "busy": Effect(TEXT, _set("busy", none="")),
     "unready": Effect(TEXTS, _unready),
+    "flaws": Effect(TEXTS, _flaws),
     "release": Effect(("stuck", "works"), _released),
     "mount": Effect(TEXT, _mount),
     "services": Effect(("up", "down"), _services),
     "epoch": Effect(NUMBER, _set("epoch")),
     "leaving": Effect((True,), _leaves, True),  # type: ignore[arg-type]
+    "renamed": Effect(TEXT, _renamed, True),
 }
 
 

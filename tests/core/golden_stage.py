@@ -25,6 +25,7 @@ from tests.core.invariants import wrong
 from tests.doubles.clock import FakeClock
 from tests.doubles.journal import MemoryJournal, MemoryLock
 from vmdk_failover import adopt, config, confirming, operate, policy, rules
+from vmdk_failover.around import Flaws
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import Busy, FailoverError, VersionConflict
 from vmdk_failover.model import (
@@ -113,6 +114,7 @@ class Side:
     steps: list[str] = field(default_factory=list)
     report: Report | None = None
     medium: Condition | None = None
+    flaws: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def writers(self) -> list[str]:
         """Nodes that can write to the resource."""
@@ -154,6 +156,7 @@ class Stage:
         self.late: list[Callable[[], None]] = []
         self.entries = 0
         self.broken: list[str] = []
+        self.renamed: dict[str, str] = {}
 
     def _side(self, of: Resource, holder: str) -> Side:
         guest = StageGuest(self, of)
@@ -237,7 +240,12 @@ class Stage:
         )
 
     def look(self, wished: str = "", wish: Wish | None = None) -> None:
-        """One look at every resource, with what an operator asks of one of them."""
+        """One look at every resource, with what an operator asks of one of them; the checks of its nodes were just made."""
+        self.check_nodes()
+        for minion, other in self.renamed.items():  # it says so every few seconds
+            inside = self.current.guest.nodes[minion]
+            if not (inside.cut or inside.frozen):
+                self.vicinity.renames(minion, other)
         for name, side in self.sides.items():
             self.current, self.entries = side, 0
             with self._tables():
@@ -248,6 +256,12 @@ class Stage:
             self.check("a look")
             if side.report and side.report.ok and side.writers() != [side.report.active]:
                 self.broken.append(f"told as active on {side.report.active}, mounted on {side.writers()}")
+
+    def check_nodes(self) -> None:
+        """What a check of the VMs finds, on the hosts that they are on."""
+        for name, side in self.sides.items():
+            found = {m: Flaws(self.node(m).host, words) for m, words in side.flaws.items() if words}
+            self.vicinity.find(name, found)
 
     @contextlib.contextmanager
     def _tables(self) -> Iterator[None]:
@@ -290,7 +304,7 @@ class Stage:
             vicinity=self.vicinity,
             hypervisor=self.hypervisor,
             bystander="",
-            opts={"vmdk": {"resources_dir": self.notes.name}},
+            opts={"vmdk": {"resources_dir": self.notes.name, "state_dir": self.notes.name}},
             faults=tuple,
             resource=protected.__getitem__,
             settings=SimpleNamespace(resources=protected, kept=(), faults=(), faults_of=lambda name: ()),

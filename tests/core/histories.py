@@ -53,8 +53,10 @@ def history(seed: int, script: Script | None = None, aloud: bool = False) -> His
     if world.apart:  # who of the two is right is nobody's to say; that nothing was hurt is all
         found.faults += world.broken
         return found
-    for of in world.resources:
+    on_top = [of for of in world.resources if of.depends_on]
+    for of in (*world.resources, *on_top):
         found.faults += _see_through(found, of)
+    found.faults += [] if found.faults else _apart(world)
     found.faults += world.broken
     return found
 
@@ -99,7 +101,8 @@ def _see_through(found: History, of: Resource) -> Iterator[str]:
 def _ticks(world: World, of: Resource) -> Report | None:
     """Look again and again, each master in its turn; the last word, that of who is not busy with another's work first.
 
-    What one master said before another changed something (its own unfinished move, perhaps) is no longer its word.
+    What one master said before another changed something (its own unfinished move, perhaps) is no longer its word; nor is what
+    was said of a move after which others of the hierarchy were looked at.
     """
     report = None
     for _ in range(TICKS):
@@ -109,7 +112,7 @@ def _ticks(world: World, of: Resource) -> Report | None:
             said = said if word is None or not word.steps else []
             said += [word] if word else []
         report = max(reversed(said), key=lambda r: (r.ok, 0 if r.ok else r.rule), default=None)
-        if report is not None and report.ok:
+        if report is not None and report.ok and not (world.storeys and report.steps):
             break
         world.clock.now += TICK
     return report
@@ -117,7 +120,7 @@ def _ticks(world: World, of: Resource) -> Report | None:
 
 def _active(world: World, of: Resource, report: Report | None) -> Iterator[str]:
     nodes = world.guests[of.name].inside
-    active = [m for m, n in nodes.items() if n.can_write(of) and not n.trouble]
+    active = _writers(world, of)
     if len(active) != 1 or report is None or not report.ok or report.active != active[0]:
         yield f"in a calm world {of.name} is not active on exactly one node: {active}, {report}"
     for minion, node in nodes.items():
@@ -125,6 +128,19 @@ def _active(world: World, of: Resource, report: Report | None) -> Iterator[str]:
         free = node.vm in world.hypervisor.vms and not (node.vm.kept or node.vm.question or node.vm.task)
         if minion not in active and free and node.vm.connected and listed & {disk.path for disk in of.disks}:
             yield f"{minion} cannot boot: it still lists the disk of {of.name}, which is active on {active}"
+
+
+def _apart(world: World) -> Iterator[str]:
+    """What is active, and on another node than what it depends on."""
+    for of in (r for r in world.resources if r.depends_on):
+        where = {r.name: _writers(world, r) for r in world.resources if r.name in (of.name, *of.depends_on)}
+        if len({tuple(active) for active in where.values()}) > 1:
+            yield f"in a calm world {of.name} is not active where what it depends on is: {where}"
+
+
+def _writers(world: World, of: Resource) -> list[str]:
+    nodes = world.guests[of.name].inside
+    return [m for m, n in nodes.items() if n.can_write(of) and not n.trouble]
 
 
 def campaign(seeds: Iterable[int]) -> Iterator[History]:

@@ -210,7 +210,7 @@ def _fit(case: Case) -> Iterator[str]:
     )
     if not runs(target.vm) or target.facts is None:
         yield "the target does not run or gave no answer"
-    elif not at_home and (target.facts.unready or target.misfit):
+    elif not at_home and (target.facts.unready or target.misfit or target.flaws):
         yield "the target is not ready"
 
 
@@ -274,6 +274,11 @@ def _fence_host(case: Case, node: NodeSight) -> Iterator[str]:
         yield "its host is not gone"
     if case.move.resource.host_fence_others != "stop" and node.vm.beside != ():
         yield "other VMs may run on that host"
+    if any(n.facts is not None and n.vm.host_gone and n.vm.host == node.vm.host for n in others):
+        yield "another node on that host answers"
+    gone, hosts = node.vm.hosts or (2, 2)
+    if gone > 1 and 2 * gone > hosts:
+        yield "most hosts may be gone, so it is rather the master that is cut off"
 
 
 def _fence_hook(case: Case, node: NodeSight) -> Iterator[str]:

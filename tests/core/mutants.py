@@ -115,7 +115,7 @@ def copies_are_believed(patch: Patch) -> None:
 def hosts_are_fenced_under_anybody(patch: Patch) -> None:
     """Nobody asks what else runs on a host."""
     for module in (leaving, silence):
-        patch.setattr(module, "spared", lambda node, resource: "")
+        patch.setattr(module, "spared", lambda node, resource, nodes=(): "")
 
 
 #: By what is missing.
@@ -129,6 +129,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "row 110: dead nodes keep the disk": rows(110),
     "row 155: maintenance is disturbed": rows(155),
     "row 170: nobody is fenced": rows(170),
+    "rows 235 to 237: nobody asks what it stands on": rows(235, 236, 237),
+    "rows 570 to 573 and 577: nobody goes along": rows(570, 571, 572, 573, 577),
     "row 240: nothing is mounted": rows(240),
     "row 600: all is never well": rows(600),
     "silence is off": silence_is_off,

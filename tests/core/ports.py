@@ -217,6 +217,8 @@ class GuestPort(SimGuest):
         blind = not world.hypervisor.shown[self.resource.name].readable
         if step.kind is not StepKind.MOUNT and blind and not world.apart:
             world.broken.append(f"{self.resource.name}: {step.kind.value} of {step.node} blindly")
+        if step.kind is StepKind.MOUNT and self.resource.depends_on and not world.apart:
+            world.broken += world.baseless(self.resource, step.node)
         world.pass_by()
         if world.chance(world.loss * 0.7):
             lost = not world.dice.below(3)
@@ -244,6 +246,29 @@ class GuestPort(SimGuest):
             trouble = self.obey(step, move, facts, work)
             self.world.say(f"-- late order {step.kind.value} to {step.node}: {trouble or 'done'}")
             self.world.check(f"a late {step.kind.value}")
+
+
+class Everybody:
+    """The ``Guest`` port over all resources: a run of one may run another one in between."""
+
+    def __init__(self, world: World) -> None:
+        self.guests = world.guests
+
+    def ask(self, resource: Resource, minions: Sequence[str]) -> Mapping[str, NodeFacts]:
+        """See the port."""
+        return self.guests[resource.name].ask(resource, minions)
+
+    def release(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self.guests[move.resource.name].release(move, facts)
+
+    def halt(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self.guests[move.resource.name].halt(move, facts)
+
+    def mount(self, move: Move, facts: NodeFacts) -> Outcome:
+        """See the port."""
+        return self.guests[move.resource.name].mount(move, facts)
 
 
 class LookoutPort(FakeLookout):

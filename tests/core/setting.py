@@ -31,8 +31,12 @@ class Master:
     lock: MemoryLock = field(default_factory=MemoryLock)
 
 
+#: Share of the worlds of two resources in which one of them depends on the other.
+STOREYS = 0.25
+
+
 def settings(setting: Any) -> tuple[Resource, ...]:
-    """One resource or two, on two or three nodes, with one disk or two."""
+    """One resource or two, side by side or one on top of the other, on two or three nodes, with one disk or two."""
     disks = (DATA, WAL) if setting.random() < 0.15 else (DATA,)
     options = {
         "on_error": "halt" if setting.random() < 0.25 else "switchover",
@@ -50,7 +54,12 @@ def settings(setting: Any) -> tuple[Resource, ...]:
         return (first,)
     mounts = (Mount("/srv/mail", "c0ffee00-0000-4000-8000-000000000009", "ext4"),)
     mail = replace(MAIL, path=MAIL.path.replace("ds2", "ds1")) if setting.random() < 0.5 else MAIL
-    return (first, replace(first, name="mail", disks=(mail,), mounts=mounts))
+    second = replace(first, name="mail", disks=(mail,), mounts=mounts)
+    storeys = setting.random()
+    if storeys >= STOREYS:
+        return (first, second)
+    found = (first, replace(second, depends_on=(first.name,)))
+    return found if storeys < STOREYS / 2 else found[::-1]
 
 
 def fates(setting: Any) -> tuple[Callable[[fate.Fate], None], ...]:

@@ -33,7 +33,7 @@ from tests.core.build import (
     says,
     vm,
 )
-from vmdk_failover.around import Around, Confirmed, Tenant
+from vmdk_failover.around import Around, Confirmed, Flaws, Tenant
 from vmdk_failover.model import (
     Condition,
     MountState,
@@ -266,6 +266,7 @@ AROUND = (
     Around(confirmed={"db1": Confirmed("esx1", "later", "alice said that esx1 is off")}),
     Around(to_restart=frozenset({"db1"})),
     Around(tenants={"db1": (Tenant("wal"),)}, to_restart=frozenset({"db1"})),
+    Around(flaws={"db2": Flaws("esx1", ("datastore ds1 is not accessible",))}),
 )
 FENCED = came_to(StepKind.RELEASE, "db1") + came_to(StepKind.FENCE, "db1", times=3)
 HELPED: tuple[tuple[Outcome, ...], ...] = (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.core.machines import SimVm
 from tests.doubles.vicinity import FakeVicinity
 from vmdk_failover.around import Ailing, Around, Tenant, datastore_of
-from vmdk_failover.errors import OutcomeUnknown, StepFailed
+from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed
+from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
 from vmdk_failover.vicinity import LASTS
 
@@ -31,6 +32,7 @@ class SimVicinity(FakeVicinity):
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """See the port."""
         assert self.world is not None and self.master is not None
+        self.nodes = tuple(node for one in self.world.resources for node in one.nodes)
         if len(self.world.resources) > 1:
             others = [r for r in self.world.resources if r.name != resource.name]
             paused = {r.name: self.master().journal.state(r.name).paused for r in others}
@@ -39,6 +41,24 @@ class SimVicinity(FakeVicinity):
             fresh = [a for at, a in self.faults.values() if now - at < LASTS and a.datastores & stores]
             self.fellows = tuple(a for a in fresh if a.resource != resource.name)
         return super().look(resource, seen)
+
+    def kin(self, resource: Resource) -> Sequence[Neighbour]:
+        """See the port."""
+        assert self.world is not None
+        if not self.world.storeys:
+            return ()
+        return [self._neighbour(one, resource) for one in self.world.resources if one.name != resource.name]
+
+    def _neighbour(self, one: Resource, of: Resource) -> Neighbour:
+        assert self.master is not None
+        below = one.name in of.depends_on
+        try:
+            state = self.master().journal.state(one.name)
+        except JournalError:
+            return Neighbour(one.name, below)
+        return Neighbour(
+            one.name, below, state.move.resource if state.move else one, state.move, state.paused
+        )
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port."""
@@ -81,8 +101,10 @@ class SimHooks:
             raise StepFailed(f"{function} failed")
         if lost and function == FENCE_VM and world.dice.coin():
             return "a lie"
-        if vm.power is not Power.OFF:
-            vm.turn(Power.OFF, told=bool(vm.connected))
+        there = [o for o in world.vms.values() if o.host == vm.host and o.connected is False]
+        for one in {vm.name: vm, **({o.name: o for o in there} if function == FENCE_HOST else {})}.values():
+            if one.power is not Power.OFF:
+                one.turn(Power.OFF, told=bool(one.connected))
         world.say(f"-- {function} has powered {facts['node']} off")
         world.pass_by()
         if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.core.build import (
     says,
     vm,
 )
+from vmdk_failover.around import Around, Flaws
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
@@ -126,6 +128,58 @@ def test_health_needs_all_of_it() -> None:
 )
 def test_why_a_node_is_not_fit(facts: VmFacts, words: str) -> None:
     assert words in sight(facts, says("db1")).unfit()
+
+
+FLAW = Flaws("esx1", ("datastore ds1 is not accessible",))
+
+
+def flawed(*vms: VmFacts, silent: str = "", of: int = 2, found: Flaws = FLAW) -> list[tuple[str, ...]]:
+    """Why each node is not fit, where a check found something in the way of db2."""
+    words = [says(one.minion) for one in vms if one.minion != silent]
+    seen = look(resource(of), vms, words, around=Around(flaws={"db2": found}))
+    return [node.unfit() for node in seen.nodes]
+
+
+OFF = {"power": Power.OFF}
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {},
+        {"power": Power.SUSPENDED},
+        {"power": Power.UNKNOWN},
+        {"connected": False},
+        {"connected": False, "power": Power.OFF},
+    ],
+)
+def test_what_a_check_found_counts_while_the_holder_may_run(holder: dict[str, Any]) -> None:
+    assert flawed(vm("db1", THERE, **holder), vm("db2"))[1] == FLAW.words
+
+
+@pytest.mark.parametrize(
+    "vms", [(vm("db1", THERE, **OFF), vm("db2")), (vm("db1", **OFF), vm("db2")), (gone("db1"), vm("db2"))]
+)
+def test_without_anything_to_stop_a_flawed_node_is_better_than_none(vms: tuple[VmFacts, ...]) -> None:
+    assert flawed(*vms)[1] == ()
+
+
+def test_a_flawed_node_is_not_better_than_a_fit_one() -> None:
+    three = (vm("db1", THERE, **OFF), vm("db2"), vm("db3"))
+    assert flawed(*three, of=3)[1:] == [FLAW.words, ()]
+    assert flawed(*three, of=3, silent="db3")[1:] == [(), ("its minion gave no signed answer",)]
+
+
+@pytest.mark.parametrize("where", [THERE, PARTLY, MISPLACED, UNCLEAR])
+def test_a_flaw_says_nothing_of_who_may_have_the_disk(where: str) -> None:
+    pair = (vm("db1", **OFF), vm("db2", where, PAIR))
+    seen = look(resource(2, PAIR), pair, (says("db2"),), around=Around(flaws={"db2": FLAW}))
+    assert seen.node("db2").flaws == ()
+
+
+def test_a_flaw_is_of_the_host_that_it_was_found_on() -> None:
+    assert flawed(vm("db1", THERE), vm("db2", host="esx2"))[1] == ()
+    assert flawed(vm("db1", THERE), vm("db2", host="esx2"), found=Flaws("esx2", ("no",)))[1] == ("no",)
 
 
 def test_who_already_has_the_disk_needs_no_free_slot() -> None:

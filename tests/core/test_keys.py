@@ -10,7 +10,7 @@ import pytest
 
 from tests.core.build import resource
 from vmdk_failover import heard, signing
-from vmdk_failover.errors import BadSignature, Refused
+from vmdk_failover.errors import BadSignature, JournalError, Refused
 from vmdk_failover.guest import masters
 from vmdk_failover.guest.node import LocalNode, Services
 from vmdk_failover.keys import Keys
@@ -75,6 +75,20 @@ def test_killed_in_the_middle_the_old_key_still_counts(keys: Keys, tmp_path: Pat
     assert (keys.current("db1"), keys.old("db1")) == (before, before)
     keys.spoke("db1", before)
     assert keys.end(["db1"]) and keys.current("db1") == before
+
+
+@pytest.mark.parametrize("size", [0, 15])
+@pytest.mark.parametrize("name", ["secret", "secret.old"])
+def test_no_key_is_made_of_a_torn_secret(keys: Keys, tmp_path: Path, name: str, size: int) -> None:
+    keys.begin()
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:size])
+    for known in (keys, Keys(tmp_path)):
+        make = known.current if name == "secret" else known.old
+        with pytest.raises(JournalError, match=f"has {size} bytes: it was not copied whole.*Copy it again"):
+            make("db1")
+    (tmp_path / name).write_bytes(whole)
+    assert make("db1") in (keys.current("db1"), keys.old("db1"))
 
 
 # -- the master's ear and mouth --------------------------------------------------------------------------------

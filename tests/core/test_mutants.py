@@ -19,6 +19,8 @@ AMONG: dict[str, Callable[[World], bool]] = {
     "rows 62 and 63: lost requests are forgotten": lambda world: world.loss > 0.5 and not world.apart,
     "hosts are fenced under anybody": lambda world: world.fates is fate.LOST_HOSTS,
     "forged answers are believed": lambda world: type(world.guests["pgdata"]).__name__ == "SignedGuest",
+    "rows 235 to 237: nobody asks what it stands on": lambda world: world.storeys,
+    "rows 570 to 573 and 577: nobody goes along": lambda world: world.storeys,
     "row 155: maintenance is disturbed": lambda world: (
         len(world.resources) > 1 and hands.pauses in world.fates
     ),

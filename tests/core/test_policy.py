@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.core import kindred, space
 from tests.core.build import (
     DATA,
@@ -27,9 +28,10 @@ from tests.core.build import (
     vm,
 )
 from tests.core.invariants import believed, listing, proven_off, runs
-from vmdk_failover import assess
-from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Tenant
+from vmdk_failover import assess, protection
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Tenant
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.failing import SETTLING
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
@@ -55,7 +57,7 @@ from vmdk_failover.policy import (
     Wish,
     decide,
 )
-from vmdk_failover.situation import BUSY_WAIT
+from vmdk_failover.situation import BUSY_WAIT, DOUBT_WAIT, STRANGER_WAIT
 
 NOW = 1_800_000_000.0
 OFF = {"power": Power.OFF}
@@ -152,10 +154,22 @@ TIRED = [ended("db1"), ended("db1")]
 BUSY = [ended("db1", code="device_busy", ago=BUSY_WAIT - 1)]
 CAME_ALONG = [ended("db1", True, source="db2", condition="io_error", ago=600.0)]
 LEFT_BEHIND = ((vm("db1", THERE, **OFF), None), (vm("db2", THERE), active("db2")))
+FENCED = Around(to_restart=frozenset({"db1"}))
+DISPUTES = [active("db2", condition=c) for c in (Condition.WRONG_FILESYSTEM, Condition.LAZILY_UNMOUNTED)]
+RENAMED = Around(renamed={"db1": "db1-new"})
+UNSHOWN = (gone("db3"), None)
+DEPARTED = [ended("db9", True)]
+#: No VM of the resource lists the disk, and somebody says otherwise.
+CONTRADICTED = (
+    seen((vm("db1"), active("db1", device=True)), READY),
+    seen((vm("db1"), says("db1", device=True, mounted=MountState.UNKNOWN)), READY),
+    seen((vm("db1", smbios=space.MACHINE), active("db1", smbios=space.OTHER)), READY),
+)
 PAUSED_TENANT = Around(tenants={"db1": (Tenant("wal", True),)})
 LEAVING = Around(leaving={"db1": "boot-of-db1"})
 CONFIRMED = Around(confirmed={"db1": Confirmed("esx1", "", "alice said that the host esx1 is off")})
 LOST = (vm("db1", THERE, connected=False), None)
+FLAWED = Around(flaws={"db2": Flaws("esx1", ("datastore ds1 is not accessible",))})
 
 
 def suffering(
@@ -180,6 +194,13 @@ EXAMPLES = (
     example(525, HOLD, "newer epoch|7", seen((HOLDS, active("db1", epoch=8)), READY)),
     example(530, HOLD, "db2|another UUID|protect", seen(DEAD, (vm("db2", UNCLEAR), says("db2")))),
     example(540, HOLD, "db1 and db2|by hand", seen(FAILING, (vm("db2", THERE), says("db2")))),
+    example(
+        541,
+        HOLD,
+        "db1, which does not run|db3 was the last to get it|vmdk.clear pgdata",
+        seen(DEAD, READY, UNSHOWN),
+        recent=[ended("db3", True)],
+    ),
     example(
         542,
         HOLD,
@@ -208,7 +229,12 @@ EXAMPLES = (
     example(
         573, MOVE, "top depends on it", beside(seen(WELL, READY), kindred.going(below=False, clean=True))
     ),
-    example(575, HOLD, "pgdata waits: base is not active", beside(seen(UNMOUNTED, READY), Kin("base", True))),
+    example(
+        575,
+        HOLD,
+        "pgdata waits: base is not seen to be active",
+        beside(seen(UNMOUNTED, READY), Kin("base", True)),
+    ),
     example(
         577, MOVE, "base is active on db2|is on db1", beside(seen(WELL, READY), Kin("base", True, "db2"))
     ),
@@ -218,7 +244,29 @@ EXAMPLES = (
         "base is active on db2|db2 cannot take it",
         beside(seen(WELL, SILENT), Kin("base", True, "db2")),
     ),
+    example(
+        594,
+        HOLD,
+        "db1 has pgdata mounted, but|wrong_filesystem: loop0 holds file system dead-beef|a person",
+        seen(
+            (
+                HOLDS,
+                active(
+                    "db1",
+                    condition=Condition.WRONG_FILESYSTEM,
+                    evidence="loop0 holds file system dead-beef, not c0ffee",
+                ),
+            ),
+            READY,
+        ),
+    ),
     example(595, MOVE, "active on db2; db1 is off and still lists", seen(*LEFT_BEHIND)),
+    example(
+        596,
+        MOVE,
+        "active on db2; db1 was fenced, is still off|fence_action: reboot",
+        seen((vm("db1", **OFF), None), LEFT_BEHIND[1], around=FENCED),
+    ),
     example(
         597,
         MOVE,
@@ -260,6 +308,12 @@ EXAMPLES = (
     example(620, MOVE, "VM of db1 is off", seen(DEAD, READY)),
     example(630, HOLD, "VM of db1 is off|db2: its minion gave no", seen(DEAD, SILENT)),
     example(638, HOLD, "db1|wal|paused|vmdk.resume", silent(400.0, around=PAUSED_TENANT)),
+    example(
+        639,
+        HOLD,
+        "minion of db1|id db1-new now|vmdk.failover pgdata",
+        silent(400.0, True, around=RENAMED, on_agent_silent="fence"),
+    ),
     example(640, HOLD, "db1|no signed answer|engine", silent(None)),
     example(641, HOLD, "2 of 3 running nodes|db1|cut off", cut_off()),
     example(642, Choice.WAIT, "db1|15 s", silent(6.0)),
@@ -303,6 +357,12 @@ EXAMPLES = (
     example(750, MOVE, "db1 holds the disk and has it not mounted", seen(UNMOUNTED, READY)),
     example(790, HOLD, "db2|not to be seen|vmdk.clear pgdata", UNSEEN),
     example(
+        793,
+        HOLD,
+        "db1 says that it sees it|mount point is not free (mounted)|which VM",
+        seen((vm("db1"), active("db1", device=True)), READY),
+    ),
+    example(
         795,
         HOLD,
         "file open|never forced|backup-proxy holds it",
@@ -313,6 +373,47 @@ EXAMPLES = (
     example(810, HOLD, "no node lists the disk|db1: its VM is off", seen((vm("db1", **OFF), None), SILENT)),
     example(900, HOLD, f"db1 has pgdata mounted|does not list {WAL.path}", HALF),
 )
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "recent", "words"),
+    [
+        (CONTRADICTED[0], [], "db1 says that it sees it"),
+        (CONTRADICTED[1], [], "not free (unknown)"),
+        (CONTRADICTED[2], [], f"SMBIOS UUID {space.OTHER} answers as db1"),
+        (seen((vm("db1"), says("db1")), READY), DEPARTED, "db9 was the last to get it|vmdk.clear pgdata"),
+        (seen((vm("db1"), says("db1")), READY), [*DEPARTED, ended("db2")], "db9 was the last"),
+    ],
+)
+def test_a_disk_that_may_be_where_nobody_looks_is_not_attached(
+    snapshot: Snapshot, recent: list[dict[str, Any]], words: str
+) -> None:
+    decision = judge(snapshot, recent=recent)
+    assert (decision.rule, decision.choice) == (793, HOLD)
+    assert all(part in decision.reason for part in words.split("|")), decision.reason
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "recent"),
+    [
+        (seen((vm("db1"), says("db1", device=True)), READY), []),
+        (seen((vm("db1", **OFF), None), READY), []),
+        (seen((vm("db1"), says("db1")), READY), [ended("db9", True, forgotten=True)]),
+        (seen((vm("db1"), says("db1")), READY), [ended("db9", True), ended("db1", True)]),
+    ],
+)
+def test_a_disk_that_is_nowhere_is_attached(snapshot: Snapshot, recent: list[dict[str, Any]]) -> None:
+    assert judge(snapshot, recent=recent).rule == 800
+
+
+@pytest.mark.parametrize(("tries", "wait"), [(1, 20.0), (2, 40.0), (5, 320.0), (6, 600.0), (40, 600.0)])
+def test_a_locked_file_is_tried_less_and_less_often(tries: int, wait: float) -> None:
+    """Each try that is refused can freeze the target for as long as the refusal takes."""
+    nowhere = seen((vm("db1", **OFF), None), READY)
+    for ago, rule in ((wait - 1.0, 795), (wait + 1.0, 800)):
+        recent = [ended("db2", rule=210, code="locked_by_stranger", ago=ago) for _ in range(tries)]
+        assert judge(nowhere, recent=recent).rule == rule
+        assert judge(nowhere, recent=[{**m, "forgotten": True} for m in recent]).rule == 800
 
 
 @pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: str(one.rule))
@@ -384,7 +485,7 @@ THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
         ([ended("db2", forgotten=True)], "db2"),
         ([ended("db2", rule=100)] * 3, "db2"),  # it had a hiccup, that is no failed try
         ([ended("db2", ago=UNLUCKY + 1)], "db2"),
-        ([ended("db2", rule=210, code="locked_by_stranger", ago=30.0)] * 3, "db2"),  # another VM's fault
+        ([ended("db2", rule=210, code="locked_by_stranger", ago=90.0)] * 3, "db2"),  # another VM's fault
         (
             [ended("db3", True, source="db2", condition="io_error", ago=1000.0)],
             "db3",
@@ -420,6 +521,37 @@ def test_the_order_of_nodes_is_the_order_of_preference() -> None:
     begun = judge(look(backwards, (n.vm for n in THREE.nodes), (n.facts for n in THREE.nodes))).move
     assert begun is not None
     assert begun.target == "db3"
+
+
+# -- a fenced node that is to run again -----------------------------------------------------------------------
+
+STARTED = [ended("db2", True, by=596)]
+BUSY_NODE = {**OFF, "task": "relocate"}
+
+
+@pytest.mark.parametrize(
+    ("fenced", "around", "recent", "rule"),
+    [
+        (vm("db1", **OFF), FENCED, [], 596),
+        (vm("db1", **OFF), NOTHING_AROUND, [], 600),
+        (vm("db1", **BUSY_NODE), FENCED, [], 600),
+        (vm("db1", **{**OFF, "task": None}), FENCED, [], 600),
+        (vm("db1", connected=False, **OFF), FENCED, [], 600),
+        (vm("db1"), FENCED, [], 600),
+        (vm("db1", THERE, **OFF), FENCED, [], 595),  # the disk first
+        (vm("db1", **OFF), replace(FENCED, tenants={"db1": (Tenant("wal"),)}), [], 600),
+        (vm("db1", **OFF), FENCED, STARTED, 600),
+        (vm("db1", **OFF), FENCED, [{**STARTED[0], "ended": NOW - UNLUCKY - 1}], 596),
+        (vm("db1", **OFF), FENCED, [{**STARTED[0], "forgotten": True}], 596),
+    ],
+)
+def test_a_fenced_node_is_started_when_nothing_is_in_the_way(
+    fenced: VmFacts, around: Around, recent: list[dict[str, Any]], rule: int
+) -> None:
+    begun = judge(seen((fenced, None), LEFT_BEHIND[1], around=around), recent=recent)
+    assert begun.rule == rule, begun.reason
+    if begun.move:
+        assert (begun.move.kind, begun.move.source, begun.move.target) == (MoveKind.REPAIR, "db2", "db2")
 
 
 # -- what an operator asks for --------------------------------------------------------------------------------
@@ -462,6 +594,36 @@ def test_an_operator_may_choose_a_node_that_failed_before() -> None:
     assert judge(THREE, recent=recent, wish=Wish(MoveKind.FAILOVER, "db2")).choice is Choice.MOVE
 
 
+@pytest.mark.parametrize("condition", list(Condition))
+@pytest.mark.parametrize(("ago", "just"), [(SETTLING - 1, True), (SETTLING + 1, False)])
+def test_a_prober_that_contradicts_the_mount_holds_but_is_given_time(
+    condition: Condition, ago: float, just: bool
+) -> None:
+    word = active("db1", condition=condition)
+    recent = [ended("db1", True, ago=ago)]
+    contradicts = condition in (Condition.WRONG_FILESYSTEM, Condition.LAZILY_UNMOUNTED)
+    rule = 660 if condition in FAILED_CONDITIONS else 594 if contradicts and not just else 600
+    assert judge(seen((HOLDS, word), READY), recent=recent).rule == rule
+    if contradicts:
+        refused = judge(seen((HOLDS, word), READY), recent=recent, wish=SWITCH)
+        assert (refused.rule, "see what is on the disk before" in refused.reason) == (550, True)
+        assert judge(seen((HOLDS, word), READY), recent=recent, wish=FORCE).rule == 560
+
+
+@pytest.mark.parametrize("condition", [Condition.UNKNOWN, Condition.WATCHER_SILENT])
+@pytest.mark.parametrize(("ago", "just"), [(SETTLING - 1, True), (SETTLING + 1, False)])
+def test_a_disk_that_nobody_watches_is_not_protected(condition: Condition, ago: float, just: bool) -> None:
+    word = active("db1", condition=condition, evidence="the prober says nothing")
+    recent = [ended("db1", True, ago=ago)]
+    found = protection.gaps(Situation(seen((HOLDS, word), READY), EPOCH, NOW, recent=recent))
+    if just:
+        assert found == ()
+    else:
+        (said,) = found
+        assert "nobody watches the disk on db1 (the prober says nothing)" in said
+        assert "restart salt-minion there" in said
+
+
 # -- the whole space ------------------------------------------------------------------------------------------
 
 WISHES = (None, SWITCH, FORCE, Wish(MoveKind.FAILOVER, "db2"), Wish(MoveKind.SWITCHOVER, "db3"))
@@ -477,9 +639,16 @@ def every_situation() -> Iterator[Situation]:
             yield Situation(snapshot, EPOCH, NOW, False, (ended("db1", source="db2"),))
             yield Situation(snapshot, EPOCH, NOW, True, (ended("db1", True, source="db2"),))
             yield Situation(snapshot, EPOCH, NOW, False, (ended("db1", True), ended("db2", True)))
+    for snapshot in CONTRADICTED:
+        yield Situation(snapshot, EPOCH, NOW)
+    yield Situation(seen((vm("db1"), says("db1")), READY), EPOCH, NOW, False, DEPARTED)
+    for wish in (None, FORCE):
+        yield Situation(seen(DEAD, READY, UNSHOWN), EPOCH, NOW, False, (ended("db3", True),), wish)
     stranger = ended("db2", rule=210, code="locked_by_stranger")
     yield Situation(seen((vm("db1", **OFF), None), READY), EPOCH, NOW, False, (stranger,))
     yield Situation(seen(DEAD, READY), EPOCH, NOW, False, (stranger,))
+    longer_ago = {**stranger, "ended": NOW - DOUBT_WAIT + 1}
+    yield Situation(seen(LOST, READY, around=CONFIRMED), EPOCH, NOW, False, (longer_ago,))
     for snapshot, wish in product(every_kinship(), WISHES):
         yield Situation(snapshot, EPOCH, NOW, wish=wish)
     for snapshot in (UNSEEN, replace(UNSEEN, nodes=UNSEEN.nodes[::-1])):
@@ -512,6 +681,7 @@ def every_strain() -> Iterator[Snapshot]:
         suffering("esx1"),
         suffering(store="ds2"),
         suffering(condition="hung"),
+        FLAWED,
     )
     states: tuple[dict[str, Any], ...] = (
         {},
@@ -536,7 +706,10 @@ def every_strain() -> Iterator[Snapshot]:
     for beside, others in product(((("web1", ""),), None), ("hold", "stop")):
         fenced = {"host_fence": "own.host", "host_fence_others": others}
         yield silent(400.0, False, connected=False, beside=beside, **fenced)
+    yield from every_lost_host()
     yield seen(*LEFT_BEHIND)
+    yield from (seen(LEFT_BEHIND[0], (LEFT_BEHIND[1][0], word)) for word in DISPUTES)
+    yield seen((vm("db1", **OFF), None), LEFT_BEHIND[1], around=FENCED)
     yield HALF
     for word, other, of in product(space.blind_words("db1"), space.blind_words("db2"), (EPOCH, EPOCH - 1)):
         at = replace(word, epoch=of) if word and word.epoch < EPOCH else word
@@ -584,7 +757,7 @@ def wrong(s: Situation, decision: Decision) -> Iterator[str]:
         yield from _wrong_blind(s, begun)
         return
     target = s.seen.node(begun.target)
-    if not runs(target.vm) or target.facts is None or target.facts.unready:
+    if not runs(target.vm) or target.facts is None or target.facts.unready or target.flaws:
         yield "the target is not ready"
     if begun.epoch != s.epoch + 1:
         yield "not the next epoch"
@@ -632,14 +805,59 @@ def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
         "a node is not to be seen that may hold the disk": begun.kind is MoveKind.START
         and any(n.vm.present is False and n.minion not in s.missing_ok for n in s.seen.nodes),
         "the disk is elsewhere": any(n.minion not in (begun.source, begun.target) for n in writers),
+        "the disk may be where nobody looks": begun.kind is MoveKind.START and _may_be_elsewhere(s),
+        "the disk may be with a node that nobody sees": not begun.is_local and _home_may_write(s, begun),
+        "a locked file is tried again at once": s.wish is None and _tries_to_see(s, begun),
+        "nobody knows what is on the disk": s.wish is None and _is_disputed(s, begun),
     }
     yield from (f"a move is begun, and {words}" for words, is_so in forbidden.items() if is_so)
+
+
+def _may_be_elsewhere(s: Situation) -> bool:
+    """A node speaks of it that vCenter does not show with it, speaks from another VM, or is the resource's no more."""
+    words = [n.facts for n in s.seen.nodes if n.facts is not None and not proven_off(n.vm)]
+    contradicted = any(w.device and w.mounted is not MountState.UNMOUNTED for w in words)
+    last = next((m for m in reversed(s.recent) if m.get("ok") or m.get("forgotten")), {})
+    left = last.get("target", "db1") not in {n.minion for n in s.resource.nodes} and not last.get("forgotten")
+    return contradicted or left or any(n.impostor for n in s.seen.nodes)
+
+
+def _is_disputed(s: Situation, begun: Move) -> bool:
+    """The node has it mounted, and its prober has seen otherwise since the last move ended there."""
+    word = s.seen.node(begun.source).facts
+    words = (Condition.WRONG_FILESYSTEM, Condition.LAZILY_UNMOUNTED)
+    disputed = word is not None and word.mounted is MountState.MOUNTED and word.condition in words
+    last = s.recent[-1] if s.recent else {}
+    fresh = bool(last.get("ok")) and last.get("target") == begun.source and s.wall - last["ended"] < SETTLING
+    return disputed and not fresh
+
+
+def _home_may_write(s: Situation, begun: Move) -> bool:
+    """The node that got the disk last is not shown, and he from whom it is taken does not run and so cannot have it open."""
+    last = next((m for m in reversed(s.recent) if m.get("ok") or m.get("forgotten")), {"forgotten": True})
+    if not begun.source or last.get("forgotten") or s.seen.node(begun.source).running:
+        return False
+    return (
+        any(n.minion == last["target"] and n.vm.present is False for n in s.seen.nodes) and not s.missing_ok
+    )
+
+
+def _tries_to_see(s: Situation, begun: Move) -> bool:
+    """It attaches a disk that nobody lets go of first, right after somebody had its file open: each try can freeze the target."""
+    source = s.seen.node(begun.source)
+    free = begun.kind is MoveKind.START or proven_off(source.vm) or believed(source)
+    last = s.recent[-1] if s.recent and not begun.is_local else {}
+    wait = DOUBT_WAIT if believed(source) else STRANGER_WAIT
+    return free and last.get("code") == "locked_by_stranger" and s.wall - last["ended"] < wait
 
 
 def _is_lost(s: Situation, node: NodeSight) -> bool:
     """A host that is gone may be fenced, if its node is silent in every way."""
     quiet = node.facts is None and node.vm.connected is False and not list(_hasty(s, node))
     alone = node.vm.beside == () or s.resource.host_fence_others == "stop"
+    gone, hosts = node.vm.hosts or (2, 2)
+    alone = alone and (gone == 1 or 2 * gone <= hosts)
+    alone = alone and not any(n.facts and n.vm.host_gone and n.vm.host == node.vm.host for n in s.seen.nodes)
     return quiet and alone and bool(s.resource.host_fence) and not any(t.paused for t in node.tenants)
 
 
@@ -688,16 +906,47 @@ def _hasty(s: Situation, source: NodeSight) -> Iterator[str]:
         address and (s.resource.on_agent_silent != "fence" or age is None or age < s.resource.agent_timeout)
     ):
         yield "a node loses the disk whose address answers, or may"
+    if source.renamed:
+        yield "a node loses the disk that speaks under another id"
     if address is False and s.resource.on_isolated != "fence" and source.vm.heartbeat not in ("red", "gray"):
         yield "a node loses the disk that is isolated at most"
-    alive = [n for n in s.seen.nodes if not proven_off(n.vm)]
-    running = len(alive) + s.seen.crowd.running
-    if running >= 3 and 2 * (sum(n.facts is None for n in alive) + s.seen.crowd.silent) > running:
+    if _most_are_silent(s):
         yield "a node loses the disk while most nodes are silent"
 
 
+def _most_are_silent(s: Situation) -> bool:
+    """Of at least three. Who is lost with a host is not alive: one failure for one host, as many as there are for more."""
+    known = [n for n in s.seen.nodes if not proven_off(n.vm) and not believed(n)]
+    lost = [n.vm.host for n in known if n.facts is None and n.vm.host_gone]
+    lost += [host for host, count in s.seen.crowd.lost for _ in range(count)]
+    silent = sum(n.facts is None and not n.vm.host_gone for n in known) + s.seen.crowd.silent
+    heard = sum(n.facts is not None for n in known) + s.seen.crowd.running - s.seen.crowd.silent
+    silent += min(len(lost), 1) if len(set(lost)) < 2 else len(lost)
+    return silent + heard >= 3 and silent > heard
+
+
+def every_lost_host() -> Iterator[Snapshot]:
+    """The host of the holder is gone, with more or less of the others."""
+    away: dict[str, Any] = {"connected": False}
+    fellows = (
+        (vm("db2", **away), None),
+        (vm("db2", **away), says("db2")),
+        (vm("db2", host="esx2", **away), None),
+        (vm("db2", host="esx2"), None),
+        (vm("db2", host="esx2"), says("db2")),
+    )
+    crowds = (Crowd(), Crowd(4, 2), Crowd(4, 3), Crowd(4, 0, (("esx1", 9),)), Crowd(4, 0, (("esx9", 3),)))
+    third = vm("db3", host="esx3")
+    for (second, word), crowd, hosts in product(fellows, crowds, ((1, 3), (2, 3), (2, 4), None)):
+        vms = (vm("db1", THERE, hosts=hosts, **away), second, third)
+        answers = {n.minion: n for n in (word, says("db3")) if n is not None}
+        signs = {"db1": Signs(400.0, False), "db2": Signs(400.0, False)}
+        facts = HypervisorFacts(True, "", vms)
+        yield assess.look(resource(3, host_fence="own.host"), facts, answers, signs, crowd)
+
+
 #: Rows without which a silent node would lose the disk too soon; 603, 640 and 642 only say more than a later row.
-NEEDED = frozenset({605, 638, 641, 643, 644, 645, 646, 652, 653, 654, 695, 790})
+NEEDED = frozenset({594, 541, 605, 615, 638, 639, 641, 643, 644, 645, 646, 652, 653, 654, 695, 790, 793, 795})
 #: It only begins a move.
 BEGINS = frozenset({515, 543})
 
@@ -711,6 +960,8 @@ def every_silence() -> Iterator[Snapshot]:
     for age, address, word, other in product(ages, (True, False, None), words, others):
         for crowd, options in product(crowds, kept):
             yield silent(age, address, word, other, crowd, **options)
+    for age, address, word, options in product(ages, (True, False, None), words, kept):
+        yield silent(age, address, word, around=RENAMED, **options)
     yield cut_off()
 
 
@@ -731,6 +982,8 @@ def test_no_decision_is_unsafe_and_every_safety_row_is_needed() -> None:
     assert faults == set()
     assert {row.number for row in POLICY} - set(reached) == set()
     assert set(mutants) - set(harm) == set()
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert f" {reached.total():,} situations without one" in page, "scripts/rules_doc.py --write"
 
 
 def without(number: int) -> tuple[PolicyRow, ...]:

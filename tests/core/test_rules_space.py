@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.core import space
 from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
 from tests.core.invariants import wrong
 from vmdk_failover import predict, rules
 from vmdk_failover.around import NOTHING_AROUND, Around
+from vmdk_failover.kin import Kin
 from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, StepKind
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
@@ -56,6 +58,12 @@ def walk() -> Walk:
 
 def test_no_verdict_is_unsafe(walk: Walk) -> None:
     assert [f"row {number}: {words}" for number, words in walk.faults] == []
+
+
+def test_the_page_of_the_rules_states_how_many_cases_these_are(walk: Walk) -> None:
+    """A row or a case that comes or goes: scripts/rules_doc.py --write."""
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert f" {walk.reached.total():,} cases of a move" in page
 
 
 def test_every_row_is_reached(walk: Walk) -> None:
@@ -146,6 +154,22 @@ def test_without_its_row_each_of_these_does_not_happen() -> None:
     ]
     assert next_of(*((), (None, sees)), **blind) == [15, StepKind.MOUNT, 20, Then.HOLD]
     assert next_of(*((), (None, active("db2", device=True))), **blind) == [17, None, 20, Then.HOLD]
+
+
+@pytest.mark.parametrize(
+    ("unfit", "words"),
+    [
+        ({"db2": ("its slot is taken",)}, " (db2 cannot take base: its slot is taken)"),
+        ({}, "; 'salt-run vmdk.failover base target=db2' brings it there"),
+    ],
+)
+def test_who_waits_for_another_resource_says_why_it_does_not_come(unfit: Any, words: str) -> None:
+    of = resource()
+    seen = look(of, (vm("db1"), vm("db2", THERE)), (says("db1"), says("db2")))
+    kin = (Kin("base", True, "db1", ("db1",), unfit=unfit),)
+    asked = came_to(StepKind.ALONG, "db2", Result.DONE)
+    verdict = next_verdict(Case(move(of), replace(seen, kin=kin), asked, EPOCH))
+    assert (verdict.rule, verdict.reason) == (237, f"pgdata waits on db2: base is active on db1{words}")
 
 
 def test_the_table_is_in_order_and_ends_with_a_row_that_always_matches() -> None:

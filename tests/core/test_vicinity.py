@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +15,16 @@ from tests.core.build import DATA, THERE, WAL, resource, vm
 from tests.core.test_engine import FORCE, Site
 from tests.core.test_hosts import crash, lose_host
 from tests.doubles.clock import FakeClock
-from vmdk_failover import operate
+from vmdk_failover import fitness, operate
 from vmdk_failover.app import App
-from vmdk_failover.around import Around, Confirmed
+from vmdk_failover.around import Around, Confirmed, Flaws
 from vmdk_failover.config import Settings
 from vmdk_failover.confirming import confirm_off
 from vmdk_failover.errors import JournalError, OutcomeUnknown, Refused, StepFailed
 from vmdk_failover.hooks import RunnerHooks
 from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, VmFacts
-from vmdk_failover.vicinity import LASTS, FileVicinity
+from vmdk_failover.powering import power_off
+from vmdk_failover.vicinity import FLAWED, LASTS, TO_RESTART, FileVicinity
 
 PGDATA = resource()
 PGWAL = replace(resource(disks=(WAL,)), name="wal")
@@ -114,6 +117,55 @@ def test_a_damaged_note_says_nothing(vicinity: FileVicinity, rubbish: str) -> No
     assert look(vicinity, vm("db1")).ailing == ()
 
 
+# -- what checks found ---------------------------------------------------------------------------------------
+
+NO_STORE = {"db2": Flaws("esx2", ("datastore ds1 is not accessible from host esx2 of db2",))}
+
+
+def test_what_a_check_found_counts_until_the_next_ones_are_due(
+    vicinity: FileVicinity, clock: FakeClock
+) -> None:
+    vicinity.find("pgdata", NO_STORE)
+    assert look(vicinity, vm("db1")).flaws == NO_STORE
+    assert look(vicinity, vm("db1"), of=PGWAL).flaws == {}
+    clock.now += fitness.AGAIN * 2 + fitness.PAUSE
+    assert look(vicinity, vm("db1")).flaws == NO_STORE, "one check may come late"
+    clock.now = 1000.0 + FLAWED
+    assert look(vicinity, vm("db1")).flaws == {}, "nobody checks any more"
+
+
+def test_a_check_that_finds_nothing_ends_it(vicinity: FileVicinity) -> None:
+    vicinity.find("pgdata", NO_STORE)
+    vicinity.find("pgdata", {})
+    vicinity.find("pgdata", {})
+    assert look(vicinity, vm("db1")).flaws == {}
+
+
+def test_what_was_found_of_what_it_depends_on_is_known_too(vicinity: FileVicinity) -> None:
+    above = replace(PGDATA, depends_on=("wal",))
+    vicinity.find("wal", NO_STORE)
+    (below,) = replace(vicinity, resources=lambda: {"pgdata": above, "wal": PGWAL}).kin(above)
+    assert (below.name, below.flaws) == ("wal", NO_STORE)
+    site = Site(depends_on=("wal",))
+    site.vicinity.relatives = (replace(below, resource=PGWAL),)
+    (kin,) = site.engine().look(site.resource)[0].kin
+    assert kin.unfit["db2"] == (), "it was found on another host"
+    site.db2.vm.host = "esx2"
+    site.hypervisor.vms[0].plug(WAL)
+    (kin,) = site.engine().look(site.resource)[0].kin
+    assert kin.unfit["db2"] == NO_STORE["db2"].words
+
+
+@pytest.mark.parametrize(
+    "nodes", ["[]", '"db2"', '{"db2": null}', '{"db2": {"host": "esx2"}}', '{"db2": {"words": 3, "host": 1}}']
+)
+def test_a_damaged_finding_is_none(vicinity: FileVicinity, nodes: str) -> None:
+    vicinity.find("pgdata", NO_STORE)
+    path = vicinity.state_dir / "flaws" / "pgdata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "nodes": json.loads(nodes)}))
+    assert look(vicinity, vm("db1")).flaws == {}
+
+
 # -- words about hosts ----------------------------------------------------------------------------------------
 
 
@@ -148,6 +200,26 @@ def test_a_node_to_restart_is_remembered_until_it_runs(vicinity: FileVicinity) -
     assert look(vicinity, off).to_restart == frozenset(), "somebody has powered it on and off again"
 
 
+def test_a_node_is_not_to_be_restarted_hours_after_its_fence(
+    vicinity: FileVicinity, clock: FakeClock
+) -> None:
+    """Somebody may have the machine in hand by then."""
+    off = vm("db1", power=Power.OFF)
+    vicinity.restart("db1", True)
+    clock.now += TO_RESTART - 1
+    assert look(vicinity, off).to_restart == {"db1"}
+    clock.now += 1
+    assert look(vicinity, off).to_restart == frozenset()
+    assert not (vicinity.state_dir / "restart" / "db1.json").exists()
+
+
+@pytest.mark.parametrize("note", ['{"wanted": true}', '{"wanted": true, "at": 990, "boot": "other"}'])
+def test_a_restart_of_unknown_age_is_none(vicinity: FileVicinity, note: str) -> None:
+    vicinity.restart("db1", True)
+    (vicinity.state_dir / "restart" / "db1.json").write_text(note)
+    assert look(vicinity, vm("db1", power=Power.OFF)).to_restart == frozenset()
+
+
 # -- hooks ----------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +245,28 @@ def test_a_hook_that_raises_has_failed() -> None:
         RunnerHooks(broken).call("own.off", {}, 5.0)
 
 
+def test_what_a_hook_raises_or_prints_is_not_passed_on_only_a_line_that_it_returns() -> None:
+    argv = ["ipmitool", "-P", "s3cret", "power", "off"]
+
+    def said(answer: Any) -> str:
+        def run(function: str, facts: Any) -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        with pytest.raises(StepFailed) as raised:
+            RunnerHooks(run).call("own.off", {}, 5.0)
+        assert raised.value.__cause__ is None
+        return raised.value.reason
+
+    cache = "see Salt's job cache, 'salt-run jobs.list_jobs search_function=runner.own.off'"
+    assert said(subprocess.CalledProcessError(1, argv)) == f"own.off failed (CalledProcessError; {cache})"
+    by_salt = f"Exception occurred in runner own.off: Traceback (most recent call last):\n{argv}"
+    for answer in (by_salt, {"off": False, "argv": argv}, "s3cret" * 50):
+        assert said(answer) == f"own.off did not say that it is off: {cache}"
+    assert said("the board is dead") == "own.off did not say that it is off: the board is dead"
+
+
 def test_a_hook_that_hangs_is_unknown_in_time() -> None:
     free = threading.Event()
     with pytest.raises(OutcomeUnknown, match="no answer"):
@@ -192,7 +286,7 @@ class Desk(Site):
         self.db2.vm.host = "esx2"
         notes = FileVicinity(folder, lambda: {"pgdata": self.resource}, lambda name: False)
         self.vicinity = notes  # type: ignore[assignment]
-        self.app = App({"vmdk": {}, "root_dir": str(folder)}, client=self.guest)
+        self.app = App({"vmdk": {"resources_dir": str(folder)}, "root_dir": str(folder)}, client=self.guest)
         self.app.journal, self.app.lock, self.app.clock = self.journal, self.lock, self.clock  # type: ignore[assignment]
         parts = {"hypervisor": self.hypervisor, "vicinity": notes, "engine": self.engine()}
         self.app.__dict__.update(parts, settings=Settings(None, {"pgdata": self.resource}))
@@ -298,6 +392,7 @@ def test_status_says_protected(desk: Desk) -> None:
         (lambda d: d.db2.vm.turn(Power.OFF), "db2: its VM is off"),
         (lambda d: setattr(d.db1.vm, "question", "CD-ROM?"), "CD-ROM?"),
         (lambda d: setattr(d.db2.vm, "question", "CD-ROM?"), "db2: its VM waits for an answer"),
+        (lambda d: d.app.vicinity.find("pgdata", NO_STORE), "db2: datastore ds1 is not accessible"),
     ],
 )
 def test_status_says_not_protected_beforehand(desk: Desk, trouble: Any, words: str) -> None:
@@ -321,3 +416,15 @@ def test_a_note_that_cannot_be_removed_ends_no_look(vicinity: FileVicinity, tmp_
     (tmp_path / "ailing").write_text("no folder")
     vicinity.ailing(PGDATA, None, "")
     assert look(vicinity, vm("db1", THERE)).ailing == ()
+
+
+def test_a_node_that_a_person_powers_off_is_not_started_again(desk: Desk) -> None:
+    desk.app.vicinity.restart("db2", True)  # a fence of a moment ago promised that
+    assert power_off(desk.app, "db2", test=True) == {"node": "db2", "off": False, "changed": True}
+    assert (desk.app.vicinity.state_dir / "restart/db2.json").exists()
+    assert power_off(desk.app, "db2") == {"node": "db2", "off": True, "changed": True}
+    assert not (desk.app.vicinity.state_dir / "restart/db2.json").exists()
+    assert desk.run() == ("nothing", 600)
+    desk.app.vicinity.restart("db2", True)
+    assert power_off(desk.app, "db2") == {"node": "db2", "off": True, "changed": False}
+    assert desk.run() == ("nothing", 600), "it was off already, and is to stay so"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from tests.core import accidents
 from tests.core.machines import SimNode, SimVm
 from vmdk_failover.engine import Report
-from vmdk_failover.model import Power, Resource
+from vmdk_failover.model import MoveKind, Power, Resource
+from vmdk_failover.policy import Wish
 from vmdk_failover.situation import TARGET_TRIES, UNLUCKY
 
 NEVER = float("inf")
@@ -121,8 +122,21 @@ class Eye:
         fits = not (missing & vm.slots()) and (not missing or dict(vm.controllers).get(1) == "pvscsi")
         torn = node.torn or ((node.mounted or node.foreign) and not vm.lists(node.uuids))
         return (
-            self._is_up(vm) and fits and not (node.unready or torn) and self.failures(minion) < TARGET_TRIES
+            self._is_up(vm)
+            and fits
+            and not (node.unready or torn)
+            and self.failures(minion) < TARGET_TRIES
+            and self._is_based(minion)
         )
+
+    def _is_based(self, minion: str) -> bool:
+        """All that it depends on is in service there, or is where it is itself and could come along."""
+        where, holder = self.base(), self.holder()
+        if minion in where:
+            return True
+        below = [Eye(self.world, r) for r in self.world.resources if r.name in self.of.depends_on]
+        free = all(not (b.state.move or b.state.paused) and b.can_take(minion) for b in below)
+        return holder is not None and holder.vm.name in where and free
 
     def _is_up(self, vm: SimVm) -> bool:
         up = (
@@ -171,8 +185,21 @@ class Eye:
     def asks(self) -> bool:
         return any(n.vm.question for n in self.nodes.values())
 
+    def base(self) -> list[str]:
+        """Nodes that are seen and heard, on which all that it depends on is in service."""
+        below = [self.world.guests[name] for name in self.of.depends_on]
+        seen = [m for m, n in self.nodes.items() if self._is_up(n.vm)]
+        return [m for m in seen if all(_serves(b.inside[m], b.resource) for b in below)]
+
     def target(self) -> SimNode | None:
         return self.nodes.get(self.state.move.target) if self.state.move else self.holder()
+
+
+def _serves(node: SimNode, of: Resource) -> bool:
+    """It is in service there, and vCenter shows its disks as they were recorded."""
+    listed = {(disk.path, disk.uuid) for disk in node.vm.disks}
+    seen = all((disk.path, disk.uuid) in listed for disk in of.disks)
+    return seen and node.can_write(of) and not node.trouble and node.services is not False
 
 
 Truth = Callable[[Eye, Report], bool]
@@ -205,10 +232,14 @@ TRUE: dict[int, Truth] = {
     90: lambda eye, report: eye.kept(),
     105: _both(lambda eye, report: len(eye.holders()) > 0, lambda eye, report: len(eye.state.outcomes) > 0),
     42: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
+    541: lambda eye, report: eye.lost(),
     542: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     598: _holder(lambda n: n.services is False),
     900: _holder(lambda n: not n.uuids <= {disk.uuid for disk in n.vm.disks}),
     48: lambda eye, report: eye.asks(),
+    237: lambda eye, report: eye.state.move is not None and eye.state.move.target not in eye.base(),
+    575: lambda eye, report: not eye.base(),
+    578: lambda eye, report: not any(eye.can_take(m) for m in eye.base()),
     155: lambda eye, report: bool(eye.world.paused - {eye.of.name}),
     198: lambda eye, report: eye.misplaced(),
     603: lambda eye, report: eye.asks(),
@@ -233,6 +264,7 @@ TRUE: dict[int, Truth] = {
     730: lambda eye, report: _stuck(eye, report) and any(eye.failures(m) for m in eye.nodes),
     740: _holder(lambda n: n.unready or n.vm.controllers),
     790: lambda eye, report: eye.lost(),
+    793: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     810: _both(lambda eye, report: not eye.holders(), _stuck),
 }
 
@@ -285,6 +317,28 @@ def _wait(eye: Eye) -> None:
     eye.world.clock.now += UNLUCKY
 
 
+def _mend_base(eye: Eye) -> None:
+    for below in (r for r in eye.world.resources if r.name in eye.of.depends_on):
+        _mend(Eye(eye.world, below))
+
+
+def _bring_base(eye: Eye) -> None:
+    """By the request that the sentence names."""
+    target = eye.state.move.target if eye.state.move else ""
+    for below in (r for r in eye.world.resources if r.name in eye.of.depends_on):
+        eye.world.run(Wish(MoveKind.FAILOVER, target), below)
+
+
+def _raise_base(eye: Eye) -> None:
+    """What it depends on comes first; whichever master is at work there."""
+    world = eye.world
+    for below in (r for r in world.resources if r.name in eye.of.depends_on):
+        for master in range(len(world.masters)):
+            report = world.run(None, below, master)
+            if report is not None and not report.ok and report.rule:
+                remedy(world, below, report)
+
+
 def _put_back(eye: Eye) -> None:
     """Disks that were taken out beside others that were not."""
     for node in eye.nodes.values():
@@ -299,10 +353,12 @@ Deeds = tuple[Callable[[Eye], None], ...]
 #: What a person does about a hold, in order; about any other: everything but ``clear``.
 DEEDS: dict[int, Deeds] = {
     **dict.fromkeys((10, 155, 510, 638), (_resume,)),
-    **dict.fromkeys((42, 542), (_remove_copies,)),
+    **dict.fromkeys((42, 542, 793), (_remove_copies,)),
     **dict.fromkeys((48, 603, 605), (_answer,)),
     **dict.fromkeys((50, 610), (_end_tasks,)),
-    **dict.fromkeys((40, 90, 195, 198, 530, 695, 790), (_settle,)),
+    237: (_mend_base, _settle, _bring_base, _raise_base),
+    575: (_raise_base,),
+    **dict.fromkeys((40, 90, 195, 198, 530, 695, 541, 790), (_settle,)),
     **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
     **dict.fromkeys((650, 652, 653, 654), (_mend, _answer, _settle, _clear)),
 }

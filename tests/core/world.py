@@ -17,7 +17,7 @@ from typing import Any
 from tests.core import fate
 from tests.core.dice import Dice, Script
 from tests.core.machines import SimNode, SimVm
-from tests.core.ports import GuestPort, LookoutPort, VCenter
+from tests.core.ports import Everybody, GuestPort, LookoutPort, VCenter
 from tests.core.setting import Master, fates, lost_hosts, masters, remember, settings
 from tests.core.signed import SignedGuest
 from tests.core.surroundings import SimHooks
@@ -49,6 +49,7 @@ class World:
     :ivar told: what happened, for the one who reads a broken history; only with ``aloud``.
     :ivar heard: what the engines told, likewise.
     :ivar events: what happened: when, what, to which node (or more of what it was), to which resource.
+    :ivar storeys: one resource depends on the other. :ivar began_at: what had happened when the run under way began.
     :ivar happenings: counts what happens, to tell what came before a look and what came after.
     """
 
@@ -58,6 +59,7 @@ class World:
         setting = self.dice.setting
         self.resources = settings(setting)
         self.resource = self.resources[0]
+        self.storeys = any(r.depends_on for r in self.resources)
         self.rate = setting.choice((0.02, 0.06, 0.15))
         self.loss = min(0.6, self.rate * setting.choice((1, 4, 12)))
         self.fates = fates(setting)
@@ -88,6 +90,7 @@ class World:
         self.operator = Operator(self)
         self.known = list(self.vms.values())
         self.happenings = self.crashes = self.landed = 0
+        self.began_at = (0, 0)
         self.hand = 0
         self.broken: list[str] = []
         self.told: list[str] = []
@@ -134,9 +137,9 @@ class World:
     def run(self, wish: Wish | None = None, of: Resource | None = None, master: int = 0) -> Report | None:
         """One run of a fresh engine with the same journal; ``None`` if it crashed."""
         which, who = of or self.resource, self.masters[master]
-        engine = Engine(
+        engine = Mover(
             self.hypervisor,
-            self.guests[which.name],
+            Everybody(self) if self.storeys else self.guests[which.name],
             who.journal,
             who.lock,
             self.clock,
@@ -146,7 +149,8 @@ class World:
             vicinity=who.vicinity,
             hooks=self.hooks,
         )
-        self.running.append((who.name, which.name))
+        engine.world, engine.master = self, who.name
+        began, self.began_at = self.began_at, (len(self.dice.fired), self.landed)
         try:
             report = engine.run(which, wish)
         except Crash:
@@ -155,7 +159,7 @@ class World:
             self.say(f"the engine of {which.name} crashed")
             return None
         finally:
-            self.running.pop()
+            self.began_at = began
         self.say(f"report of {which.name}: {report.result} {report.rule} {report.reason}")
         return report
 
@@ -233,6 +237,17 @@ class World:
                 )
                 self.broken.append(f"{of.name}: {words}, after {after}")
 
+    def baseless(self, of: Resource, minion: str) -> list[str]:
+        """What a mount would stand on and does not, if nothing has happened since the run began that could excuse it."""
+        if self.began_at != (len(self.dice.fired), self.landed):
+            return []
+        below = (self.guests[name] for name in of.depends_on)
+        return [
+            f"{of.name} is mounted on {minion}, and {guest.resource.name} is not active there"
+            for guest in below
+            if not guest.inside[minion].can_write(guest.resource)
+        ]
+
     def others(self, of: Resource, vm: SimVm) -> list[str]:
         """Nodes besides one whose VM lists a disk and is not off."""
         return [m for m, n in self.guests[of.name].inside.items() if n.vm is not vm and n.has()]
@@ -273,6 +288,21 @@ class World:
         parts = (guest.inside for guest in self.guests.values())
         mine = [inside for inside in parts if vm.lists(inside[vm.name].uuids)]
         return not any(other.has() for inside in mine for other in inside.values() if other.vm is not vm)
+
+
+class Mover(Engine):
+    """The engine; the world knows what it runs, also what it runs of others on the way."""
+
+    world: World
+    master: str
+
+    def run(self, resource: Resource, wish: Wish | None = None, wait: float = 0.0) -> Report:
+        """See the engine."""
+        self.world.running.append((self.master, resource.name))
+        try:
+            return super().run(resource, wish, wait)
+        finally:
+            self.world.running.pop()
 
 
 class Operator:

@@ -39,14 +39,16 @@ class FakeVm:
     """
     A VM of the fake world; change its attributes to let things happen to it.
 
-    ``uuid`` is the instance UUID. ``kept`` are the paths that a snapshot keeps; ``task`` is what is running on it. ``strangers``
-    are names of VMs on its host that are nobody's nodes.
+    ``uuid`` is the instance UUID. ``connected`` is its host; ``reachable`` is whether that reaches it. ``kept`` are the paths
+    that a snapshot keeps; ``task`` is what is running on it. ``strangers`` are names of VMs on its host that are nobody's
+    nodes.
     """
 
     uuid: str
     name: str = ""
     power: Power = Power.ON
     connected: bool | None = True
+    reachable: bool = True
     host: str = "esx1"
     heartbeat: str = "green"
     controllers: tuple[tuple[int, str], ...] = ((0, "pvscsi"), (1, "pvscsi"))
@@ -140,6 +142,7 @@ class FakeHypervisor:
 
         def change(vm: FakeVm) -> None:
             _check_basis(vm, seen)
+            _check_awake(vm)
             for disk in disks:
                 _check_listed(seen, disk)
                 if disk.path in vm.kept:
@@ -154,6 +157,7 @@ class FakeHypervisor:
 
         def change(vm: FakeVm) -> None:
             _check_basis(vm, seen)
+            _check_awake(vm)
             for disk in disks:
                 _check_fits(vm, disk)
                 self._check_lock(vm, disk)
@@ -195,7 +199,8 @@ class FakeHypervisor:
             name=vm.name or node.minion,
             present=True,
             power=vm.power,
-            connected=vm.connected,
+            connected=vm.connected if vm.reachable else False,
+            host_connected=vm.connected,
             change_version=str(vm.version),
             disks=tuple(vm.disks),
             slots=frozenset(vm.slots()),
@@ -209,7 +214,13 @@ class FakeHypervisor:
             full=vm.full,
             smbios=vm.smbios,
             beside=self._beside(vm) if vm.connected is False and resource.host_fence else None,
+            hosts=self._hosts() if vm.connected is False and resource.host_fence else None,
         )
+
+    def _hosts(self) -> tuple[int, int]:
+        """How many of the hosts that there are have VMs on them that are lost."""
+        lost = {vm.host for vm in self.vms if vm.connected is False}
+        return len(lost), len({vm.host for vm in self.vms})
 
     def _beside(self, vm: FakeVm) -> tuple[tuple[str, str], ...]:
         """What ran on its host when that was lost: it is lost with all that is there."""
@@ -252,6 +263,8 @@ class FakeHypervisor:
             raise StepFailed("the VM is gone", "vm_gone") from err
         if vm.connected is not True:
             raise StepFailed("the host is not connected", "host_not_connected")
+        if not vm.reachable:
+            raise StepFailed("the host does not reach the VM", "vm_state")
         if vm.task:
             raise StepFailed("another task is in progress", "busy")
         return vm
@@ -277,6 +290,12 @@ def _check_basis(vm: FakeVm, seen: VmFacts) -> None:
         raise Refused("there is nothing to base the change on; look again")
     if seen.change_version != str(vm.version):
         raise VersionConflict("the VM has changed; look again")
+
+
+def _check_awake(vm: FakeVm) -> None:
+    """The devices of a suspended VM are part of what it goes on with."""
+    if vm.power is Power.SUSPENDED:
+        raise StepFailed(f"{vm.name} is suspended", "power_state")
 
 
 def _check_listed(seen: VmFacts, disk: Disk) -> None:

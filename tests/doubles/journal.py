@@ -53,25 +53,30 @@ class MemoryLock:
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
 
-    def resource(self, name: str, doing: str, wait: float = 0.0) -> contextlib.AbstractContextManager[None]:
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> contextlib.AbstractContextManager[object]:
         """See the port."""
         return _Hold(self.held, f"resource {name}", doing)
 
-    def node(self, minion: str, wait: float) -> contextlib.AbstractContextManager[None]:
-        """See the port."""
+    def node(self, minion: str, wait: float) -> contextlib.AbstractContextManager[bool]:
+        """See the port; it waits for nobody."""
         return _Hold(self.held, f"node {minion}", "write to its VM")
 
+    def host(self, name: str, wait: float) -> contextlib.AbstractContextManager[bool]:
+        """See the port; it waits for nobody."""
+        return _Hold(self.held, f"host {name}", "fence")
 
-class _Hold(contextlib.AbstractContextManager[None]):
+
+class _Hold(contextlib.AbstractContextManager[bool]):
     """One lock, as long as it is held."""
 
     def __init__(self, held: dict[str, str], what: str, doing: str) -> None:
         self.held, self.what, self.doing = held, what, doing
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> bool:
         if self.what in self.held:
             raise Busy(f"a {self.held[self.what]} is already under way for {self.what}")
         self.held[self.what] = self.doing
+        return True
 
     def __exit__(self, *_: object) -> None:
         del self.held[self.what]

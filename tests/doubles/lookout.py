@@ -35,7 +35,7 @@ class FakeLookout:
             self.clock.now += 1.0
         return found
 
-    def crowd(self, resource: Resource) -> Crowd:
+    def crowd(self, resource: Resource, seen: HypervisorFacts) -> Crowd:
         """See the port."""
         return self.others
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from vmdk_failover.around import Ailing, Around, Confirmed, Tenant
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.kin import Neighbour
-from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+from vmdk_failover.model import HypervisorFacts, Node, Power, Resource, VmFacts
 
 
 @dataclass
@@ -17,6 +17,7 @@ class FakeVicinity:
     Implements the ``Vicinity`` port.
 
     :ivar tenants: other resources by minion. :ivar fellows: other resources that fail.
+    :ivar nodes: those of all resources.
     :ivar confirmed: words that hosts are off. :ivar restarts: nodes to be powered on again. :ivar told: this resource's fault.
     """
 
@@ -27,6 +28,7 @@ class FakeVicinity:
     told: str = ""
     relatives: tuple[Neighbour, ...] = ()
     leaving: dict[str, str] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = ()
 
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """See the port."""
@@ -50,6 +52,11 @@ class FakeVicinity:
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port."""
         self.told = condition
+
+    def neighbours(self, vm: VmFacts) -> Sequence[Node]:
+        """See the port."""
+        there = {uuid for _, uuid in vm.beside or ()}
+        return [node for node in self.nodes if node.vm_uuid in there and node.minion != vm.minion]
 
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""

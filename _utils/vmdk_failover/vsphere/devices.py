@@ -139,11 +139,20 @@ def _own_unit(controller: Any) -> int:
     return 7 if controller.scsiCtlrUnitNumber is None else int(controller.scsiCtlrUnitNumber)
 
 
+def _uuid(backing: Any) -> str:
+    """Of a disk's file; of the nearest one below it, where a snapshot's delta tells none of its own."""
+    while backing is not None:
+        if own := normal_uuid(getattr(backing, "uuid", None)):
+            return own
+        backing = getattr(backing, "parent", None)
+    return ""
+
+
 def _disk(device: Any, buses: Mapping[int, int]) -> DiskFacts:
     backing = device.backing
     return DiskFacts(
         path=getattr(backing, "fileName", None) or "",
-        uuid=normal_uuid(getattr(backing, "uuid", None)),
+        uuid=_uuid(backing),
         bus=buses.get(device.controllerKey, NOT_SCSI),
         unit=NOT_SCSI if device.unitNumber is None else device.unitNumber,
         key=device.key,
