@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmdk_failover.case import Case, Row, Then, may_ask_release, source_name
 from vmdk_failover.errors import Busy
-from vmdk_failover.hierarchy import FOLLOWS, TAKEN_ALONG, base_words, coming, riders, stands
+from vmdk_failover.hierarchy import FOLLOWS, TAKEN_ALONG, base_words, below, coming, riders, stands
 from vmdk_failover.model import Step, StepKind
 
 #: How often others are asked to come along, on either side, if somebody else is at work there.
@@ -62,6 +62,22 @@ def _lacking(case: Case) -> str:
     return base_words(case.seen, case.move.target)
 
 
+def _why_not(case: Case) -> str:
+    """What keeps it from coming to the target, as the end of a sentence."""
+    node = case.move.target
+    unfit = [(k.name, k.unfit.get(node, ())) for k in below(case.seen) if k.active != node]
+    found = [f"{node} cannot take {name}: {'; '.join(why)}" for name, why in unfit if why]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _ways_on(case: Case) -> str:
+    """Who could come to the target and does not, with the request that brings it, as the end of a sentence."""
+    node = case.move.target
+    idle = [k for k in below(case.seen) if k.active not in ("", node) and not (k.move or k.paused)]
+    names = [k.name for k in idle if not k.unfit.get(node, ())]
+    return "".join(f"; 'salt-run vmdk.failover {name} target={node}' brings it there" for name in names)
+
+
 LADEN: tuple[Row, ...] = (
     Row(
         135,
@@ -97,6 +113,7 @@ BASELESS: tuple[Row, ...] = (
         Then.ABANDON,
         lambda c: (
             f"{_lacking(c)}, and {c.move.resource.name}, which depends on that, is not brought into service on {c.move.target}"
+            f"{_why_not(c)}"
         ),
     ),
     Row(
@@ -104,6 +121,6 @@ BASELESS: tuple[Row, ...] = (
         "what it depends on is not active on the target yet",
         baseless,
         Then.HOLD,
-        lambda c: f"{c.move.resource.name} waits on {c.move.target}: {_lacking(c)}",
+        lambda c: f"{c.move.resource.name} waits on {c.move.target}: {_lacking(c)}{_why_not(c)}{_ways_on(c)}",
     ),
 )

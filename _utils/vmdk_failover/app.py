@@ -16,7 +16,7 @@ from typing import Any
 
 from vmdk_failover import config, heard
 from vmdk_failover.announcing import Announcer
-from vmdk_failover.claims import Claims, FileShelf, SharedJournal, Shelf
+from vmdk_failover.claims import Claims, SharedJournal
 from vmdk_failover.configured import names, resources_dir, settings, state_dir
 from vmdk_failover.engine import Engine, Report, Tell
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError
@@ -25,11 +25,12 @@ from vmdk_failover.journal import FileJournal, Moment
 from vmdk_failover.keys import Keys
 from vmdk_failover.lock import FileLock
 from vmdk_failover.lookout import FileLookout
-from vmdk_failover.model import HypervisorFacts, Resource
+from vmdk_failover.model import Disk, HypervisorFacts, Resource
 from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
 from vmdk_failover.remote import RemoteGuest, SaltCall
 from vmdk_failover.saltcall import LocalCall
+from vmdk_failover.shelf import FileShelf, Shelf
 from vmdk_failover.vicinity import FileVicinity
 
 __all__ = [
@@ -130,7 +131,7 @@ class App:
         self.lock = FileLock(place / "locks")
         self.keys = Keys(place)
         self.announce = Announcer(place, self.journal, tell, self.clock.wall)
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[tuple[str, tuple[Disk, ...]], Shelf] = {}
 
     @cached_property
     def settings(self) -> config.Settings:
@@ -158,16 +159,15 @@ class App:
         return SharedJournal(place / "journal", place / "known", now, claims=claims)
 
     def _shelf(self, name: str) -> Shelf:
-        if name not in self._shelves:
-            self._shelves[name] = self._new_shelf(name)
-        return self._shelves[name]
-
-    def _new_shelf(self, name: str) -> Shelf:
+        """Beside the disks it is another one when they have been moved."""
         if self.settings.claims != "vcenter":
             return FileShelf(Path(self.settings.claims), name)
         from vmdk_failover.vsphere.claims import DatastoreShelf
 
-        return DatastoreShelf(self.session, self.settings.resources.get(name) or self.resource(name))
+        of = self.settings.resources.get(name) or self.resource(name)
+        if (name, of.disks) not in self._shelves:
+            self._shelves[name, of.disks] = DatastoreShelf(self.session, of)
+        return self._shelves[name, of.disks]
 
     @cached_property
     def session(self) -> Any:

@@ -53,6 +53,19 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
+class Flaws:
+    """
+    What the last check of a node's VM found in the way of its taking a disk, told by nobody else.
+
+    :param host: ESXi host on which the VM was then; on another one it may be otherwise.
+    :param words: one phrase each, with what mends it.
+    """
+
+    host: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Around:
     """
     See the module.
@@ -62,6 +75,8 @@ class Around:
     :param confirmed: by minion id.
     :param to_restart: nodes that a fence powered off and that are to be powered on again (``fence_action: reboot``).
     :param leaving: by minion id of a node that has announced its shutdown, the boot id that ends with it.
+    :param flaws: by minion id, as found in the last minutes.
+    :param renamed: by minion id of a node whose minion has another id now, by its own signed word of the last seconds, that id.
     """
 
     tenants: Mapping[str, tuple[Tenant, ...]] = field(default_factory=dict)
@@ -69,6 +84,8 @@ class Around:
     confirmed: Mapping[str, Confirmed] = field(default_factory=dict)
     to_restart: frozenset[str] = frozenset()
     leaving: Mapping[str, str] = field(default_factory=dict)
+    flaws: Mapping[str, Flaws] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_AROUND = Around()

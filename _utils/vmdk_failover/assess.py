@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Tenant
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Tenant
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
+    DISPUTES,
     FAILED_CONDITIONS,
     Crowd,
     Disk,
@@ -45,6 +46,8 @@ class NodeSight:
     :param impostor: SMBIOS UUID of another VM that answers under its name, ``""`` if there is none; it has no say.
     :param to_restart: a fence powered it off, and it is to be powered on when nothing protected is on it any more.
     :param leaving: it has announced that it shuts down, and has not booted since, as far as it says.
+    :param flaws: what a check in the last minutes found in the way of its taking the disks; nothing while it has them.
+    :param renamed: the id that its minion has now, by its own word of the last seconds; ``""`` if it is the recorded one.
     """
 
     minion: str
@@ -60,6 +63,8 @@ class NodeSight:
     to_restart: bool = False
     impostor: str = ""
     leaving: bool = False
+    flaws: tuple[str, ...] = ()
+    renamed: str = ""
 
     @functools.cached_property
     def off(self) -> bool:
@@ -76,7 +81,7 @@ class NodeSight:
     @property
     def host_gone(self) -> bool:
         """The host is not connected to vCenter, as far as can be seen, and nobody has confirmed that it is off."""
-        return _host_gone(self.vm) and not self.confirmed
+        return self.vm.host_gone and not self.confirmed
 
     @property
     def misplaced(self) -> bool:
@@ -99,9 +104,20 @@ class NodeSight:
         return self.facts is not None and self.facts.mounted is MountState.MOUNTED
 
     @property
+    def startable(self) -> bool:
+        """It was fenced to run again, is still off, nothing works on it, and nothing protected is on it any more."""
+        idle = self.vm.is_off and self.vm.task == "" and self.holds is False
+        return self.to_restart and idle and not self.tenants
+
+    @property
     def failed(self) -> bool:
         """The node says that its disk or file system cannot be used."""
         return self.facts is not None and self.facts.condition in FAILED_CONDITIONS
+
+    @property
+    def disputed(self) -> bool:
+        """It has the resource mounted as recorded, and its prober says what cannot be then."""
+        return self.mounted and self.facts is not None and self.facts.condition in DISPUTES
 
     @property
     def healthy(self) -> bool:
@@ -118,9 +134,11 @@ class NodeSight:
             return (f"another VM (SMBIOS UUID {self.impostor}) answers under its name",)
         if self.leaving:
             return ("it is shutting down",)
+        if self.facts is None and self.renamed:
+            return (f"its minion has the id {self.renamed} now: give it its old one back, or protect anew",)
         if self.facts is None:
             return ("its minion gave no signed answer",)
-        return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready)
+        return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready, *self.flaws)
 
     def _stale_memory(self, facts: NodeFacts) -> tuple[str, ...]:
         """A guest that has the file system of a disk that is not there any more would write old memory onto it."""
@@ -208,7 +226,19 @@ def look(
         )
         for n in resource.nodes
     )
+    sights = _last_resort(sights)
     return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing, kin)
+
+
+def _last_resort(sights: tuple[NodeSight, ...]) -> tuple[NodeSight, ...]:
+    """
+    While nothing has to be stopped for a try, a node that a check found wanting is better than none: the check may be outdated
+    or wrong, and vCenter refuses what it cannot do.
+    """
+    flawed = any(n.flaws for n in sights)
+    if not flawed or any((n.holds and not n.off) or not n.unfit() for n in sights):
+        return sights
+    return tuple(replace(n, flaws=()) for n in sights)
 
 
 def _sight(
@@ -234,6 +264,8 @@ def _sight(
         vm.minion in around.to_restart,
         impostor,
         _leaving(facts, around.leaving.get(vm.minion, "")),
+        _flaws(vm, around.flaws.get(vm.minion)) if holds is False else (),
+        around.renamed.get(vm.minion, ""),
     )
 
 
@@ -246,13 +278,9 @@ def _same_machine(one: str, other: str) -> bool:
     return there in (here, swapped)
 
 
-def _host_gone(vm: VmFacts) -> bool:
-    return vm.present is True and vm.connected is False and vm.host_connected is not True
-
-
 def _confirmed(vm: VmFacts, facts: NodeFacts | None, word: Confirmed | None) -> str:
     """A confirmation counts until the host is connected again; never against a node that answers."""
-    if word is None or facts is not None or not _host_gone(vm):
+    if word is None or facts is not None or not vm.host_gone:
         return ""
     meant = bool(vm.host) and (vm.host, vm.boot_time) == (word.host, word.boot_time)
     return word.words if meant else ""
@@ -261,6 +289,11 @@ def _confirmed(vm: VmFacts, facts: NodeFacts | None, word: Confirmed | None) -> 
 def _leaving(facts: NodeFacts | None, boot_id: str) -> bool:
     """The word ends with the boot that it was said in."""
     return bool(boot_id) and (facts is None or facts.boot_id == boot_id)
+
+
+def _flaws(vm: VmFacts, found: Flaws | None) -> tuple[str, ...]:
+    """They are of the host that the VM was on."""
+    return found.words if found is not None and found.host == vm.host else ()
 
 
 def _in_place(vm: VmFacts, disk: Disk) -> bool:

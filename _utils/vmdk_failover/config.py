@@ -265,7 +265,10 @@ def _vcenter(raw: Any, at: Faults) -> VCenter | None:
 
 
 def collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
-    """Two resources that claim one disk, or one SCSI slot or mount point of one node: both are left out."""
+    """
+    Two resources that claim one disk, or one SCSI slot or mount point of one node, or know one VM under two names: both are
+    left out.
+    """
     owners: dict[tuple[str, str], list[str]] = {}
     for name, resource in resources.items():
         for disk in resource.disks:
@@ -296,6 +299,21 @@ def collisions(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
                     ),
                 )
             )
+    return found + _aliases(resources)
+
+
+def _aliases(resources: Mapping[str, Resource]) -> list[tuple[str, Fault]]:
+    """What is done to one VM is done one thing at a time, and the VM is told by its minion id."""
+    known: dict[str, dict[str, str]] = {}
+    for name, resource in resources.items():
+        for node in resource.nodes:
+            known.setdefault(node.vm_uuid, {})[name] = node.minion
+    found: list[tuple[str, Fault]] = []
+    for vm, ids in known.items():
+        words = " and ".join(f"{minion} in {name}" for name, minion in ids.items())
+        reason = f"the VM {vm} is {words}: one VM has one minion id, 'salt-run vmdk.protect' finds which"
+        if len(set(ids.values())) > 1:
+            found += [(name, Fault(f"resources.{name}.vm_uuids.{ids[name]}", reason, name)) for name in ids]
     return found
 
 

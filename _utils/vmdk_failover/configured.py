@@ -2,7 +2,8 @@
 The configuration as it lies on the master: Salt's options, the files of ``resources_dir``, and each resource's last good version.
 
 A resource whose configuration is broken keeps its last good version, and a fault says so; it never affects another one. Where the
-file or the entry is deleted the resource is gone. The last good versions lie in ``state_dir``, mode 0600.
+file or the entry is deleted the resource is gone; a folder in which nothing at all is left is taken for a mount that is missing,
+until a person says otherwise. The last good versions lie in ``state_dir``, mode 0600.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class _Written:
 
 #: Seconds for which a file may change without its times saying so.
 _BLUR_S = 1.0
+#: A file by which a person says that no resource is left; any other would do.
+EMPTY = ".empty"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _settings(opts: Mapping[str, Any], section: Any) -> Settings:
     written = _Written()
     if isinstance(section, Mapping):
         _read_section(section, written)
-        _read_files(resources_dir(opts), written)
+        _read_files(resources_dir(opts), written, state_dir(opts))
         found = config.parse({**section, "resources": written.bodies})
     else:
         written.unread |= {"section", "file"}
@@ -118,10 +121,11 @@ def names(opts: Mapping[str, Any]) -> set[str]:
     """
     section = opts.get("vmdk")
     written = section.get("resources") if isinstance(section, Mapping) else None
-    try:
-        files = {path.stem for path in _files(resources_dir(opts))}
-    except OSError:
-        files = {name for name, one in _stored(state_dir(opts)).items() if one["place"] == "file"}
+    files, folder = set[str](), resources_dir(opts)
+    with contextlib.suppress(OSError):
+        files = {path.stem for path in _files(folder)}
+    if not files and _is_bare(folder):
+        files = _of_files(state_dir(opts))
     inside = map(str, written if isinstance(written, Mapping) else ())
     return {*FileJournal(state_dir(opts) / "journal").open_moves(), *inside, *files}
 
@@ -146,6 +150,19 @@ def _option(opts: Mapping[str, Any], name: str) -> Any:
     return section.get(name) if isinstance(section, Mapping) else None
 
 
+def _of_files(place: Path) -> set[str]:
+    """Names of the last good versions that came from files."""
+    return {name for name, one in _stored(place).items() if one["place"] == "file"}
+
+
+def _is_bare(folder: Path) -> bool:
+    """Nothing at all lies there, or that cannot be seen."""
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return True
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder / name for name in os.listdir(folder) if name.endswith(".yaml") and name[0] != ".")
 
@@ -160,15 +177,22 @@ def _read_section(section: Mapping[str, Any], written: _Written) -> None:
     written.places.update(dict.fromkeys(written.bodies, "section"))
 
 
-def _read_files(folder: Path, written: _Written) -> None:
+def _read_files(folder: Path, written: _Written, place: Path) -> None:
     try:
         files = _files(folder)
     except OSError as err:
         written.unread.add("file")
-        if not isinstance(err, FileNotFoundError):
+        if not isinstance(err, FileNotFoundError) or _of_files(place):
             reason = f"{folder} cannot be read: {err.strerror}"
             written.faults.append(Fault("vmdk.resources_dir", reason))
         return
+    if not files and _is_bare(folder) and (gone := _of_files(place)):
+        written.unread.add("file")
+        reason = (
+            f"{folder} is empty, and {', '.join(sorted(gone))} stood there; mount what belongs there or bring the files back. If "
+            f"you have taken the last one out yourself, say so with 'touch {folder / EMPTY}'"
+        )
+        written.faults.append(Fault("vmdk.resources_dir", reason))
     for path in files:
         written.places[path.stem] = "file"
         try:

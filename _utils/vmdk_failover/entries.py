@@ -19,6 +19,8 @@ _PATH = re.compile(r"\[[^\]]+\] \S.*\.vmdk\Z")
 _VG = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}\Z")
 _VG_UUID = re.compile(r"[A-Za-z0-9]{6}(-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}\Z")
 CONTROLLERS = ("pvscsi", "lsilogic", "lsisas", "buslogic")
+#: vSphere's other modes discard what was written when the VM is powered off, as a fence does.
+MODES = ("persistent", "independent_persistent")
 #: Options that stand in ``defaults`` too: name → (lowest, highest) in seconds or counts.
 NUMBERS: dict[str, tuple[float, float]] = {
     "node_timeout": (3, 3600),
@@ -148,9 +150,13 @@ def read_disk(raw: Any, where: str, at: Faults) -> Disk | None:
     sharing = str(body.get("sharing", "sharingNone"))
     if sharing != "sharingNone":
         at.add(f"{where}.sharing", "a multi-writer disk cannot be protected; take the sharing off the disk")
+    mode = str(body.get("mode", "persistent"))
+    if mode not in MODES:
+        words = f"must be {' or '.join(MODES)}, not {mode!r}: what was written must outlive a power-off"
+        at.add(f"{where}.mode", words)
     if len(at.found) > before or not isinstance(bus, int) or not isinstance(unit, int):
         return None
-    return Disk(path, uuid, bus, unit, controller, str(body.get("mode", "persistent")), sharing)
+    return Disk(path, uuid, bus, unit, controller, mode, sharing)
 
 
 def read_mount(raw: Any, where: str, at: Faults) -> Mount | None:

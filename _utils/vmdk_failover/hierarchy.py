@@ -72,8 +72,8 @@ def base_words(seen: Snapshot, minion: str) -> str:
 def _where(kin: Kin) -> str:
     if kin.move is not None and not kin.move.is_local:
         return f"is on its way to {kin.move.target}"
-    paused = " and paused" if kin.paused else ""
-    return f"is active on {kin.active}{paused}" if kin.active else f"is not active{paused}"
+    paused = " and is paused" if kin.paused else ""
+    return f"is active on {kin.active}{paused}" if kin.active else f"is not seen to be active{paused}"
 
 
 def leader(seen: Snapshot, minion: str) -> Move | None:

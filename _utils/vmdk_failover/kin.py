@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vmdk_failover.around import Flaws
 from vmdk_failover.model import Move, Resource
 
 
@@ -18,6 +19,7 @@ class Neighbour:
     :param below: this resource depends on it; else it depends on this one.
     :param resource: as its open move has it, else as configured; ``None`` if it cannot be read.
     :param move: its open move.
+    :param flaws: of its nodes, as in ``Around``.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Neighbour:
     resource: Resource | None = None
     move: Move | None = None
     paused: bool = False
+    flaws: Mapping[str, Flaws] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from typing import Any
 
 from vmdk_failover.resource import Disk, Mount, Node, Resource, Timeouts, VolumeGroup
 from vmdk_failover.words import (
+    DISPUTES,
     FAILED_CONDITIONS,
+    UNWATCHED,
     WARNINGS,
     Condition,
     MountState,
@@ -27,7 +29,9 @@ from vmdk_failover.words import (
 )
 
 __all__ = [
+    "DISPUTES",
     "FAILED_CONDITIONS",
+    "UNWATCHED",
     "WARNINGS",
     "Condition",
     "Crowd",
@@ -92,6 +96,7 @@ class VmFacts:
     :param copies: how many VMs have the recorded instance UUID, if it is more than one.
     :param beside: (name, instance UUID) of other VMs that vCenter last showed on its host and not off; asked for only while the
         host is gone and could be fenced, ``None``: not known.
+    :param hosts: how many ESXi hosts of its host's cluster are gone, and how many there are; asked for with ``beside``.
     """
 
     minion: str
@@ -115,11 +120,17 @@ class VmFacts:
     smbios: str = ""
     copies: int = 0
     beside: tuple[tuple[str, str], ...] | None = None
+    hosts: tuple[int, int] | None = None
 
     @property
     def is_off(self) -> bool:
         """Power was read back as off in an answer that also shows VM and host connected."""
         return self.power is Power.OFF and self.connected is True
+
+    @property
+    def host_gone(self) -> bool:
+        """Its host is not connected to vCenter, as far as can be seen."""
+        return self.present is True and self.connected is False and self.host_connected is not True
 
     def lists(self, disk: Disk) -> bool | None:
         """Whether the VM lists ``disk``: exact path *and* UUID. A match of only one of them is unknown."""
@@ -205,10 +216,16 @@ class Signs:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Nodes of *other* resources that vCenter does not show stopped, and how many of those are silent."""
+    """
+    Nodes of *other* resources.
+
+    :param running: those that vCenter does not show stopped, nor on a host that is gone. :param silent: how many of them are.
+    :param lost: how many silent ones are on each host that is gone, by its name.
+    """
 
     running: int = 0
     silent: int = 0
+    lost: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

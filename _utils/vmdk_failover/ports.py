@@ -87,6 +87,9 @@ class Vicinity(Protocol):
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """Remember for a while that the resource's disk fails on this VM; ``None``: it does not any more."""
 
+    def neighbours(self, vm: VmFacts) -> Sequence[Node]:
+        """Nodes of whatever resource that vCenter last showed on the lost host of ``vm``, besides it."""
+
     def confirm(self, minion: str, word: Confirmed) -> None:
         """Remember a word that the host of a node's VM is off. :raises JournalError: it cannot be written."""
 
@@ -106,8 +109,8 @@ class Lookout(Protocol):
         :return: by minion, for the silent ones; missing means that nothing is known.
         """
 
-    def crowd(self, resource: Resource) -> Crowd:
-        """Count the nodes that are not ``resource``'s."""
+    def crowd(self, resource: Resource, seen: HypervisorFacts) -> Crowd:
+        """Count the nodes that are not ``resource``'s; ``seen`` is vCenter's word about its own."""
 
 
 class Guest(Protocol):
@@ -187,11 +190,17 @@ class Record(Protocol):
 class Lock(Protocol):
     """One at a time per resource; the holder's words are told to whoever comes second."""
 
-    def resource(self, name: str, doing: str, wait: float = 0.0) -> AbstractContextManager[None]:
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> AbstractContextManager[object]:
         """Hold the resource's lock; raises ``Busy`` if another process still has it after ``wait`` seconds."""
 
-    def node(self, minion: str, wait: float) -> AbstractContextManager[None]:
-        """Hold the lock of a node for one write to its VM; waits ``wait`` seconds, then raises ``Busy``."""
+    def node(self, minion: str, wait: float) -> AbstractContextManager[bool]:
+        """
+        Hold the lock of a node for one write to its VM; waits ``wait`` seconds, then raises ``Busy``. Gives whether it was
+        free at once: if not, what was seen before may be so no longer.
+        """
+
+    def host(self, name: str, wait: float) -> AbstractContextManager[bool]:
+        """The same for an ESXi host, while it is got off."""
 
 
 class Clock(Protocol):

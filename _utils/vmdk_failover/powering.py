@@ -33,6 +33,8 @@ def power_off(app: App, node: str, test: bool = False) -> dict[str, Any]:
             locks.enter_context(app.lock.resource(resource.name, "power-off", WISH_WAIT))
         locks.enter_context(app.lock.node(node, WISH_WAIT))
         seen, *_ = [_idle(app, resource, node) for resource in mine]  # of each of them
+        if not test:  # a fence may have promised to start it again: it is in somebody's hands now
+            app.vicinity.restart(node, False)
         if seen.is_off or test:
             return {"node": node, "off": seen.is_off, "changed": not seen.is_off}
         outcome = app.hypervisor.power_off(mine[0], mine[0].node(node), seen)

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.depending import unbased
 from vmdk_failover.doubts import question_words
+from vmdk_failover.failing import just_come
 from vmdk_failover.hierarchy import cannot_follow
+from vmdk_failover.model import UNWATCHED
 from vmdk_failover.policy import Choice, Situation, decide
 from vmdk_failover.situation import no_target
 
@@ -48,6 +50,11 @@ def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
         )
     if h.vm.question:
         yield question_words(h)
+    if h.facts is not None and h.facts.condition in UNWATCHED and not just_come(s, h):
+        yield (
+            f"nobody watches the disk on {h.minion} ({h.facts.evidence or 'the prober says nothing'}), so that a fault of it "
+            f"would not be seen: restart salt-minion there; 'salt-call vmdk.doctor' on {h.minion} says more"
+        )
     if h.paused_tenants:
         names = " and ".join(h.paused_tenants)
         yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: 'salt-run vmdk.resume' it"

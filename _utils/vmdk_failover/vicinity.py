@@ -1,9 +1,10 @@
 """
 The ``Vicinity`` port: small notes in the master's ``state_dir``, shared by the processes of all moves.
 
-``ailing/<resource>.json`` is true for a minute, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
-``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs. A
-note that is damaged says nothing.
+``renamed/<minion>.json`` is true for some seconds, ``ailing/<resource>.json`` for a minute, ``flaws/<resource>.json`` for one
+and a half, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
+``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs, for
+an hour at most. A note that is damaged says nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover import heard
-from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Tenant, datastore_of
+from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Flaws, Tenant, datastore_of
 from vmdk_failover.errors import JournalError
 from vmdk_failover.kin import Neighbour
-from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
+from vmdk_failover.model import HypervisorFacts, Node, Power, Resource, VmFacts
 from vmdk_failover.ports import Record
 
 #: A fault that nobody has told again for so many seconds is over.
 LASTS = 60.0
 #: It is written anew when it is this old (seconds).
 AGAIN = 10.0
+#: What a check found counts for so many seconds: three times as long as until the next one (``fitness.AGAIN``).
+FLAWED = 90.0
+#: A minion that has another id says so every five seconds; after so many without a word it may be dead.
+RENAMED = 20.0
+#: So long after a fence (seconds) a node is still powered on again; later somebody may have it in hand.
+TO_RESTART = 3600.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class FileVicinity:
             confirmed=dict(self._confirmed(seen)),
             to_restart=frozenset(vm.minion for vm in seen.vms if self._to_restart(vm)),
             leaving={vm.minion: boot for vm in seen.vms if (boot := self._leaving(vm.minion))},
+            flaws=dict(self._flaws(resource.name)),
+            renamed={vm.minion: other for vm in seen.vms if (other := self._renamed(vm.minion))},
         )
 
     def kin(self, resource: Resource) -> Sequence[Neighbour]:
@@ -67,9 +76,8 @@ class FileVicinity:
         except JournalError:
             return Neighbour(name, below)
         move = record.move if record else None
-        return Neighbour(
-            name, below, move.resource if move else resource, move, bool(record and record.paused)
-        )
+        of, paused = move.resource if move else resource, bool(record and record.paused)
+        return Neighbour(name, below, of, move, paused, dict(self._flaws(name)))
 
     def ailing(self, resource: Resource, seen: VmFacts | None, condition: str) -> None:
         """See the port. A note that cannot be written is not missed: it only makes others hold."""
@@ -92,6 +100,12 @@ class FileVicinity:
         with contextlib.suppress(OSError):
             heard.write_plain(path, {**note, "at": now, "boot": heard.master_boot()})
 
+    def neighbours(self, vm: VmFacts) -> Sequence[Node]:
+        """See the port."""
+        there = {uuid for _, uuid in vm.beside or ()}
+        nodes = {n.minion: n for r in self.resources().values() for n in r.nodes}
+        return [n for n in nodes.values() if n.minion != vm.minion and n.vm_uuid.lower() in there]
+
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""
         try:
@@ -106,7 +120,7 @@ class FileVicinity:
         path = self._path("restart", minion)
         with contextlib.suppress(OSError):
             if wanted:
-                heard.write_plain(path, {"wanted": True})
+                heard.write_plain(path, {"wanted": True, "at": self.clock(), "boot": heard.master_boot()})
             else:
                 path.unlink(missing_ok=True)
 
@@ -115,9 +129,36 @@ class FileVicinity:
         note = {"boot_id": boot_id, "at": self.clock(), "boot": heard.master_boot()}
         heard.write_plain(self._path("leaving", minion), note)
 
+    def renames(self, minion: str, other: str) -> None:
+        """A node's minion has another id now; :raises OSError: that cannot be written."""
+        note = {"other": other, "at": self.clock(), "boot": heard.master_boot()}
+        heard.write_plain(self._path("renamed", minion), note)
+
+    def _renamed(self, minion: str) -> str:
+        return str(self._fresh(self._path("renamed", minion), RENAMED).get("other", ""))
+
     def _leaving(self, minion: str) -> str:
         """The boot of a node that ends with its shutdown; ``""`` if none was announced of late."""
         return str(self._fresh(self._path("leaving", minion), BACK_IN).get("boot_id", ""))
+
+    def find(self, name: str, flaws: Mapping[str, Flaws]) -> None:
+        """
+        A check has found this in the way of nodes' taking a resource; no flaws: it could see none.
+
+        :raises OSError: that cannot be written.
+        """
+        path = self._path("flaws", name)
+        if flaws:
+            nodes = {minion: asdict(one) for minion, one in flaws.items()}
+            heard.write_plain(path, {"nodes": nodes, "at": self.clock(), "boot": heard.master_boot()})
+        else:
+            path.unlink(missing_ok=True)
+
+    def _flaws(self, name: str) -> Iterator[tuple[str, Flaws]]:
+        nodes = self._fresh(self._path("flaws", name), FLAWED).get("nodes")
+        for minion, one in nodes.items() if isinstance(nodes, dict) else ():
+            with contextlib.suppress(KeyError, TypeError):
+                yield minion, Flaws(str(one["host"]), tuple(map(str, one["words"])))
 
     def _path(self, kind: str, name: str) -> Path:
         return self.state_dir / kind / f"{name}.json"
@@ -178,7 +219,7 @@ class FileVicinity:
         path = self._path("restart", vm.minion)
         if not path.exists():
             return False
-        if vm.power is Power.ON and vm.connected is True:
+        wanted = bool(self._fresh(path, TO_RESTART)) and not (vm.power is Power.ON and vm.connected is True)
+        if not wanted:
             self.restart(vm.minion, False)
-            return False
-        return True
+        return wanted

@@ -44,6 +44,12 @@ FAILED_CONDITIONS = frozenset(
     }
 )
 
+#: Conditions in which nobody watches the disk.
+UNWATCHED = frozenset({Condition.UNKNOWN, Condition.WATCHER_SILENT})
+
+#: Conditions that cannot be while it is mounted as recorded: then one of both words is wrong, or the disk's content was replaced.
+DISPUTES = frozenset({Condition.WRONG_FILESYSTEM, Condition.LAZILY_UNMOUNTED})
+
 #: Conditions that only warn: the file system is in use and stays where it is.
 WARNINGS = frozenset({Condition.OPTIONS_CHANGED, Condition.SLOW, Condition.NEARLY_FULL})
 

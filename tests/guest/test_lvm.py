@@ -273,8 +273,33 @@ def test_a_physical_volume_that_cannot_be_read_is_told_from_one_that_is_elsewher
     node.fake.set(say={"vgs": f"  Error reading device /dev/sdc at 0 length 512.\n{row}"})
     report = node.mount()
     assert (report.ok, report.code) == (False, "vg_missing"), report
-    assert "Error reading device /dev/sdc" in report.reason
+    assert "one of the resource's disks cannot be read (LVM: Error reading device /dev/sdc" in report.reason
     assert "vgreduce" not in report.reason
+
+
+@pytest.mark.parametrize(
+    ("unread", "words"),
+    [
+        (["sdd", "sdc"], "LVM says: Error reading device /dev/sdc at"),
+        (["sdd"], "add theirs to disks"),
+        (["sdd", "sde"], "one of the resource's disks cannot be read (LVM: Error reading device /dev/sde at"),
+        (["sde", "sdc"], "LVM says: Error reading device /dev/sdc at"),
+    ],
+)
+def test_what_is_read_with_errors_for_another_group_is_not_told_of_this_one(
+    node: Node, unread: list[str], words: str
+) -> None:
+    """sdb and sdc are this group's, sdd is another's, and of sde not even the label can be read."""
+    mine = [
+        node.fake.row(VG_MISSING_PV_COUNT="1", PV_NAME=name) for name in ("/dev/sdb", "/dev/sdc", "[unknown]")
+    ]
+    other = node.fake.row(VG_NAME="other", VG_UUID=ELSE, PV_NAME="/dev/sdd")
+    errors = [f"  Error reading device /dev/{name} at 2048 length 512." for name in unread]
+    node.fake.set(say={"vgs": "\n".join([*errors, other, *mine])})
+    report = node.mount()
+    assert (report.ok, report.code) == (False, "vg_missing"), report
+    assert words in report.reason
+    assert "sdd" not in report.reason
 
 
 def test_an_lvm_that_does_not_end_costs_half_of_the_deadline(node: Node) -> None:

@@ -25,6 +25,10 @@ CONFIG = vim.fault.GenericVmConfigFault
     "fault",
     [
         vim.fault.FileLocked(file="[ds1] a.vmdk"),
+        vim.fault.ResourceInUse(name="[ds1] a.vmdk"),
+        said(
+            vim.fault.ResourceInUse, ("", "Unable to access file [ds1] a.vmdk since it is locked"), name="a"
+        ),
         said(CONFIG, ("msg.fileio.lock", "Die Datei konnte nicht gesperrt werden")),
         said(CONFIG, ("", "Failed to lock the file")),
         CONFIG(reason="Unable to access file [ds1] a.vmdk since it is locked"),
@@ -71,6 +75,12 @@ def test_faults_that_leave_it_open(kind: Any, ran: bool) -> None:
         (vim.fault.InvalidPowerState(existingState="poweredOff"), "already_off"),
         (vim.fault.InvalidPowerState(existingState="poweredOn"), "already_on"),
         (vim.fault.InvalidPowerState(existingState="suspended"), "power_state"),
+        (vim.fault.InvalidState(), "vm_state"),
+        (vim.fault.InvalidHostState(), "vm_state"),
+        (vim.fault.QuestionPending(text="moved?"), "vm_state"),
+        (vim.fault.InvalidDatastoreState(), "datastore"),
+        (vim.fault.TooManyDevices(), "device_refused"),
+        (vim.fault.DeviceNotFound(), "device_refused"),
         (vim.fault.InvalidController(), "controller"),
         (vim.fault.InvalidDatastorePath(), "datastore"),
         (vim.fault.NoDiskSpace(), "no_space"),

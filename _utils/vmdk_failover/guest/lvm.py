@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmdk_failover.errors import Refused
@@ -25,8 +25,9 @@ from vmdk_failover.resource import VolumeGroup
 
 Run = Callable[[Sequence[str]], Ended]
 _MAKING_S = 0.5
-_FIELDS = "vg_name,vg_uuid,vg_missing_pv_count,vg_exported"
+_FIELDS = "vg_name,vg_uuid,vg_missing_pv_count,vg_exported,pv_name"
 _FIELD = re.compile(r"LVM2_(\w+)='([^']*)'")
+_DEVICE = re.compile(r"/dev/[\w/-]+")
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ class Lvm:
             raise GiveUp(f"{words}; 'vmdk.protect' records another one", "vg_conflict")
         if missing != "0":
             words = f"{missing} of the physical volumes of {group.name} are not found on the resource's disks"
-            trouble = next((r.strip() for r in ended.output.splitlines() if "rror reading" in r), "")
-            what = f"LVM says: {trouble}" if trouble else "add theirs to disks, or remove them with vgreduce"
+            what = _unread(group, ended, rows) or "add theirs to disks, or remove them with vgreduce"
             raise GiveUp(f"{words}; {what}", "vg_missing")
         if row.get("VG_EXPORTED"):
             raise GiveUp(f"the volume group {group.name} is exported; run 'vgimport'", "vg_inactive")
@@ -207,6 +207,22 @@ def _said(ended: Ended) -> str:
     """What a tool had to say, its warnings about settings that it does not know left out."""
     rows = [row.strip() for row in ended.output.splitlines() if "onfiguration setting" not in row]
     return ended.error or "; ".join(row for row in rows if row) or f"exit status {ended.value}"
+
+
+def _unread(group: VolumeGroup, ended: Ended, rows: Sequence[Mapping[str, str]]) -> str:
+    """
+    What LVM says of a disk that it cannot read, as part of a sentence; ``""`` if it can read all but another group's.
+
+    A disk of which not even the label can be read is in no row: then it is not known whose it is.
+    """
+    owners = {row.get("PV_NAME", ""): row.get("VG_NAME", "") for row in rows}
+    words: dict[str, str] = {}
+    for said in (row.strip() for row in ended.output.splitlines() if "rror reading" in row):
+        device = _DEVICE.search(said)
+        words.setdefault(owners.get(device[0], "") if device else "", said)
+    if group.name in words:
+        return f"LVM says: {words[group.name]}"
+    return f"one of the resource's disks cannot be read (LVM: {words['']})" if "" in words else ""
 
 
 def self_activated(

@@ -160,11 +160,7 @@ class _Mounting:
     def _mount_all(self, holding: Holding, state: MountState) -> None:
         lines = mounts.of_process(places=self.places)
         if state in (MountState.FOREIGN, MountState.UNKNOWN):
-            seen = [mounts.visible(lines, mount.mountpoint) for mount in self.resource.mounts]
-            other = next(line for line in seen if line is not None and not holding.is_ours(line))
-            raise GiveUp(
-                f"{other.source} is mounted on {other.mountpoint}; unmount it first", "foreign_mount"
-            )
+            raise GiveUp(self._foreign(holding, lines), "foreign_mount")
         if state is MountState.UNMOUNTED:  # by hand, a moment ago: the kernel may still write it out
             self.course.until(lambda: not holding.superblocks(self.places), WRITE_OUT_S)
         if state is MountState.UNMOUNTED and (alive := holding.superblocks(self.places)):
@@ -180,6 +176,18 @@ class _Mounting:
             if mounts.visible(lines, mount.mountpoint) is None:
                 with self.course.step(f"mount {mount.mountpoint}"):
                     self._mount(mount, found[mount.fs_uuid])
+
+    def _foreign(self, holding: Holding, lines: Sequence[mounts.Line]) -> str:
+        known = dict(self.remembered.uuids)
+        for mount in self.resource.mounts:
+            line = mounts.visible(lines, mount.mountpoint)
+            if line is None:
+                continue
+            if not holding.is_ours(line):
+                return f"{line.source} is mounted on {line.mountpoint}; unmount it first"
+            if (other := known.get(line.number, mount.fs_uuid)) != mount.fs_uuid:
+                return f"{line.source}, the file system {other}, is mounted on {line.mountpoint}; unmount it first"
+        return "what is mounted there has just changed; look again"
 
     def _activate(self, holding: Holding) -> Holding:
         with self.course.step("activate") as words:

@@ -38,8 +38,11 @@ _CODES: tuple[tuple[Any, str], ...] = (
     (vim.fault.TaskInProgress, Busy.code),
     (vmodl.fault.HostCommunication, "host_not_connected"),
     (vim.fault.InvalidPowerState, "power_state"),
+    (vim.fault.InvalidDatastoreState, "datastore"),
+    (vim.fault.InvalidState, "vm_state"),
     (vim.fault.InvalidController, "controller"),
     (vim.fault.InvalidDeviceSpec, "device_refused"),
+    (vim.fault.TooManyDevices, "device_refused"),
     (vim.fault.InvalidDatastore, "datastore"),
     (vim.fault.NoDiskSpace, "no_space"),
     (vim.fault.InsufficientResourcesFault, "no_resources"),
@@ -97,8 +100,8 @@ def code_of(fault: Any) -> str:
 
 
 def is_lock(fault: Any) -> bool:
-    """Whether another VM holds the file: said by type on files, by message on a VM's configuration."""
-    if isinstance(fault, vim.fault.FileLocked):
+    """Whether another VM holds the file: said by type on files and disks, by message on a VM's configuration."""
+    if isinstance(fault, (vim.fault.FileLocked, vim.fault.ResourceInUse)):
         return True
     if not isinstance(fault, (vim.fault.VmConfigFault, vim.fault.FileFault)):
         return False

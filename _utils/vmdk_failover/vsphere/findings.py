@@ -13,8 +13,9 @@ class Finding:
     Something that is or may become in the way of a failover.
 
     :param node: the node it is about, ``""`` for the resource as a whole.
-    :param code: ``controller``, ``slot_taken``, ``enable_uuid``, ``snapshot``, ``multi_writer``, ``disk_mode``, ``datastore``,
-        ``same_host``, ``disk_unlisted``, ``unreadable``, ``no_permission``; those of ``clusters.py`` and ``keepers.py``.
+    :param code: ``controller``, ``slot_taken``, ``enable_uuid``, ``snapshot``, ``multi_writer``, ``discarding_disk``,
+        ``disk_mode``, ``datastore``, ``same_host``, ``disk_unlisted``, ``unreadable``, ``no_permission``; those of
+        ``clusters.py`` and ``keepers.py``.
     :param sentence: what is wrong and what to do.
     :param severity: ``error`` (a failover would fail), ``warning`` (it works, but) or ``hint``.
     :param where: name of the cluster, VM or datastore that it is about, for the command that mends it.

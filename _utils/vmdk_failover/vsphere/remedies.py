@@ -105,6 +105,13 @@ def _unshared(resource: Resource, names: Mapping[str, str], node: str) -> str:
     return f"Edit settings of VM {_vm(names, node)} > the disk > Sharing: No sharing."
 
 
+def _persistent(resource: Resource, names: Mapping[str, str], node: str) -> str:
+    return (
+        f"Copy what is on it first: it is lost when VM {_vm(names, node)} goes off. Then, with the VM off, Edit settings > the "
+        "disk > Disk mode: Dependent, or Independent - Persistent."
+    )
+
+
 def _readable(resource: Resource, names: Mapping[str, str], node: str) -> str:
     return f"Give the account the role of docs/quickstart.md on VM {_vm(names, node)}, its host and the datastore."
 
@@ -118,6 +125,7 @@ _REMEDIES: Mapping[str, _Write] = {
     "datastore": _datastore,
     "disk_unlisted": _unlisted,
     "multi_writer": _unshared,
+    "discarding_disk": _persistent,
     "unreadable": _readable,
 }
 
