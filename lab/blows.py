@@ -35,6 +35,7 @@ KINDS = {
         Kind("halt", "hang-halt", ("halt", "fence", "detach", "attach", "mount")),
         Kind("switchover", "switchover", ("release", "detach", "attach", "mount")),
         Kind("unmounted", "unmounted", ("mount",)),
+        Kind("start", "cold-start", ("mount",)),
     )
 }
 
@@ -76,7 +77,7 @@ def _is_there(kind: Kind, step: str, victim: str) -> bool:
     if victim == "source":
         off = {"power-off": 0, "hang": 2, "halt": 1}.get(kind.name, len(kind.steps) + 1)
         return (DECIDED, *kind.steps).index(step) < off
-    return victim != "target" or kind.name != "unmounted"
+    return victim != "target" or kind.steps != ("mount",)
 
 
 def chosen(only: str, seed: int) -> list[Blow]:

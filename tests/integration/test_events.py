@@ -133,7 +133,7 @@ def test_both_ways_a_condition_comes_are_the_same(seen: list[Event]) -> None:
 
 def test_every_hint_and_every_verdict_is_written_down() -> None:
     patterns = {one.pattern for one in page()}
-    hints = watching.WORTH | {"watching", "unfinished", "silent", "appointed"}
+    hints = watching.WORTH | {"watching", "unfinished", "silent", "appointed", "leaving", "booted"}
     assert {f"vmdk/*/{one}" for one in hints} <= patterns
     told = {"decided", "step", "outcome", "ended"} | {one.value for one in Then}
     assert {f"vmdk-move/*/{one}" for one in told} <= patterns
