@@ -14,6 +14,7 @@ from lab.linux import wait_until
 
 DISK, FIRST, SECOND = "pgdata", "labdb1", "labdb2"
 _HEARD_LIMIT = 20.0
+_SLOW_FENCE_MS = 5000
 Act = Callable[[Lab], None]
 
 
@@ -42,7 +43,9 @@ class Scenario:
     check: Act = _nothing
 
 
-def _hurt(words: str) -> Act:
+def hurt(words: str) -> Act:
+    """Hurt the holder's disk."""
+
     def act(lab: Lab) -> None:
         lab.fault(lab.source, DISK, words)
 
@@ -77,6 +80,18 @@ def _freeze(lab: Lab) -> None:
 
 def _agent_dies(lab: Lab) -> None:
     lab.nodes[lab.source].signal_agent(signal.SIGKILL)
+
+
+def _slow_fence(lab: Lab) -> None:
+    """A guest is slower than the emulated vCenter: without this the power-off would be there before the halt."""
+    if lab.wishes.guests is not None:
+        lab.vcenter.delays(poweroff=_SLOW_FENCE_MS)
+
+
+def _has_halted(lab: Lab) -> None:
+    """The guest has ended by its own hand, before the fence; only one with a kernel of its own can show it."""
+    if lab.wishes.guests is not None and not lab.nodes[lab.source].resets:
+        raise LabError(f"{lab.source} has not reset itself")
 
 
 def _isolate(lab: Lab) -> None:
@@ -122,12 +137,12 @@ SCENARIOS = {
     for one in (
         Scenario("unmounted", "Somebody unmounts the file system; it is mounted again where it was.", _unmount, FIRST,
                  prepare=_stop_ledger),
-        Scenario("eio-switchover", "Every request to the disk fails; the resource moves.", _hurt("all=eio"),
+        Scenario("eio-switchover", "Every request to the disk fails; the resource moves.", hurt("all=eio"),
                  policy={"on_error": "switchover"}),
-        Scenario("hang-switchover", "The disk answers nothing any more; the resource moves.", _hurt("all=hang"),
+        Scenario("hang-switchover", "The disk answers nothing any more; the resource moves.", hurt("all=hang"),
                  policy={"on_error": "switchover"}),
-        Scenario("hang-halt", "The disk answers nothing any more; the node halts itself first.", _hurt("all=hang"),
-                 policy={"on_error": "halt"}),
+        Scenario("hang-halt", "The disk answers nothing any more; the node halts itself first.", hurt("all=hang"),
+                 policy={"on_error": "halt"}, prepare=_slow_fence, check=_has_halted),
         Scenario("power-off", "The VM that holds the disk is powered off.", power_off),
         Scenario("minion-dies", "The guest ends by itself, with its minion and all that is in it.", _die),
         Scenario("guest-freezes", "The guest stands still: no answer, no address, no heartbeat of its tools.", _freeze,
@@ -140,6 +155,6 @@ SCENARIOS = {
         Scenario("cold-start", "All VMs boot; the holder of the disk mounts it.", _all_on, FIRST, prepare=_all_off,
                  limit=120.0),
         Scenario("busy-highstate", "The disk hangs while both nodes are busy with a highstate of a minute.",
-                 _hurt("all=hang"), policy={"on_error": "switchover"}, prepare=_highstates),
+                 hurt("all=hang"), policy={"on_error": "switchover"}, prepare=_highstates),
     )
 }  # fmt: skip

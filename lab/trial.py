@@ -59,7 +59,9 @@ class Outcome:
     """The result of a scenario; `python -m lab run NAME --json` prints exactly this.
 
     unavailable_ms: the longest time without an acknowledged record. vcenter_calls: what the product asked of the vCenter
-    from the fault to the end, by method; without the waits of its stream. move_calls: what the move itself asked.
+    from the fault to the end, by method; without the waits of its stream. move_calls: what the move itself asked. notes:
+    what is not as it should be, and what the product decided last. readable_ms, guest_ms: of guests alone, from the fault
+    until a program there has read the ledger, and the processor time of the expected node's machine in between.
     """
 
     scenario: str
@@ -76,6 +78,8 @@ class Outcome:
     unavailable_ms: int = 0
     vcenter_calls: Mapping[str, int] = field(default_factory=dict)
     move_calls: int = 0
+    readable_ms: int | None = None
+    guest_ms: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -109,6 +113,8 @@ def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
     )
     with Lab(wishes, settings.say) as lab:
         bring_up(lab, by_hand=settings.by_hand is not None)
+        if settings.guests is not None:
+            settings.guests.settle(lab)
         yield lab
 
 
@@ -133,18 +139,23 @@ def bring_up(lab: Lab, by_hand: bool) -> None:
 def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     disk, node = lab.disks[DISK], lab.nodes[scenario.expected]
     before = lab.vcenter.calls()["methods"]
+    spent = node.spent if settings.guests is not None else 0.0
     fault = time.monotonic()
     scenario.fault(lab)
     if settings.by_hand is not None:
         settings.by_hand(lab)
     limit = scenario.limit * lab.patience
     mounted = (_wait_held if scenario.held else _wait_mounted)(lab, scenario, fault, limit)
+    read: dict[str, int] = {}
     if mounted is not None:
+        if settings.guests is not None and not scenario.held:
+            read = _read_again(lab, node, fault, spent)
         _wait_settled(lab, node.minion_id, mounted, settings, bool(scenario.held))
     wanted = f"held by rule {scenario.held}" if scenario.held else f"mounted on {node.minion_id}"
     notes = [] if mounted is not None else [f"not {wanted} within {limit:g} s"]
     ledger = read_back(lab, disk, notes)
     checked = _checked(lab, scenario, notes)
+    notes += _last_word(lab, fault)
     outcome = judge(lab, scenario, fault, mounted, lab.observer.findings, ledger, notes)
     outcome = replace(outcome, ok=outcome.ok and checked)
     pause = round(longest_pause(ledger[0], fault) * 1000)
@@ -152,7 +163,24 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
         outcome = replace(outcome, fault_to_mounted_ms=None, ok=outcome.ok and not outcome.steps)
     ended = lab.master.events.seen(f"vmdk-move/{DISK}/ended", fault)
     calls = int(ended[-1].data.get("vcenter_calls", 0)) if ended else 0
-    return replace(outcome, unavailable_ms=pause, vcenter_calls=_calls_since(lab, before), move_calls=calls)
+    asked = _calls_since(lab, before)
+    return replace(outcome, unavailable_ms=pause, vcenter_calls=asked, move_calls=calls, **read)
+
+
+def _read_again(lab: Lab, node: Any, fault: float, spent: float) -> dict[str, int]:
+    """When a program in the guest has read what was synced, and the processor time that its machine has taken until then."""
+    argv = ["cat", f"{lab.mountpoint(DISK)}/{FILE}"]
+    if not wait_until(lambda: bool(node.run(argv).out), _SETTLE_LIMIT * lab.patience, 0.05):
+        return {}
+    now = time.monotonic()
+    return {"readable_ms": round((now - fault) * 1000), "guest_ms": round((node.spent - spent) * 1000)}
+
+
+def _last_word(lab: Lab, fault: float) -> list[str]:
+    """The last verdict that was more than `all is well`: it tells by which way a scenario came to its end, or why it did not."""
+    told = lab.master.events.seen(f"vmdk-move/{DISK}/decided", fault)
+    words = [str(one.data.get("sentence")) for one in told if one.data.get("choice") != "nothing"]
+    return [f"decided last: {words[-1]}"] if words else []
 
 
 def _checked(lab: Lab, scenario: Scenario, notes: list[str]) -> bool:
@@ -171,10 +199,10 @@ def _calls_since(lab: Lab, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def _wait_settled(lab: Lab, node: str, mounted: float, settings: Settings, held: bool) -> None:
-    """Wait until the ledger is written on `node` and the product has said that it is done."""
+    """Wait until the ledger is written on `node` and the product has said that its move has ended, well or not."""
     limit = _SETTLE_LIMIT * lab.patience
     if settings.by_hand is None and not held:
-        lab.master.events.wait(f"vmdk-move/{DISK}/done", limit, mounted)
+        lab.master.events.wait(f"vmdk-move/{DISK}/ended", limit, mounted)
 
     def records() -> int:
         return sum(one.node == node and one.monotonic >= mounted for one in acknowledged(lab))

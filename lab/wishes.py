@@ -51,6 +51,9 @@ class Guests(Protocol):
         """A node that is off. overrides: of its minion's configuration. Raises LabError."""
         ...
 
+    def settle(self, lab: Lab) -> None:
+        """Called when all is up and before anything breaks. Raises LabError."""
+
     def begin(self, lab: Lab) -> AbstractContextManager[object]:
         """What goes on beside the lab, from the moment when its vCenter runs."""
         ...

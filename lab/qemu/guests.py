@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.cell import LabError
+from lab.cellinit import PLACE
 from lab.disk import Disk
 from lab.hypervisor import VcenterError
 from lab.node import Identity
@@ -26,7 +27,12 @@ MASTER: Mapping[str, Any] = {
     "interface": "0.0.0.0",  # of a network namespace of the lab's own
     "gather_job_timeout": 60,  # or a job on a slow guest counts as lost
     "vmdk": {
-        "defaults": {"node_timeout": 10, "hang_timeout": 4, "probe_interval": 1, "timeouts": {"ask": 20}},
+        "defaults": {
+            "node_timeout": 10,
+            "hang_timeout": 4,
+            "probe_interval": 1,
+            "timeouts": {"ask": 20, "halt": 20},
+        },
     },
 }
 LEAST: Mapping[str, float] = {"node_timeout": 10, "hang_timeout": 4}
@@ -36,12 +42,13 @@ _TOOLS = ("qemu-system-x86_64", "qemu-img", "setpriv", "ip")
 
 
 class Guests:
-    """Nodes that are QEMU guests."""
+    """Nodes that are QEMU guests. shown: moment, VM and colour of each heartbeat that the vCenter has shown."""
 
     patience = PATIENCE
 
     def __init__(self) -> None:
         self._template: template.Template | None = None
+        self.shown: list[tuple[float, str, str]] = []
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Have image and saved state. Raises LabError."""
@@ -79,11 +86,18 @@ class Guests:
         tap = network.make_cable(f"lab-{name}"[:15], identity.address)
         return QemuNode(identity, place, self._template, tap, lab.on_halt, lab.say)
 
+    def settle(self, lab: Lab) -> None:
+        """Have on the root disks what the nodes have written so far, as on machines that have run for long. Raises LabError."""
+        for node in lab.nodes.values():
+            done = node.run(["sync", "-f", PLACE])
+            if done.code:
+                raise LabError(f"the root disk of {node.minion_id} cannot be synced: {done.err.strip()}")
+
     @contextmanager
     def begin(self, lab: Lab) -> Iterator[None]:
         """Let the vCenter show the guests' heartbeats, as late as a real one does."""
         stop = threading.Event()
-        thread = threading.Thread(target=_watch, args=(lab, stop), name="heartbeats", daemon=True)
+        thread = threading.Thread(target=_watch, args=(lab, stop, self.shown), name="heartbeats", daemon=True)
         thread.start()
         try:
             yield
@@ -97,7 +111,7 @@ def colour(silent: float) -> str:
     return "red" if silent >= RED_S else "yellow" if silent >= YELLOW_S else "green"
 
 
-def _watch(lab: Lab, stop: threading.Event) -> None:
+def _watch(lab: Lab, stop: threading.Event, told: list[tuple[float, str, str]]) -> None:
     shown: dict[str, str] = {}
     while not stop.wait(0.5):
         for name, node in lab.nodes.items():
@@ -108,4 +122,5 @@ def _watch(lab: Lab, stop: threading.Event) -> None:
             with suppress(VcenterError):  # it is told again half a second later
                 if now:
                     lab.vcenter.guest(node.name, heartbeat=now, tools=tools)
+                    told.append((time.monotonic(), node.name, now))
                 shown[name] = now

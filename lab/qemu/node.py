@@ -64,6 +64,7 @@ class QemuNode(Node):
         self._drives: dict[str, Drive] = {}
         self._frozen = self._known = False
         self._count = 0
+        self.resets: list[float] = []
         self._parsed: tuple[str, list[Mount]] = ("", [])
         # QEMU ends with the thread that started it, so that a killed lab leaves none behind
         self._keeper = ThreadPoolExecutor(1, f"keeper of {self.name}")
@@ -117,6 +118,18 @@ class QemuNode(Node):
         """When its guest last gave a sign of life, as VMware Tools do."""
         machine = self._machine
         return machine.agent.heard if machine is not None else 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of processor time that its machine has taken since it was powered on; 0 while it is off."""
+        machine = self._machine
+        try:
+            words = (
+                Path(f"/proc/{machine.pid}/stat").read_text().rpartition(")")[2].split() if machine else []
+            )
+        except OSError:  # it has just ended
+            return 0.0
+        return sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def power_on(self) -> None:
         """The first time it goes on from the saved state, as if it had just booted; later it really boots."""
@@ -188,6 +201,7 @@ class QemuNode(Node):
     def _hear(self, event: str, data: dict[str, Any]) -> None:
         machine = self._machine
         if event == "RESET" and machine is not None:
+            self.resets.append(time.monotonic())
             machine.agent.ready.clear()
             machine.agent.sight = {"mounts": "", "disks": {}}
         elif event == "EOF" and machine is not None:
@@ -278,13 +292,13 @@ class QemuNode(Node):
             raise LabError(f"the guest of {self.name} has not booted within {seconds:g} s")
         return machine.agent.ask("run", seconds, argv=list(argv))
 
-    def tell(self, script: str) -> None:
+    def tell(self, script: str, seconds: float = 1.0) -> None:
         """Have a shell do what ends the guest, and expect no answer."""
-        threading.Thread(target=self._try, args=(script,), daemon=True).start()
+        threading.Thread(target=self._try, args=(script, seconds), daemon=True).start()
 
-    def _try(self, script: str) -> None:
+    def _try(self, script: str, seconds: float) -> None:
         try:
-            self.run(["sh", "-c", script], 1.0)
+            self.run(["sh", "-c", script], seconds)
         except LabError:
             return  # as was to be expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,13 +13,14 @@ from typing import Any, cast
 import pytest
 
 from lab import __main__ as command
-from lab.cell import LabError
+from lab.cell import Done, LabError
 from lab.ledger import parse_acknowledged
 from lab.linux import wait_until
 from lab.node import Locked, Slot
 from lab.qemu.guests import RED_S, YELLOW_S, Guests, colour
 from lab.qemu.line import Acknowledgements, Agent
 from lab.qemu.monitor import Monitor, Refused
+from lab.qemu.node import QemuNode
 from lab.qemu.scenarios import SCENARIOS as OF_GUESTS
 from lab.qemu.vmdk import Drive, make_vmdk, serial
 from lab.scenarios import SCENARIOS
@@ -204,3 +205,43 @@ def test_what_needs_a_kernel_is_not_played_by_namespaces(capsys: pytest.CaptureF
     assert not set(SCENARIOS) & set(OF_GUESTS)
     assert command.main(["run", next(iter(OF_GUESTS))]) == 2
     assert "--nodes qemu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command_line", [["up"], ["demo"]])
+def test_what_is_made_of_namespaces_does_not_take_guests(
+    command_line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main([*command_line, "--nodes", "qemu"])
+    assert ended.value.code == 2
+    assert "--nodes" in capsys.readouterr().err
+
+
+def test_a_limit_that_guests_do_not_know_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["run", "power-off", "--nodes", "qemu", "--hang-limit", "5"]) == 2
+    assert "--hang-limit" in capsys.readouterr().err
+
+
+def test_a_reset_is_noted_and_what_was_seen_before_it_is_forgotten() -> None:
+    node = object.__new__(QemuNode)
+    agent = SimpleNamespace(ready=threading.Event(), sight={"mounts": "x", "disks": {"y": "8:16"}})
+    agent.ready.set()
+    node._machine, node.resets = cast(Any, SimpleNamespace(agent=agent)), []
+    node._hear("RESET", {})
+    assert len(node.resets) == 1 and not agent.ready.is_set()
+    assert agent.sight == {"mounts": "", "disks": {}}
+
+
+def test_what_nodes_have_written_is_on_their_disks_before_anything_breaks() -> None:
+    asked: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str]) -> Done:
+        asked.append(argv)
+        return Done(0, "", "")
+
+    node = SimpleNamespace(minion_id="labdb1", run=run)
+    Guests().settle(cast(Any, SimpleNamespace(nodes={"a": node, "b": node})))
+    assert asked == [["sync", "-f", "/run/lab"]] * 2
+    node.run = lambda _: Done(1, "", "no")
+    with pytest.raises(LabError, match="cannot be synced: no"):
+        Guests().settle(cast(Any, SimpleNamespace(nodes={"a": node})))
