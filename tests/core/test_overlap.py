@@ -88,7 +88,8 @@ def test_who_waited_for_a_node_looks_again_before_it_takes_a_disk_away(
             site.db1.mounted, site.db1.released = True, None
 
     def wait(handle: int, seconds: float) -> bool:
-        waited_for.set()
+        if begun.is_set():  # before that it is the lock of the resource
+            waited_for.set()
         return really(handle, seconds)
 
     class Second(FileLock):
