@@ -166,7 +166,7 @@ def appear(order):
 
 
 def kill_agent(order):
-    """Send a signal to the minion and its prober, and to nothing else. A minion is a fork of the zygote, in a session of its own."""
+    """Send a signal to the minion and its prober, and to nothing else; a minion is a fork of the zygote in its own session."""
     mine = os.getsid(0)
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

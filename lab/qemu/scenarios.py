@@ -212,7 +212,7 @@ SCENARIOS = {
                  FIRST, policy={"on_shutdown": "stay"}, prepare=be_heard, check=_waited_for),
         Scenario("guest-shutdown", "The holder announces its shutdown; the resource leaves it before it is off.",
                  _goodbye("poweroff"), policy={"on_shutdown": "switchover"}, prepare=be_heard, check=_has_left),
-        Scenario("scsi-timeout", "The disk hangs, and the guest's SCSI layer gives up first, at which an emulated guest stands still.",
+        Scenario("scsi-timeout", "The disk hangs, and the guest's SCSI layer gives up first: an emulated guest stands still.",
                  hurt("all=hang"), prepare=_short_scsi_timeout),
         Scenario("surprise-removal", "The mounted disk leaves the machine, and the vCenter does not know.", _pull,
                  policy={"on_error": "switchover"}),

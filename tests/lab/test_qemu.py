@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ from lab.cell import Done, LabError
 from lab.ledger import parse_acknowledged
 from lab.linux import wait_until
 from lab.node import Locked, Slot
+from lab.qemu import agent as in_guest
 from lab.qemu.guests import RED_S, YELLOW_S, Guests, colour
 from lab.qemu.line import Acknowledgements, Agent
 from lab.qemu.monitor import Monitor, Refused
@@ -245,3 +249,25 @@ def test_what_nodes_have_written_is_on_their_disks_before_anything_breaks() -> N
     node.run = lambda _: Done(1, "", "no")
     with pytest.raises(LabError, match="cannot be synced: no"):
         Guests().settle(cast(Any, SimpleNamespace(nodes={"a": node})))
+
+
+def test_the_agent_of_a_guest_kills_a_minion_that_has_another_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Salt names its processes anew: what tells them from the zygote is their session."""
+    argv = [sys.executable, "-c", "import time; time.sleep(600)", "zygote"]
+    zygote, minion = subprocess.Popen(argv), subprocess.Popen(argv, start_new_session=True)
+    struck: list[int] = []
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "kill", lambda pid, _: struck.append(pid))
+            patch.setattr(os, "listdir", lambda _: [str(zygote.pid), str(minion.pid), "self"])
+            assert wait_until(lambda: all(b"zygote" in _line(one.pid) for one in (zygote, minion)), 30)
+            in_guest.kill_agent({"signal": 9})
+    finally:
+        for one in (zygote, minion):
+            one.kill()
+            one.wait()
+    assert struck == [minion.pid]
+
+
+def _line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
