@@ -70,7 +70,11 @@ def test_no_field_of_a_signed_permit_can_be_changed(field: str) -> None:
         check(forged)
 
 
-@pytest.mark.parametrize("signature", ["", "0" * 64, signing.sign_permit(OTHER_KEY, PERMIT).signature])
+@pytest.mark.parametrize(
+    "signature",
+    ["", "0" * 64, signing.sign_permit(OTHER_KEY, PERMIT).signature],
+    ids=["none", "zeros", "another key's"],
+)
 def test_another_signature_is_refused(signature: str) -> None:
     with pytest.raises(BadSignature, match="not signed"):
         check(dataclasses.replace(PERMIT, signature=signature))
