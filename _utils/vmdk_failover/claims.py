@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import endings
+from vmdk_failover import endings, overlap
 from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalError
 from vmdk_failover.journal import RECENT, Entry, FileJournal
 from vmdk_failover.model import Move
@@ -231,25 +231,27 @@ class SharedJournal(FileJournal):
             own.missing_ok,
             pause,
             own.hold,
-            seen.recent(own.recent, self.claims.master),
+            tuple(self._redated(dict(m)) for m in seen.recent(own.recent, self.claims.master)),
         )
 
     def begin(self, move: Move) -> None:
-        """Claim the epoch, then write the intent down; :raises Busy: another master is, or was a moment ago, at work."""
+        """
+        Claim the epoch, then write the intent down; :raises Busy: another master is, or was a moment ago, at work.
+
+        A claim is not given back when the write fails: a deadline that has run out does not say that nothing was written. With
+        the next look it is known whether the move stands in the journal, and if not, the claim is ended then.
+        """
         name = move.resource.name
+        overlap.check(self.directory, move.resource, self.patience)  # before an epoch is used up for nothing
         seen = self._seen.get(name) or self._look(name)
         self._tidy(name, seen)
         if (other := seen.others(self.claims.master)) is not None:
             raise Busy(_at_work(name, *other))
         if not self.claims.claim(name, move.epoch):
             raise Busy(f"another master has just begun to work on {name}; this one looks again")
-        try:
-            with self._changed(name) as plain:
-                plain.update(epoch=max(int(plain.get("epoch", 0)), move.epoch - 1), claimed=move.epoch)
-            super().begin(move)
-        except JournalError:
-            self.claims.end(name, move.epoch, "lost")
-            raise
+        with self._changed(name) as plain:
+            plain.update(epoch=max(int(plain.get("epoch", 0)), move.epoch - 1), claimed=move.epoch)
+        super().begin(move)
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """As before; :raises Busy: before a step, if somebody has claimed a higher epoch since."""
@@ -308,15 +310,31 @@ class SharedJournal(FileJournal):
         """As before, for all masters."""
         if (left := self._left.pop(resource, None)) is not None:
             self.claims.settle(resource, left.pauses)
+        elif self._took_along(resource):
+            self.claims.pause(resource, paused=True)
         epoch = max(epoch, self.claims.look(resource).highest + 1)
         self.claims.take_over(resource, epoch)
         super().adopt(resource, epoch, entry, missing)
         with self._changed(resource) as plain:
             plain["claimed"] = epoch
+            if plain.get("pause"):
+                plain["pause"] = {**plain["pause"], "number": self.claims.look(resource).pauses}
+
+    def _took_along(self, resource: str) -> bool:
+        """Maintenance that was written down when the claims were left, by a process that did not come to the new place."""
+        with contextlib.suppress(JournalError):
+            own = super().state(resource)
+            return own.paused and "number" not in own.pause
+        return False
 
     def leave(self, resource: str, epoch: int) -> None:
         """The disk lies elsewhere now, and so will the claims: whoever still looks here sees an epoch above its own."""
         self._left[resource] = self.claims.look(resource)
+        if self._left[
+            resource
+        ].paused:  # the new place knows nothing of it yet, and this process may die before it does
+            own = super().state(resource).pause or {"by": "another master"}
+            super().pause(resource, {key: value for key, value in own.items() if key != "number"})
         self.claims.take_over(resource, max(epoch, self._left[resource].highest + 1))
 
     def others(self, resource: str) -> tuple[int, str] | None:

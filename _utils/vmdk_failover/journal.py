@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from
 
 #: Finished moves that are kept in the state; the log keeps all.
 RECENT = 50
+#: A move that ended so many seconds from now was dated by a clock that was wrong; masters' clocks may differ by less.
+SKEW = 60.0
 #: A history that has grown to so many bytes begins anew; one older part is kept.
 LOG_LIMIT = 4 << 20
 
@@ -97,8 +100,8 @@ class FileJournal:
 
     def begin(self, move: Move) -> None:
         """Write an intent down before its first step; its epoch must be the next one, its disks in no other open move."""
-        overlap.check(self.directory, move.resource, self.patience)
-        with self._changed(move.resource.name) as plain:
+        with self._alone(move.resource.name), self._changed(move.resource.name) as plain:
+            overlap.check(self.directory, move.resource, self.patience)
             if move.epoch != int(plain.get("epoch", 0)) + 1 or plain.get("move"):
                 raise JournalError(
                     f"a move of {move.resource.name} is already open, or epoch {move.epoch} is not the next one"
@@ -106,6 +109,15 @@ class FileJournal:
             plain.update(epoch=move.epoch, move=to_plain(move), outcomes=[], hold=None)
         frozen = {"resource": move.resource.name, "settings": config.to_body(move.resource)}
         self._log(move.resource.name, {"began": {**to_plain(move), **frozen}})
+
+    @contextlib.contextmanager
+    def _alone(self, resource: str) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(overlap.alone(self.directory, self.patience))
+            except OSError as err:
+                raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
+            yield
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """
@@ -218,13 +230,23 @@ class FileJournal:
         return {**entry, "moment": {"boot": now.boot, "seconds": now.seconds}}
 
     def _redated(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """When it ended by today's wall clock: somebody may have set that since; after a boot there is nothing better."""
+        """
+        When it ended by today's wall clock: somebody may have set that since. What ended before this boot is older than that,
+        whatever the clock said then; and what another master has dated later than now counts as over, or its wrong clock
+        would hold for as long as it is ahead.
+        """
         then = entry.pop("moment", None)
-        if self.moment is not None and isinstance(then, Mapping):
-            now = self.moment()
-            if then.get("boot") == now.boot:
-                entry["ended"] = now.wall - (now.seconds - float(then["seconds"]))
-        return entry
+        if self.moment is None or "ended" not in entry:
+            return entry
+        now, ended = self.moment(), float(entry["ended"])
+        if isinstance(then, Mapping):
+            same = then.get("boot") == now.boot
+            ended = (
+                now.wall - (now.seconds - float(then["seconds"]))
+                if same
+                else min(ended, now.wall - now.seconds)
+            )
+        return {**entry, "ended": ended if ended <= now.wall + SKEW else 0.0}
 
     # -- files ------------------------------------------------------------------------------------------------
 
@@ -295,12 +317,19 @@ class FileJournal:
         durable.sync_folder(self.known)
 
     def _set_apart(self, resource: str) -> None:
-        """Keep a journal that is to be given up, for whoever wants to know later."""
+        """
+        Keep a journal that is to be given up, for whoever wants to know later. It stays in its place until the new one replaces
+        it: whoever dies in between has not ended maintenance. One that cannot be copied (its disk is bad, or full) makes way.
+        """
         path = self._path(resource)
+        apart = path.with_suffix(f".given-up-{time.time():.0f}")
         try:
-            path.rename(path.with_suffix(f".given-up-{time.time():.0f}"))
-        except FileNotFoundError:
-            return
+            try:
+                shutil.copyfile(path, apart)
+            except FileNotFoundError:
+                return
+            except OSError:
+                path.rename(apart)
         except OSError as err:
             raise JournalError(self._broken(resource, f"cannot be set apart: {err.strerror}")) from err
 

@@ -7,7 +7,11 @@ the resource, so nothing else would keep a second move, under another name, from
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,29 @@ from vmdk_failover.model import Resource
 _CLOSED, _HEAD = b'"move": null', 4096
 
 
+@contextlib.contextmanager
+def alone(directory: Path, patience: float) -> Iterator[None]:
+    """
+    Look and write down as one act: of two names of one disk that begin a move in the same moment, the second sees the first.
+
+    :raises OSError: another process of this master is at it for longer than ``patience`` (seconds), or it cannot be made.
+    """
+    place = durable.within(patience, lambda given_up: _taken_alone(directory, given_up))
+    try:
+        yield
+    finally:
+        os.close(place)
+
+
+def _taken_alone(directory: Path, given_up: durable.GivenUp) -> int:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(place, fcntl.LOCK_EX)
+    if given_up.by_now:  # nobody waits for it any more
+        os.close(place)
+    return place
+
+
 def check(directory: Path, resource: Resource, patience: float) -> None:
     """:raises JournalError: one of the disks is in another open move, or whether it is cannot be read within ``patience``."""
     name = resource.name
@@ -28,25 +55,34 @@ def check(directory: Path, resource: Resource, patience: float) -> None:
         raise JournalError(
             f"{directory} cannot be read, so whether a disk of {name} is in another open move is not known: {err.strerror}"
         ) from err
-    if other:
+    if other is None:
+        return
+    path, damaged = other
+    if damaged:
         raise JournalError(
-            f"a move of {other} is open, or its journal is damaged, and has a disk that is {name}'s now; nothing is begun for "
-            f"{name} until that has ended: 'salt-run vmdk.status {other}', and if need be 'salt-run vmdk.clear {other}'"
+            f"the journal of {path.stem} ({path}) is damaged and has a disk that is {name}'s now, so a move of it may be open; "
+            f"nothing is begun for {name} until you have made sure that no task of these VMs is under way in vCenter, and have "
+            "moved that file away"
         )
+    raise JournalError(
+        f"a move of {path.stem} is open and has a disk that is {name}'s now; nothing is begun for {name} until that has ended: "
+        f"'salt-run vmdk.status {path.stem}', and if need be 'salt-run vmdk.clear {path.stem}'"
+    )
 
 
-def taken(directory: Path, resource: Resource) -> str:
+def taken(directory: Path, resource: Resource) -> tuple[Path, bool] | None:
     """
     Who else is at work on a disk.
 
     :param directory: of the journal. :param resource: that a move is to begin for.
-    :return: name of another resource whose open move has one of the disks; ``""`` if there is none.
+    :return: the state of another resource whose open move has one of the disks, and whether it is damaged; ``None`` if there is
+        none.
     :raises OSError: the journal cannot be read.
     """
     for path in sorted(directory.glob("*.json")):
-        if path.stem != resource.name and _has_one(_open_move(path), resource):
-            return path.stem
-    return ""
+        if path.stem != resource.name and (found := _has_one(_open_move(path), resource)) is not None:
+            return path, not found
+    return None
 
 
 def _open_move(path: Path) -> bytes:
@@ -59,13 +95,14 @@ def _open_move(path: Path) -> bytes:
         return b""
 
 
-def _has_one(state: bytes, resource: Resource) -> bool:
+def _has_one(state: bytes, resource: Resource) -> bool | None:
+    """Whether one of the disks is in it for sure; ``False`` if it is named in what is damaged, ``None`` if it is not there."""
     names = {disk.uuid for disk in resource.disks} | {disk.path for disk in resource.disks}
     if not any(json.dumps(name).encode() in state for name in names):
-        return False
+        return None
     try:
         plain: Any = json.loads(state)
         disks = plain["move"]["resource"]["disks"] if plain.get("move") else ()
-        return any({disk["uuid"], disk["path"]} & names for disk in disks)
+        return any({disk["uuid"], disk["path"]} & names for disk in disks) or None
     except (ValueError, KeyError, TypeError, AttributeError):
-        return True  # damaged, and a disk of this resource is named in it
+        return False

@@ -48,8 +48,10 @@ from vmdk_failover.doubts import impostor_words, misplaced_words, question_words
 from vmdk_failover.leaving import LEAVING, may_fence_host, stale_words
 from vmdk_failover.model import Step, StepKind
 
-__all__ = ["RULES", "Case", "Row", "Then", "Verdict", "next_verdict"]
+__all__ = ["RULES", "UNSEALED", "Case", "Row", "Then", "Verdict", "next_verdict"]
 
+#: The row that asks a person to make sure that a lost request is not pending.
+UNSEALED = 63
 
 RULES: tuple[Row, ...] = (
     Row(
@@ -163,7 +165,7 @@ RULES: tuple[Row, ...] = (
         lambda c: sealable(c)[0].step.node,
     ),
     Row(
-        63,
+        UNSEALED,
         "such a request cannot be made impossible",
         lambda c: bool(may_land(c)) and (cannot_go_on(c) or gives_up(c)),
         Then.HOLD,

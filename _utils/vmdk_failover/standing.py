@@ -13,6 +13,7 @@ from typing import Any
 from vmdk_failover import policy, protection, rules
 from vmdk_failover.along import WAITS
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.case import may_land
 from vmdk_failover.model import Move
 from vmdk_failover.policy import Choice, Situation
 from vmdk_failover.ports import Record
@@ -98,9 +99,7 @@ def _gist(plain: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     """State of a resource whose move is open, with what the move does next, or why it does not go on."""
-    verdict = rules.next_verdict(
-        rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
-    )
+    verdict = rules.next_verdict(_case(seen, record, move))
     if verdict.then is rules.Then.HOLD and verdict.rule != WAITS:
         return "held", verdict.rule, verdict.reason
     if verdict.then in (rules.Then.WAIT, rules.Then.HOLD):
@@ -108,10 +107,36 @@ def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     return "moving", verdict.rule, f"a {move.kind.value} to {move.target} is under way: {move.reason}"
 
 
+def _case(seen: Snapshot, record: Record, move: Move) -> rules.Case:
+    return rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
+
+
+def forgotten_by_clear(seen: Snapshot, record: Record) -> str:
+    """
+    What nobody would remember if the open move were closed now: a request to vCenter whose answer was lost may still be carried
+    out. When the move itself cannot make it impossible, it says so (rule 63), and from then on it is a person's to make sure.
+
+    :return: one sentence, with what to do; ``""`` if nothing would be forgotten.
+    """
+    move = record.move
+    if move is None:
+        return ""
+    case = _case(seen, record, move)
+    lost, name = may_land(case), move.resource.name
+    if not lost or rules.next_verdict(case).rule == rules.UNSEALED:
+        return ""
+    resume = f"'salt-run vmdk.resume {name}', and " if record.paused else ""
+    return (
+        f"it is not known whether the {lost[0].step.kind.value} on {lost[0].step.node} will still be carried out, and the open "
+        f"move, which sees to that, would be forgotten: {resume}let 'salt-run vmdk.recover {name}' go on until it ends or tells "
+        "you to make sure of it"
+    )
+
+
 def _since(record: Record, active: str) -> float | None:
-    """Since when it is active there (wall seconds); ``None`` if it never came there by a move that is remembered."""
+    """Since when it is active there (wall seconds); ``None`` if no move that is remembered and rightly dated brought it there."""
     arrivals = [m for m in record.recent if m.get("ok") and m.get("source") != m.get("target")]
-    return arrivals[-1].get("ended") if arrivals and arrivals[-1].get("target") == active else None
+    return arrivals[-1].get("ended") or None if arrivals and arrivals[-1].get("target") == active else None
 
 
 def _last_move(record: Record) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 
 from tests.core.build import NOWHERE, THERE, active, look, resource, says, vm
 from tests.core.test_config import FINE
-from vmdk_failover import endings
+from vmdk_failover import durable, endings
 from vmdk_failover.acting import ending
 from vmdk_failover.app import App
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.claims import Claims, SharedJournal
 from vmdk_failover.errors import Busy, CannotObserve, JournalError
-from vmdk_failover.journal import FileJournal
+from vmdk_failover.journal import FileJournal, Moment
 from vmdk_failover.model import Condition, Move, MoveKind, Power
 from vmdk_failover.policy import Choice, Situation, decide
 from vmdk_failover.rules import Then, Verdict
@@ -130,14 +131,53 @@ def test_a_step_is_not_begun_after_somebody_took_over(site: Site) -> None:
     assert ma.state("pgdata").move is None
 
 
-def test_a_journal_that_cannot_be_written_gives_the_claim_back(site: Site) -> None:
+def test_a_claim_whose_move_could_not_be_written_is_ended_with_the_next_look(site: Site) -> None:
     ma = site.journal("ma")
     ma.state("pgdata")
-    (site.place / "ma/journal").parent.mkdir(exist_ok=True)
-    (site.place / "ma/journal").write_text("")
+    place = site.place / "ma/journal"
+    place.mkdir(parents=True)
+    (place / "pgdata.spare").mkdir()  # in the way of the file that is to be exchanged
     with pytest.raises(JournalError):
         ma.begin(move(1))
+    assert site.claims["mb"].look("pgdata").others("mb") is not None
+    (place / "pgdata.spare").rmdir()
+    ma.state("pgdata")
+    ma.hold("pgdata", None)
     assert site.claims["mb"].look("pgdata").others("mb") is None
+
+
+def test_a_claim_is_kept_when_the_disk_hangs_after_the_move_was_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever began it is told that it was not; but it stands in the journal and goes on."""
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.state("pgdata")
+    ma.patience = 0.2
+    real, on = durable.sync_folder, threading.Event()
+
+    def hang(folder: Path) -> None:
+        if (folder / "pgdata.json").exists() and '"move": {' in (folder / "pgdata.json").read_text():
+            on.wait(10.0)
+        real(folder)
+
+    monkeypatch.setattr(durable, "sync_folder", hang)
+    with pytest.raises(JournalError):
+        ma.begin(move(1))
+    on.set()
+    assert site.journal("ma").state("pgdata").move == move(1)
+    assert mb.state("pgdata").epoch == 1
+    with pytest.raises(Busy, match="another master, ma, is at work"):
+        mb.begin(move(2))
+
+
+def test_an_epoch_is_not_used_up_while_the_disk_is_in_another_move(site: Site) -> None:
+    ma = site.journal("ma")
+    ma.state("pgdata")
+    ma.begin(move(1))
+    for epoch in (2, 3):
+        with pytest.raises(JournalError, match="a move of pgdata is open"):
+            ma.begin(replace(move(epoch), resource=replace(resource(), name="pg")))
+    assert site.claims["ma"].look("pgdata").highest == 1
 
 
 def test_what_is_not_mounted_or_lost_is_an_error(site: Site) -> None:
@@ -296,6 +336,40 @@ def test_what_is_left_of_a_move_is_what_is_read(
 )
 def test_what_is_no_ending_is_none(rubbish: str) -> None:
     assert endings.move(rubbish, 1, "ma") is None
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_maintenance_goes_along_to_where_the_claims_are_then(site: Site, dies: bool) -> None:
+    """The disk, and with it the shelf, is moved while another master's word holds; mb may die on the way to the new one."""
+    site.journal("ma").pause("pgdata", {"by": "a person"})
+    mb = site.journal("mb")
+    mb.leave("pgdata", 5)
+    (site.place / "new").mkdir()
+    (site.place / "new" / FileShelf.MARK).touch()
+    for one in site.shelves.values():
+        one.shelf = FileShelf(site.place / "new", "pgdata")
+    mb = site.journal("mb") if dies else mb
+    mb.adopt("pgdata", 6, {})
+    ma = site.journal("ma")
+    ma.adopt("pgdata", 7, {})
+    assert ma.state("pgdata").paused and mb.state("pgdata").paused
+    ma.pause("pgdata", None)
+    assert not ma.state("pgdata").paused and not mb.state("pgdata").paused
+
+
+def test_another_masters_clock_that_is_ahead_makes_its_tries_no_younger(site: Site) -> None:
+    """Two tries in vain would keep this master from a third for as long as that clock is ahead."""
+    now = Moment("boot-1", 1e6, 1.8e9)
+    mb = SharedJournal(site.place / "mb", claims=site.claims["mb"])
+    for epoch in (1, 2):
+        mb.state("pgdata")
+        mb.begin(move(epoch))
+        vain = {**IN_VAIN, "code": "step_failed", "epoch": epoch, "source": "db1", "target": "db2"}
+        mb.finish("pgdata", {**vain, "ended": now.wall + 86400.0})
+    ma = SharedJournal(site.place / "ma", moment=lambda: now, claims=site.claims["ma"])
+    seen = look(resource(), [vm("db1", THERE, power=Power.OFF), vm("db2")], [says("db2")])
+    decided = decide(Situation(seen, 2, now.wall, recent=ma.state("pgdata").recent))
+    assert (decided.rule, decided.choice) == (620, Choice.MOVE)
 
 
 def test_maintenance_that_cannot_be_told_is_an_error_and_holds_here(site: Site) -> None:

@@ -15,6 +15,7 @@ from tests.doubles.hypervisor import FakeHypervisor, FakeVm
 from tests.doubles.journal import MemoryJournal, MemoryLock
 from tests.doubles.lookout import FakeLookout
 from tests.doubles.vicinity import FakeHooks, FakeVicinity
+from vmdk_failover import standing
 from vmdk_failover.engine import LOOK_AGAIN_AT_LAST, Engine
 from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed, VersionConflict
 from vmdk_failover.model import Condition, Move, MoveKind, NodeFacts, Power, Resource, StepKind
@@ -448,6 +449,58 @@ def test_a_lost_request_is_made_impossible_before_another_node_is_taken() -> Non
     assert site.db2.vm.version == version + 1
 
 
+def test_a_lost_detach_is_made_impossible_before_a_person_is_told_to_clear() -> None:
+    """Or it is carried out when the source has its disk in service again."""
+    site, tries = Site(), iter(range(1, 9))
+
+    def fail(step: Any) -> None:
+        if step.kind is StepKind.DETACH:
+            raise StepFailed("vCenter refuses") if next(tries) < 5 else OutcomeUnknown("no answer")
+
+    site.hypervisor.before = fail
+    version = site.db1.vm.version
+    assert site.run(SWITCH) == ("held", 105)
+    assert site.acts() == ["release db1", *["detach db1"] * 5, "seal db1"]
+    assert site.db1.vm.version > version
+    assert not forgotten(site)
+
+
+def test_a_lost_attach_is_made_impossible_before_a_person_is_told_to_clear() -> None:
+    """The VM that the disk comes from is gone: somebody has to say that it was deleted."""
+    site = Site(nodes=3)
+    lose_an_attach(site)
+    lost = site.hypervisor.before
+
+    def deleted(step: Any) -> None:
+        if step.kind is StepKind.ATTACH and site.db1.vm in site.hypervisor.vms:
+            site.hypervisor.vms.remove(site.db1.vm)
+        lost(step)
+
+    site.hypervisor.before = deleted
+    assert site.run() == ("held", 195)
+    assert site.acts()[-1] == "seal db2"
+    assert not forgotten(site)
+
+
+def forgotten(site: Site) -> str:
+    return standing.forgotten_by_clear(*site.engine().look(site.resource))
+
+
+def test_what_may_still_be_carried_out_is_not_forgotten() -> None:
+    site = Site(nodes=3)
+    lose_an_attach(site)
+    lost = site.hypervisor.before
+
+    def dark(step: Any) -> None:
+        site.hypervisor.blind = "no route to vCenter" if step.kind is StepKind.ATTACH else ""
+        lost(step)
+
+    site.hypervisor.before = dark
+    assert site.run() == ("held", 20)
+    assert "whether the attach on db2 will still be carried out" in forgotten(site)
+    assert "vmdk.recover pgdata" in forgotten(site)
+
+
 def test_a_vm_that_cannot_be_sealed_holds_after_three_tries() -> None:
     site = Site(nodes=3)
     lose_an_attach(site)
@@ -461,3 +514,4 @@ def test_a_vm_that_cannot_be_sealed_holds_after_three_tries() -> None:
     site.hypervisor.before = refuse
     assert site.run() == ("held", 63)
     assert site.acts() == [*LOST, *["seal db2"] * 3]
+    assert not forgotten(site)  # the sentence of 63 asks a person to make sure

@@ -189,6 +189,22 @@ def test_to_adopt_never_goes_back_and_ends_no_maintenance(kept: FileJournal) -> 
     assert (kept.state("pgdata").epoch, kept.state("pgdata").paused) == (1, True)
 
 
+def test_to_adopt_and_to_die_in_the_midst_ends_no_maintenance(
+    kept: FileJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.pause("pgdata", {"by": "me"})
+    with monkeypatch.context() as patch:
+        patch.setattr(FileJournal, "_write", die)
+        with pytest.raises(KeyboardInterrupt):
+            kept.adopt("pgdata", 1, {})
+    kept.adopt("pgdata", 1, {})
+    assert kept.state("pgdata").paused
+
+
+def die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 # -- clocks ---------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +240,19 @@ def test_after_a_boot_the_wall_clock_is_all_there_is(tmp_path: Path) -> None:
     kept.finish("pgdata", {"epoch": 1, "ok": True, "ended": clocks.now.wall})
     clocks.turn(boot="boot-2", seconds=5.0, wall=clocks.now.wall + 100.0)
     assert clocks.now.wall - kept.state("pgdata").recent[0]["ended"] == 100.0
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 86400.0 * 3650])
+def test_a_clock_that_was_ahead_before_the_boot_makes_nothing_young(tmp_path: Path, ahead: float) -> None:
+    """A failed try would count as just made for as long as the clock was ahead, and a failover would wait for that."""
+    clocks = Clocks()
+    right = clocks.now.wall
+    kept = FileJournal(tmp_path, moment=clocks)
+    clocks.turn(wall=right + ahead)
+    kept.begin(move())
+    kept.finish("pgdata", {"epoch": 1, "ok": False, "ended": clocks.now.wall})
+    clocks.turn(boot="boot-2", seconds=700.0, wall=right + 800.0)
+    assert clocks.now.wall - kept.state("pgdata").recent[0]["ended"] >= 700.0
 
 
 def test_a_history_begins_anew_when_it_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.core.build import resource
 from tests.core.test_engine import SWITCH, Site
-from vmdk_failover import lock
+from vmdk_failover import lock, overlap
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.lock import FileLock
@@ -50,6 +51,33 @@ def test_a_renamed_resource_waits_for_the_move_of_its_old_name(
     assert journal.state("pg").epoch == 1
 
 
+def test_of_two_names_that_begin_in_the_same_moment_one_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has looked before the other has written."""
+    one, other, came = FileJournal(tmp_path), FileJournal(tmp_path), list[str]()
+    real = overlap.check
+
+    def begin_other() -> None:
+        with contextlib.suppress(JournalError):
+            other.begin(move_of(resource()))
+        came.append("other")
+
+    rival = Thread(target=begin_other)
+
+    def check(directory: Path, of: Resource, patience: float) -> None:
+        real(directory, of, patience)
+        if of.name == "pg":
+            rival.start()
+            rival.join(0.2)  # it cannot end before this one has written
+
+    monkeypatch.setattr(overlap, "check", check)
+    one.begin(move_of(replace(resource(), name="pg")))
+    rival.join(10.0)
+    assert came == ["other"]
+    assert (one.state("pg").epoch, one.state("pgdata").move) == (1, None)
+
+
 def test_another_disk_is_free(journal: FileJournal) -> None:
     journal.begin(move_of(replace(resource(), name="mail", disks=(OTHER,))))
     assert journal.state("mail").epoch == 1
@@ -70,8 +98,10 @@ def test_a_damaged_journal_holds_who_has_a_disk_that_is_named_in_it(
     of = replace(resource(), name=name, disks=resource().disks if held else (OTHER,))
     if not held:
         return journal.begin(move_of(of))
-    with pytest.raises(JournalError, match="its journal is damaged"):
+    with pytest.raises(JournalError, match=r"the journal of pgdata \(.*\) is damaged.*moved that file away"):
         journal.begin(move_of(of))
+    path.rename(path.with_suffix(".away"))
+    journal.begin(move_of(of))
 
 
 def test_who_waited_for_a_node_looks_again_before_it_takes_a_disk_away(
