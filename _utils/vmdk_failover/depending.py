@@ -33,6 +33,8 @@ from vmdk_failover.situation import (
 _BEGIN = FOLLOWS | {572, 573}
 #: The row by which a resource goes where what it depends on is.
 JOIN = 577
+#: Seconds until the next try if it is not in service; each time twice as long, and no try counts for longer than ``UNLUCKY``.
+JOIN_AGAIN = 30.0
 
 
 def heeds(h: NodeSight) -> bool:
@@ -47,9 +49,15 @@ def _in_vain(s: Situation) -> list[Mapping[str, Any]]:
 
 
 def worn(s: Situation, target: str) -> bool:
-    """It was tried often enough to bring it to where what it depends on is."""
+    """
+    It was tried often enough to bring it to where what it depends on is. What is not in service has nothing to lose by another
+    try, so there it is made again, after a pause that grows.
+    """
     mine = [m for m in _in_vain(s) if (m.get("by"), m.get("target")) == (JOIN, target)]
-    return len(mine) >= TARGET_TRIES
+    spent = len(mine) - TARGET_TRIES
+    if spent < 0 or s.holder is None or s.holder.mounted:
+        return spent >= 0
+    return bool(s.wall - mine[-1].get("ended", 0.0) < JOIN_AGAIN * 2.0**spent)
 
 
 def tried_for(s: Situation, move: Move, words: str) -> bool:

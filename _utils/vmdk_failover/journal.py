@@ -110,15 +110,6 @@ class FileJournal:
         frozen = {"resource": move.resource.name, "settings": config.to_body(move.resource)}
         self._log(move.resource.name, {"began": {**to_plain(move), **frozen}})
 
-    @contextlib.contextmanager
-    def _alone(self, resource: str) -> Iterator[None]:
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(overlap.alone(self.directory, self.patience))
-            except OSError as err:
-                raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
-            yield
-
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """
         Write a verdict or an outcome of the open move down.
@@ -247,6 +238,15 @@ class FileJournal:
                 else min(ended, now.wall - now.seconds)
             )
         return {**entry, "ended": ended if ended <= now.wall + SKEW else 0.0}
+
+    @contextlib.contextmanager
+    def _alone(self, resource: str) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(overlap.alone(self.directory, self.patience))
+            except OSError as err:
+                raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
+            yield
 
     # -- files ------------------------------------------------------------------------------------------------
 

@@ -37,12 +37,17 @@ class Diary(FileJournal):
 
     def state(self, resource: str) -> Entry:
         """See the real one."""
+        was = self.kept(resource)
+        return replace(was, recent=tuple(self._redated(dict(m)) for m in was.recent)) if was.recent else was
+
+    def kept(self, resource: str) -> Entry:
+        """What was written, with the dates of its time."""
         return self.entries.get(resource, NEW)
 
     def begin(self, move: Move) -> None:
         """See the real one."""
         name = move.resource.name
-        was = self.state(name)
+        was = self.kept(name)
         if move.epoch <= was.epoch or was.move is not None:
             raise JournalError(
                 f"a move of {name} is already open, or epoch {move.epoch} is not above the last one"
@@ -52,7 +57,7 @@ class Diary(FileJournal):
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """See the real one."""
-        was = self.state(resource)
+        was = self.kept(resource)
         if "begun" in entry:
             self.write(resource, replace(was, outcomes=(*was.outcomes, _outcome(entry["begun"])), hold=None))
             self.begun.add(resource)
@@ -63,9 +68,9 @@ class Diary(FileJournal):
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
         """See the real one."""
-        was = self.state(resource)
+        was = self.kept(resource)
         missing = () if entry.get("ok") else was.missing_ok
-        recent = (*was.recent, dict(entry))[-RECENT:]
+        recent = (*was.recent, self._dated(entry))[-RECENT:]
         self.write(
             resource, replace(was, move=None, outcomes=(), hold=None, missing_ok=missing, recent=recent)
         )
@@ -73,7 +78,7 @@ class Diary(FileJournal):
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """See the real one."""
-        was = self.state(resource)
+        was = self.kept(resource)
         same = ("rule", "reason")
         if (was.hold or entry) and [(was.hold or {}).get(k) for k in same] != [
             (entry or {}).get(k) for k in same
@@ -82,11 +87,11 @@ class Diary(FileJournal):
 
     def pause(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """See the real one."""
-        self.write(resource, replace(self.state(resource), paused=bool(entry), pause=entry or {}))
+        self.write(resource, replace(self.kept(resource), paused=bool(entry), pause=entry or {}))
 
     def clear(self, resource: str, at: float, missing: Sequence[str] = ()) -> None:
         """See the real one."""
-        was = self.state(resource)
+        was = self.kept(resource)
         recent = tuple({**move, "damped": False, "forgotten": True} for move in was.recent)
         fresh = replace(was, move=None, outcomes=(), hold=None, missing_ok=tuple(missing), recent=recent)
         self.write(resource, fresh)

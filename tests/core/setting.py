@@ -100,6 +100,7 @@ def masters(world: World, setting: Any) -> list[Master]:
 
 
 def _master(world: World, name: str, journal: FileJournal) -> Master:
+    journal.moment = world.moment
     vicinity = SimVicinity(world=world)
     made = Master(name, _mortal(world, journal), vicinity)
     vicinity.master = lambda: made

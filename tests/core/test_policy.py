@@ -416,6 +416,16 @@ def test_a_locked_file_is_tried_less_and_less_often(tries: int, wait: float) -> 
         assert judge(nowhere, recent=[{**m, "forgotten": True} for m in recent]).rule == 800
 
 
+@pytest.mark.parametrize(("tries", "wait"), [(2, 30.0), (3, 60.0), (4, 120.0)])
+def test_what_is_out_of_service_goes_on_trying_to_join_what_it_depends_on(tries: int, wait: float) -> None:
+    """And what is in service where it is stays there, until that was long ago."""
+    out, there = (beside(seen(of, READY), Kin("base", True, "db2")) for of in (UNMOUNTED, WELL))
+    for ago, rule in ((wait - 1.0, 578), (wait + 1.0, 577)):
+        recent = [{**ended("db2", rule=150, ago=ago), "by": 577} for _ in range(tries)]
+        assert judge(out, recent=recent).rule == rule
+        assert judge(there, recent=recent).rule == 578
+
+
 @pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: str(one.rule))
 def test_row(one: Example) -> None:
     decision = judge(one.seen, **one.more)

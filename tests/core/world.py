@@ -24,7 +24,7 @@ from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import FailoverError
-from vmdk_failover.journal import FileJournal
+from vmdk_failover.journal import FileJournal, Moment
 from vmdk_failover.model import MoveKind, Power, Resource, Step
 from vmdk_failover.policy import Wish
 
@@ -104,6 +104,10 @@ class World:
             if setting.random() < 0.5:
                 with self.dice.calm():
                     remember(self, r, self.began[r.name])
+
+    def moment(self) -> Moment:
+        """The master's clocks, of which somebody sets one; no master is booted here."""
+        return Moment("boot", self.clock.now, self.clock.wall())
 
     def settle(self, of: Resource, minion: str) -> None:
         """Begin with the resource active on a node."""

@@ -36,6 +36,9 @@ class MemoryJournal(FileJournal):
     def _write(self, resource: str, plain: Mapping[str, Any]) -> None:
         self.write(resource, json.dumps(plain))
 
+    def _alone(self, resource: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def _set_apart(self, resource: str) -> None:
         self.states.pop(resource, None)
 
