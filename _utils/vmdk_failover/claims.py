@@ -12,10 +12,16 @@ asked of it is that making a folder is atomic: one master makes it, everybody el
     cleared-00000007          a person has looked at what had ended by then
     pause-000001              an odd number: paused; an even one: resumed
 
-A claim holds when its owner, after having put its name down, still sees the highest epoch in it and nobody else at work. A
-folder without a name (its maker died, or never got the answer) is nobody's: whoever claims a higher one makes it void, because
-its maker would see that one. Nothing here is ever taken away by a clock: the move of a master that is gone is taken over by a
-person (``vmdk.adopt``).
+Each disk has a folder of its own besides, because its resource may be called otherwise on another master:
+
+.. code-block:: text
+
+    pgdata.epoch-00000007     epoch 7 of pgdata was claimed to move this disk
+
+A claim holds when its owner, after having put its name down, still sees the highest epoch in it and nobody else at work, on the
+resource or on one of its disks. A folder without a name (its maker died, or never got the answer) is nobody's: whoever claims a
+higher one makes it void, because its maker would see that one. Nothing here is ever taken away by a clock: the move of a master
+that is gone is taken over by a person (``vmdk.adopt``).
 """
 
 from __future__ import annotations
@@ -28,13 +34,15 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover import endings, overlap
-from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalError
+from vmdk_failover.errors import Busy, CannotObserve, ConfigError, FailoverError, JournalError
 from vmdk_failover.journal import RECENT, Entry, FileJournal
-from vmdk_failover.model import Move
+from vmdk_failover.model import Disk, Move
 from vmdk_failover.shelf import Shelf
 
 _EPOCH, _PAUSE = re.compile(r"epoch-([0-9]{8,})\Z"), re.compile(r"pause-([0-9]{6,})\Z")
 _CLEARED = re.compile(r"cleared-([0-9]{8,})\Z")
+#: How a disk's folder says which claim is for it.
+_FOR_DISK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)\.epoch-([0-9]{8,})\Z")
 
 
 @dataclass(frozen=True)
@@ -109,33 +117,58 @@ class Claims:
 
     def look(self, resource: str) -> Claimed:
         """See who has claimed what."""
-        epochs: dict[int, frozenset[str]] = {}
-        pauses = cleared = 0
-        for name, inside in self._shelf(resource).look().items():
-            if found := _EPOCH.match(name):
-                epochs[int(found[1])] = frozenset(inside)
-            elif found := _PAUSE.match(name):
-                pauses = max(pauses, int(found[1]))
-            elif found := _CLEARED.match(name):
-                cleared = max(cleared, int(found[1]))
-        return Claimed(epochs, pauses, cleared)
+        return _understood(self._shelf(resource))
 
-    def claim(self, resource: str, epoch: int) -> bool:
+    def claim(self, resource: str, epoch: int, disks: Sequence[Disk] = ()) -> bool:
         """
-        Claim an epoch.
+        Claim an epoch, for the disks that are to be moved under it.
+
+        Which disks is put down before the name: whoever sees that somebody is at work sees with what.
 
         :return: whether it is this master's and nobody else is at work.
+        :raises Busy: see :meth:`check_disks`.
         :raises FailoverError: nobody knows; look again.
         """
         shelf = self._shelf(resource)
         if not shelf.make(_epoch(epoch)):
             return False
+        for disk in disks:
+            shelf.mark(disk, f"{resource}.{_epoch(epoch)}")
         shelf.make(_epoch(epoch), f"by-{self.master}")
-        now = self.look(resource)
+        try:
+            now = self.look(resource)
+            self.check_disks(resource, disks)
+        except FailoverError:
+            self.end(resource, epoch, "lost")
+            raise
         if now.highest == epoch and now.others(self.master) is None:
             return True
         self.end(resource, epoch, "lost")
         return False
+
+    def check_disks(self, resource: str, disks: Sequence[Disk]) -> None:
+        """
+        Nobody else is at work on one of the disks under the name of another resource.
+
+        :raises Busy: somebody is.
+        :raises FailoverError: nobody knows.
+        """
+        shelf = self._shelf(resource)
+        marks = (_FOR_DISK.match(one) for disk in disks for one in shelf.marks(disk))
+        claims = {(found[1], int(found[2])) for found in marks if found and found[1] != resource}
+        for other in sorted({name for name, _ in claims}):
+            seen = self._beside(shelf, other)
+            theirs = {e: inside for e, inside in seen.epochs.items() if (other, e) in claims}
+            if (at_work := Claimed(theirs).others(self.master)) is not None:
+                raise Busy(_has_a_disk(resource, other, *at_work))
+
+    def _beside(self, shelf: Shelf, other: str) -> Claimed:
+        """What is claimed of another resource that has, or had, a disk of the shelf's."""
+        seen = _understood(shelf.beside(other))
+        if not seen.epochs:  # it has another disk elsewhere, and its claims lie beside that one
+            with contextlib.suppress(ConfigError):
+                seen = self.look(other)
+        return seen
 
     def end(self, resource: str, epoch: int, how: str = "done") -> None:
         """The move of ``epoch`` has ended. If that cannot be written now, it is when this master next looks at the resource."""
@@ -190,6 +223,19 @@ class Claims:
 
     def _forget(self, resource: str, epoch: int) -> None:
         self._shelf(resource).make(f"cleared-{epoch:08d}")
+
+
+def _understood(shelf: Shelf) -> Claimed:
+    epochs: dict[int, frozenset[str]] = {}
+    pauses = cleared = 0
+    for name, inside in shelf.look().items():
+        if found := _EPOCH.match(name):
+            epochs[int(found[1])] = frozenset(inside)
+        elif found := _PAUSE.match(name):
+            pauses = max(pauses, int(found[1]))
+        elif found := _CLEARED.match(name):
+            cleared = max(cleared, int(found[1]))
+    return Claimed(epochs, pauses, cleared)
 
 
 def _epoch(number: int) -> str:
@@ -247,7 +293,8 @@ class SharedJournal(FileJournal):
         self._tidy(name, seen)
         if (other := seen.others(self.claims.master)) is not None:
             raise Busy(_at_work(name, *other))
-        if not self.claims.claim(name, move.epoch):
+        self.claims.check_disks(name, move.resource.disks)  # for the same reason
+        if not self.claims.claim(name, move.epoch, move.resource.disks):
             raise Busy(f"another master has just begun to work on {name}; this one looks again")
         with self._changed(name) as plain:
             plain.update(epoch=max(int(plain.get("epoch", 0)), move.epoch - 1), claimed=move.epoch)
@@ -385,4 +432,11 @@ def _at_work(resource: str, epoch: int, who: str) -> str:
     return (
         f"another master, {who}, is at work on {resource} under epoch {epoch}; if it is gone for good, "
         f"'salt-run vmdk.adopt {resource}' takes over"
+    )
+
+
+def _has_a_disk(resource: str, other: str, epoch: int, who: str) -> str:
+    return (
+        f"another master, {who}, is at work on {other} under epoch {epoch}, with a disk that is {resource}'s now; let it end, "
+        f"or if it is gone for good, call {resource} {other} again and 'salt-run vmdk.adopt {other}' takes over"
     )

@@ -7,8 +7,8 @@ The file stays a person's: only the keys that change are written anew, comments 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -40,7 +40,7 @@ def edit(
     :param test: check everything, write nothing.
     :return: ``changes`` (``old`` and ``new`` by key), ``file``, ``text`` as it is (to be) ``written``,
         ``findings`` that are advice, and ``nodes`` that are concerned.
-    :raises FailoverError: with everything that is in the way; nothing is written then.
+    :raises FailoverError: with everything that is in the way, such as another master that is at work; nothing is written then.
     """
     with _mine(app, name, "edit"):
         text, before = _read(app, name)
@@ -73,7 +73,7 @@ def unprotect(app: App, name: str, test: bool = False) -> dict[str, Any]:
 
     :param test: only say what would be done.
     :return: ``kept``, where its file lies from now on, and ``nodes`` that are concerned.
-    :raises Refused: a move is open, or the resource is written elsewhere.
+    :raises Refused: a move is open, here or on another master, or the resource is written elsewhere.
     """
     with _mine(app, name, "unprotect"):
         _, body = _read(app, name)
@@ -128,10 +128,18 @@ def with_key(text: str, key: str, value: Any) -> str:
     return text + ("" if not text or text.endswith("\n") else "\n") + fresh
 
 
-def _mine(app: App, name: str, doing: str) -> AbstractContextManager[None]:
+@contextmanager
+def _mine(app: App, name: str, doing: str) -> Iterator[None]:
+    """Nobody else works on the resource: no process of this master, and no other master."""
     if app.bystander:
         raise Refused(app.bystander, "bystander")
-    return app.lock.resource(app.resource(name).name, doing, WISH_WAIT)
+    with app.lock.resource(app.resource(name).name, doing, WISH_WAIT):
+        if (other := app.shared.others(name)) is not None:
+            raise Refused(
+                f"another master, {other[1]}, is at work on {name} under epoch {other[0]}; let it end first, or if it is gone "
+                f"for good, take over with 'salt-run vmdk.adopt {name}'"
+            )
+        yield
 
 
 def _read(app: App, name: str) -> tuple[str, dict[str, Any]]:

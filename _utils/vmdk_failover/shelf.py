@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from vmdk_failover import durable
 from vmdk_failover.errors import CannotObserve
+from vmdk_failover.model import Disk
 
 T = TypeVar("T")
 #: With these an NFS client asks the server for every look.
@@ -36,6 +37,23 @@ class Shelf(Protocol):
         :raises FailoverError: they cannot be read.
         """
 
+    def mark(self, disk: Disk, claim: str) -> None:
+        """
+        Put down that ``claim`` is for the disk, where all masters look, whatever they call its resource; atomic and durable.
+
+        :raises FailoverError: it is not known whether it was put down, or it was not.
+        """
+
+    def marks(self, disk: Disk) -> Sequence[str]:
+        """
+        All that was ever put down for the disk by :meth:`mark`.
+
+        :raises FailoverError: it cannot be read.
+        """
+
+    def beside(self, resource: str) -> Shelf:
+        """The shelf of another resource that has, or had, a disk of this one's."""
+
 
 class FileShelf:
     """
@@ -51,6 +69,8 @@ class FileShelf:
     """
 
     MARK = "vmdk-claims"
+    #: In it a folder for each disk; no resource is called so.
+    DISKS = ".disks"
 
     def __init__(
         self,
@@ -64,22 +84,30 @@ class FileShelf:
 
     def make(self, *names: str) -> bool:
         """See the port."""
-        return self._try("written", lambda _: self._make(names))
+        return self._try("written", lambda _: self._make(self._dir, names))
 
     def look(self) -> Mapping[str, Sequence[str]]:
         """See the port."""
         return self._try("read", lambda _: self._look())
 
-    def _make(self, names: Sequence[str]) -> bool:
+    def mark(self, disk: Disk, claim: str) -> None:
+        """See the port."""
+        self._try("written", lambda _: self._make(self._top / self.DISKS / disk.uuid, [claim]))
+
+    def marks(self, disk: Disk) -> Sequence[str]:
+        """See the port."""
+        return self._try("read", lambda _: self._marks(disk))
+
+    def beside(self, resource: str) -> Shelf:
+        """See the port."""
+        return FileShelf(self._top, resource, self._patience, self._mountinfo)
+
+    def _make(self, folder: Path, names: Sequence[str]) -> bool:
         self._check()
-        self._dir.mkdir(mode=0o700, exist_ok=True)
-        place = self._dir.joinpath(*names)
-        try:
-            place.mkdir(mode=0o700)
-        except FileExistsError:
-            return False
-        durable.sync_folder(place.parent)
-        return True
+        if folder.parent != self._top:
+            _made(folder.parent)
+        _made(folder)
+        return _made(folder.joinpath(*names))
 
     def _check(self) -> None:
         if not os.listdir(self._top) and not os.path.ismount(self._top):
@@ -95,6 +123,12 @@ class FileShelf:
             return {one.name: os.listdir(one.path) for one in os.scandir(self._dir) if one.is_dir()}
         return {}
 
+    def _marks(self, disk: Disk) -> Sequence[str]:
+        self._check()
+        with contextlib.suppress(FileNotFoundError):
+            return os.listdir(self._top / self.DISKS / disk.uuid)
+        return []
+
     def _try(self, what: str, act: Callable[[durable.GivenUp], T]) -> T:
         try:
             return durable.within(self._patience, act)
@@ -102,6 +136,16 @@ class FileShelf:
             raise CannotObserve(
                 f"the masters' claims ({self._dir}) cannot be {what}: {err.strerror}; is the directory mounted?"
             ) from err
+
+
+def _made(place: Path) -> bool:
+    """Make a folder that is still there after a crash; whether this call made it."""
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    durable.sync_folder(place.parent)
+    return True
 
 
 def _shows_late(device: int, mountinfo: str) -> bool:

@@ -11,7 +11,7 @@ from tests.doubles.journal import MemoryJournal
 from vmdk_failover.claims import SharedJournal
 from vmdk_failover.errors import CannotObserve, JournalError
 from vmdk_failover.journal import RECENT, Entry, FileJournal, _outcome
-from vmdk_failover.model import Move
+from vmdk_failover.model import Disk, Move
 
 if TYPE_CHECKING:
     from tests.core.world import World
@@ -105,9 +105,26 @@ class SharedDiary(SharedJournal, MemoryJournal):
 class Shelf:
     """The ``Shelf`` port in memory: what is made may be made although the answer is lost."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, others: Mapping[str, Shelf]) -> None:
+        self.world, self.others = world, others
         self.names: dict[str, list[str]] = {}
+        self.disks: dict[str, list[str]] = {}
+
+    def mark(self, disk: Disk, claim: str) -> None:
+        """See the port."""
+        self.world.pass_by()
+        if self.world.chance(self.world.rate / 2):
+            raise CannotObserve("the claims cannot be written")
+        self.disks.setdefault(disk.uuid, []).append(claim)
+
+    def marks(self, disk: Disk) -> Sequence[str]:
+        """See the port."""
+        self.world.pass_by()
+        return [claim for one in self.others.values() for claim in one.disks.get(disk.uuid, ())]
+
+    def beside(self, resource: str) -> Shelf:
+        """See the port."""
+        return self.others[resource]
 
     def make(self, *names: str) -> bool:
         """See the port."""

@@ -94,7 +94,8 @@ def masters(world: World, setting: Any) -> list[Master]:
     if setting.random() < 0.93:
         journal = Diary() if setting.random() < 0.97 else MemoryJournal()
         return [_master(world, "m1", journal)]
-    shelves = {r.name: Shelf(world) for r in world.resources}
+    shelves: dict[str, Shelf] = {}
+    shelves.update((r.name, Shelf(world, shelves)) for r in world.resources)
     journals = [SharedDiary(claims=Claims(shelves.__getitem__, name)) for name in ("m1", "m2")]
     return [_master(world, journal.claims.master, journal) for journal in journals]
 

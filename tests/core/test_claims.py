@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -10,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.core.build import NOWHERE, THERE, active, look, resource, says, vm
 from tests.core.test_config import FINE
-from vmdk_failover import durable, endings
+from vmdk_failover import durable, editing, endings
 from vmdk_failover.acting import ending
 from vmdk_failover.app import App
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.claims import Claims, SharedJournal
-from vmdk_failover.errors import Busy, CannotObserve, JournalError
+from vmdk_failover.errors import Busy, CannotObserve, JournalError, Refused
 from vmdk_failover.journal import FileJournal, Moment
-from vmdk_failover.model import Condition, Move, MoveKind, Power
+from vmdk_failover.model import Condition, Disk, Move, MoveKind, Power
 from vmdk_failover.policy import Choice, Situation, decide
 from vmdk_failover.rules import Then, Verdict
-from vmdk_failover.shelf import FileShelf
+from vmdk_failover.shelf import FileShelf, Shelf
 
 
 class Interrupted:
@@ -41,6 +43,17 @@ class Interrupted:
         self.before.pop("look", lambda: None)()
         return self.shelf.look()
 
+    def mark(self, disk: Disk, claim: str) -> None:
+        self.before.pop("mark", lambda: None)()
+        self.shelf.mark(disk, claim)
+
+    def marks(self, disk: Disk) -> Sequence[str]:
+        self.before.pop("marks", lambda: None)()
+        return self.shelf.marks(disk)
+
+    def beside(self, resource: str) -> Shelf:
+        return self.shelf.beside(resource)
+
 
 class Site:
     """Two masters that share a directory."""
@@ -50,7 +63,10 @@ class Site:
         self.shared.mkdir()
         (self.shared / FileShelf.MARK).touch()
         self.shelves = {name: Interrupted(FileShelf(self.shared, "pgdata")) for name in ("ma", "mb")}
-        self.claims = {name: Claims(lambda _, one=one: one, name) for name, one in self.shelves.items()}
+        self.claims = {name: Claims(self._shelf(one), name) for name, one in self.shelves.items()}
+
+    def _shelf(self, pgdata: Shelf) -> Callable[[str], Shelf]:
+        return lambda name: pgdata if name == "pgdata" else FileShelf(self.shared, name)
 
     def journal(self, master: str) -> SharedJournal:
         place = self.place / master
@@ -370,6 +386,140 @@ def test_another_masters_clock_that_is_ahead_makes_its_tries_no_younger(site: Si
     seen = look(resource(), [vm("db1", THERE, power=Power.OFF), vm("db2")], [says("db2")])
     decided = decide(Situation(seen, 2, now.wall, recent=ma.state("pgdata").recent))
     assert (decided.rule, decided.choice) == (620, Choice.MOVE)
+
+
+# -- one disk under two names ---------------------------------------------------------------------------------
+
+WAL = Disk("[ds2] wal/wal.vmdk", "6000c299-0000-0000-0000-000000000009", 1, 3)
+
+
+def called(name: str, epoch: int, disks: Sequence[Disk] = resource().disks) -> Move:
+    """As :func:`move`, of a resource with another name."""
+    return replace(move(epoch), resource=replace(resource(), name=name, disks=tuple(disks)))
+
+
+@pytest.mark.parametrize("disks", [resource().disks, (WAL, *resource().disks)])
+def test_a_renamed_resource_waits_for_another_masters_move_of_its_old_name(
+    site: Site, disks: Sequence[Disk]
+) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.state("pgdata")
+    ma.begin(move(1))
+    words = r"another master, ma, is at work on pgdata under epoch 1, with a disk that is pg's now.*vmdk\.adopt pgdata"
+    for _ in range(2):
+        epoch = mb.state("pg").epoch + 1
+        with pytest.raises(Busy, match=words):
+            mb.begin(called("pg", epoch, disks))
+    assert not (site.shared / "pg").exists(), "to look again costs no folder"
+    ma.finish("pgdata", {"epoch": 1, "ok": True})
+    mb.begin(called("pg", 1, disks))
+    ma.state("pgdata")
+    with pytest.raises(Busy, match="another master, mb, is at work on pg under epoch 1"):
+        ma.begin(move(2))
+
+
+def test_another_disk_is_free_while_another_master_is_at_work(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.state("pgdata")
+    ma.begin(replace(move(1), resource=replace(resource(), disks=(*resource().disks, WAL))))
+    ma.finish("pgdata", {"epoch": 1, "ok": True})
+    ma.state("pgdata")
+    ma.begin(move(2))  # without wal, which is mail's now
+    mb.state("mail")
+    mb.begin(called("mail", 1, (WAL,)))
+    assert mb.state("mail").move
+
+
+def test_a_move_of_the_old_name_that_a_person_has_taken_over_frees_the_disk(site: Site) -> None:
+    ma, mb = site.journal("ma"), site.journal("mb")
+    ma.state("pgdata")
+    ma.begin(move(1))
+    mb.adopt("pgdata", 2, {})
+    mb.state("pg")
+    mb.begin(called("pg", 1))
+    with pytest.raises(Busy, match="taken over under epoch 2"):
+        ma.note("pgdata", {"begun": {"step": {"kind": "fence", "node": "db1"}, "result": "unknown"}})
+
+
+@pytest.mark.parametrize(
+    ("moment", "winner"), [("mark", "mb"), ("by-ma", "mb"), ("look", "ma"), ("marks", "ma")]
+)
+def test_of_two_at_once_under_two_names_one_begins(site: Site, moment: str, winner: str) -> None:
+    """mb claims it in the moment before ma does what ``moment`` says."""
+    won, disks = [], resource().disks
+
+    def claim(master: str, name: str) -> None:
+        with contextlib.suppress(Busy):
+            if site.claims[master].claim(name, 1, disks):
+                won.append(master)
+
+    site.shelves["ma"].before[moment] = lambda: claim("mb", "pg")
+    claim("ma", "pgdata")
+    assert won == [winner]
+    loser, name = ("ma", "pgdata") if winner == "mb" else ("mb", "pg")
+    assert site.claims[winner].look(name).others(winner) is None, "the other has given its claim back"
+    assert site.claims[loser].look("pg" if name == "pgdata" else "pgdata").others(loser) == (1, winner)
+
+
+@pytest.mark.parametrize("moment", ["mark", "marks"])
+def test_disks_that_cannot_be_told_or_seen_give_the_claim_back(site: Site, moment: str) -> None:
+    def breaks() -> None:
+        raise CannotObserve("the directory hangs")
+
+    site.shelves["ma"].before[moment] = breaks
+    with pytest.raises(CannotObserve):
+        site.claims["ma"].claim("pgdata", 1, resource().disks)
+    assert site.claims["mb"].look("pgdata").others("mb") is None
+    assert site.claims["mb"].claim("pgdata", 2, resource().disks)
+
+
+def test_a_directory_that_does_not_tell_of_disks_begins_nothing(site: Site) -> None:
+    (site.shared / FileShelf.DISKS).touch()
+    ma = site.journal("ma")
+    ma.state("pgdata")
+    with pytest.raises(CannotObserve, match="cannot be read"):
+        ma.begin(move(1))
+    assert not (site.shared / "pgdata").exists()
+
+
+def test_a_master_of_an_earlier_version_says_nothing_of_disks(site: Site) -> None:
+    (site.shared / "pgdata/epoch-00000001/by-ma").mkdir(parents=True)
+    mb = site.journal("mb")
+    mb.state("pg")
+    mb.begin(called("pg", 1))
+    for name in ("lost+found", "pgdata.epoch-x", "..epoch-00000001", ".nfs0001", "gone.epoch-00000003"):
+        (site.shared / FileShelf.DISKS / resource().disks[0].uuid / name).mkdir()
+    mb.finish("pg", {"epoch": 1, "ok": True})
+    mb.state("pg")
+    mb.begin(called("pg", 2))
+    mb.finish("pg", {"epoch": 2, "ok": True})
+    mb.state("pgdata")
+    with pytest.raises(Busy, match="ma, is at work on pgdata"):
+        mb.begin(move(2))
+
+
+def test_what_another_master_is_at_work_on_is_not_edited(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / FileShelf.MARK).touch()
+    (tmp_path / "r").mkdir()
+    file = tmp_path / "r/pgdata.yaml"
+    file.write_text(yaml.safe_dump(FINE["resources"]["pgdata"]))
+    section = {key: value for key, value in FINE.items() if key != "resources"}
+    section |= {"resources_dir": str(file.parent), "claims": str(tmp_path / "claims")}
+    ma, mb = (App({"id": m, "root_dir": str(tmp_path / m), "vmdk": section}, client=None) for m in "ab")
+    of = ma.settings.resources["pgdata"]
+    ma.shared.begin(replace(move(1), resource=of))
+    before = file.read_text()
+    for change in (
+        lambda: editing.unprotect(mb, "pgdata"),
+        lambda: editing.edit(mb, "pgdata", {"hang_timeout": 20}),
+    ):
+        with pytest.raises(Refused, match="another master, a, is at work on pgdata under epoch 1"):
+            change()
+    assert file.read_text() == before
+    ma.shared.finish("pgdata", {"epoch": 1, "ok": True})
+    assert editing.edit(mb, "pgdata", {"hang_timeout": 20})["written"]
+    assert editing.unprotect(mb, "pgdata")["unprotected"]
 
 
 def test_maintenance_that_cannot_be_told_is_an_error_and_holds_here(site: Site) -> None:

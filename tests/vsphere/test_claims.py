@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lab.hypervisor import Vcenter
 from vmdk_failover import endings
 from vmdk_failover.claims import Claims
-from vmdk_failover.errors import CannotObserve, OutcomeUnknown
+from vmdk_failover.errors import Busy, CannotObserve, OutcomeUnknown
 from vmdk_failover.model import Disk, Resource
+from vmdk_failover.shelf import FileShelf, Shelf
 from vmdk_failover.vsphere.claims import DatastoreShelf
 from vmdk_failover.vsphere.session import Session
 
@@ -63,6 +65,74 @@ def test_a_shelf_that_is_there_counts_before_the_place_where_a_new_one_would_be(
     again = DatastoreShelf(new_session(), replace(pgdata, disks=(last, first)))
     assert not Claims(lambda resource: again, "mc").claim("pgdata", 2)
     assert again.place == alone.place
+
+
+WAL = Disk("[ds2] wal/wal.vmdk", "f" * 32, 1, 3)
+
+
+@pytest.fixture(params=["vcenter", "directory"])
+def shelf_of(
+    request: pytest.FixtureRequest, new_session: Callable[..., Session], tmp_path: Path
+) -> Callable[[Resource], Shelf]:
+    """A shelf of a resource, of either kind, as another master has it: with a session of its own."""
+    (tmp_path / FileShelf.MARK).touch()
+    if request.param == "vcenter":
+        return lambda of: DatastoreShelf(new_session(), of)
+    return lambda of: FileShelf(tmp_path, of.name)
+
+
+def test_every_shelf_tells_which_claims_are_for_a_disk(
+    shelf_of: Callable[[Resource], Shelf], pgdata: Resource
+) -> None:
+    disk, renamed = pgdata.disks[0], replace(pgdata, name="pg")
+    here, there = shelf_of(pgdata), shelf_of(renamed)
+    assert list(there.marks(disk)) == []
+    here.mark(disk, "pgdata.epoch-00000001")
+    here.mark(disk, "pgdata.epoch-00000001")  # its answer was lost
+    there.mark(disk, "pg.epoch-00000001")
+    for one in (here, there):
+        assert sorted(one.marks(disk)) == ["pg.epoch-00000001", "pgdata.epoch-00000001"]
+        assert (list(one.marks(WAL)), one.look()) == ([], {})
+    here.make("epoch-00000001")
+    here.make("epoch-00000001", "by-ma")
+    assert {name: list(inside) for name, inside in there.beside("pgdata").look().items()} == {
+        "epoch-00000001": ["by-ma"]
+    }
+    assert there.beside("mail").look() == {}
+
+
+def test_a_renamed_resource_waits_wherever_masters_claim(
+    shelf_of: Callable[[Resource], Shelf], pgdata: Resource
+) -> None:
+    ma, mb = (Claims(lambda name: shelf_of(replace(pgdata, name=name)), master) for master in ("ma", "mb"))
+    assert ma.claim("pgdata", 1, pgdata.disks)
+    with pytest.raises(Busy, match="another master, ma, is at work on pgdata under epoch 1"):
+        mb.claim("pg", 1, pgdata.disks)
+    ma.end("pgdata", 1)
+    assert mb.claim("pg", 2, pgdata.disks)
+
+
+def test_a_disk_that_changed_hands_is_found_though_the_claims_lie_beside_another(
+    shelf_of: Callable[[Resource], Shelf], pgdata: Resource
+) -> None:
+    both, alone = replace(pgdata, disks=(*pgdata.disks, WAL)), replace(pgdata, name="wal", disks=(WAL,))
+    ma = Claims(lambda _: shelf_of(both), "ma")
+    assert ma.claim("pgdata", 1, both.disks)
+    mb = Claims(lambda name: shelf_of({"pgdata": pgdata, "wal": alone}[name]), "mb")
+    with pytest.raises(Busy, match="another master, ma, is at work on pgdata under epoch 1"):
+        mb.check_disks("wal", alone.disks)
+
+
+def test_a_disk_of_which_nobody_can_be_told_is_claimed_by_nobody(
+    vcenter: Vcenter, new_session: Callable[..., Session], pgdata: Resource
+) -> None:
+    """The second datastore is gone from the nodes' datacenter."""
+    gone = replace(WAL, path="[gone] wal/wal.vmdk")
+    one, other = (Claims(lambda _: DatastoreShelf(new_session(), pgdata), m) for m in ("ma", "mb"))
+    with pytest.raises(CannotObserve, match="vmdk-disk-ffffffffffffffffffffffffffffffff is not to be seen"):
+        one.claim("pgdata", 1, (*pgdata.disks, gone))
+    assert other.look("pgdata").others("mb") is None
+    assert other.claim("pgdata", 2, pgdata.disks)
 
 
 def test_nothing_was_claimed_yet(master: Make) -> None:

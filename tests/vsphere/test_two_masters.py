@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Site:
     def shelf(self, session: Session) -> Shelf:
         if self.kind == "vcenter":
             return DatastoreShelf(session, self.resource)
-        return FileShelf(self.place / "shared", "pgdata")
+        return FileShelf(self.place / "shared", self.resource.name)
 
     def engine(self, master: str, die_in: str = "") -> Engine:
         """A master with a session, journal and lock of its own."""
@@ -155,6 +155,20 @@ def test_who_comes_while_another_is_at_work_waits(vcenter: Vcenter, site: Make, 
     ended = here.report("ma")  # it comes back and goes on with what it had begun
     assert (ended.result, ended.epoch, here.nodes.mounts()) == ("done", 1, [1])
     assert here.report("mb").result == "nothing"
+
+
+@KINDS
+def test_who_knows_the_disk_under_another_name_waits_too(vcenter: Vcenter, site: Make, kind: str) -> None:
+    here = site(kind)
+    here.start("ma", die_in="detach").join(30)
+    mine, here.resource = here.resource, replace(here.resource, name="pg")
+    came = here.report("mb")
+    assert (came.result, reconfigured(vcenter)) == ("busy", 1)
+    assert (
+        "another master, ma, is at work on pgdata under epoch 1, with a disk that is pg's now" in came.reason
+    )
+    here.resource = mine
+    assert (here.report("ma").result, here.nodes.mounts()) == ("done", [1])
 
 
 @KINDS

@@ -8,12 +8,14 @@ deleted. Needs ``Datastore.FileManagement`` and ``Datastore.Browse`` on that dat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyVmomi import vim, vmodl
 
 from vmdk_failover.errors import CannotObserve, FailoverError, StepFailed
-from vmdk_failover.model import Resource
+from vmdk_failover.model import Disk, Resource
+from vmdk_failover.shelf import Shelf
 from vmdk_failover.vsphere import faults
 from vmdk_failover.vsphere.properties import filter_spec, retrieve
 from vmdk_failover.vsphere.session import Login, Session
@@ -31,8 +33,14 @@ class DatastoreShelf:
     """
 
     def __init__(self, session: Session, resource: Resource) -> None:
-        folders = {one.place: one for one in (_Folder(session, resource, d.path) for d in resource.disks)}
+        self._session, self._resource = session, resource
+        self._stores: dict[str, tuple[str, str]] = {}
+        found = (self._folder(disk, f"vmdk-claims-{resource.name}") for disk in resource.disks)
+        folders = {one.place: one for one in found}
         self._folders = [folders[place] for place in sorted(folders)]
+
+    def _folder(self, disk: Disk, name: str) -> _Folder:
+        return _Folder(self._session, self._resource, disk.path, name, self._stores)
 
     @property
     def place(self) -> str:
@@ -53,16 +61,34 @@ class DatastoreShelf:
                 return found
         return {}
 
+    def mark(self, disk: Disk, claim: str) -> None:
+        """See the port (``shelf.py``)."""
+        self._folder(disk, _of_disk(disk)).make(claim)
+
+    def marks(self, disk: Disk) -> Sequence[str]:
+        """See the port (``shelf.py``)."""
+        return list(self._folder(disk, _of_disk(disk)).look(deep=False) or ())
+
+    def beside(self, resource: str) -> Shelf:
+        """See the port (``shelf.py``). It is looked for beside the disks of this resource."""
+        return DatastoreShelf(self._session, replace(self._resource, name=resource))
+
+
+def _of_disk(disk: Disk) -> str:
+    return f"vmdk-disk-{disk.uuid}"
+
 
 class _Folder:
-    """The folder for claims beside one VMDK."""
+    """A folder called ``name`` beside one VMDK. ``known``: managed object ids by datastore, shared by the folders of a shelf."""
 
-    def __init__(self, session: Session, resource: Resource, path: str) -> None:
+    def __init__(
+        self, session: Session, resource: Resource, path: str, name: str, known: dict[str, tuple[str, str]]
+    ) -> None:
         self._session, self._resource = session, resource
         self._store = path[1 : path.index("]")]
         folder = path[path.index("]") + 1 :].strip().rpartition("/")[0]
-        self.place = f"[{self._store}] {folder + '/' if folder else ''}vmdk-claims-{resource.name}"
-        self._found: tuple[str, str] | None = None
+        self.place = f"[{self._store}] {folder + '/' if folder else ''}{name}"
+        self._known = known
 
     def make(self, *names: str) -> bool:
         """Make a folder in it, and itself if need be."""
@@ -74,10 +100,10 @@ class _Folder:
             raise CannotObserve(f"{self.place} cannot be made; look for its datastore")
         return made
 
-    def look(self) -> Mapping[str, Sequence[str]] | None:
-        """Names of the folders in it, with the names in each; ``None`` if it is not there."""
+    def look(self, deep: bool = True) -> Mapping[str, Sequence[str]] | None:
+        """Names of the folders in it, with the names in each if ``deep``; ``None`` if it is not there."""
         found: dict[str, list[str]] = {}
-        seen = self._search()
+        seen = self._search(deep)
         if seen is None:
             return None
         for one in seen:
@@ -107,7 +133,7 @@ class _Folder:
             raise
         return True
 
-    def _search(self) -> Sequence[Any] | None:
+    def _search(self, deep: bool) -> Sequence[Any] | None:
         store, _ = self._where()
         spec = vim.host.DatastoreBrowser.SearchSpec(
             query=[vim.host.DatastoreBrowser.FolderQuery()], matchPattern=["*"]
@@ -118,7 +144,8 @@ class _Folder:
             browser = retrieve(login, filter_spec([login.ref(vim.Datastore, store)], paths))[store].get(
                 "browser"
             )
-            task: str = browser.SearchDatastoreSubFolders_Task(self.place, spec)._GetMoId()
+            search = browser.SearchDatastoreSubFolders_Task if deep else browser.SearchDatastore_Task
+            task: str = search(self.place, spec)._GetMoId()
             return task
 
         until = self._session.clock() + WITHIN
@@ -126,7 +153,8 @@ class _Folder:
         while True:
             seen = self._poll(task, until)
             if seen.get("info.state") == "success":
-                return seen.get("info.result") or ()
+                found = seen.get("info.result") or ()
+                return found if deep else [found]
             if seen.get("info.state") == "error":
                 fault = seen.get("info.error")
                 if isinstance(fault, vim.fault.FileNotFound):
@@ -153,14 +181,14 @@ class _Folder:
 
     def _where(self) -> tuple[str, str]:
         """Managed object ids of the datastore and of its datacenter; that of the nodes' VMs."""
-        if self._found is None:
+        if self._store not in self._known:
             try:
-                self._found = self._session.read(self._find)
+                self._known[self._store] = self._session.read(self._find)
             except vmodl.fault.ManagedObjectNotFound as err:
                 raise CannotObserve(
                     f"the datacenter of {self.place} went away meanwhile; look again"
                 ) from err
-        return self._found
+        return self._known[self._store]
 
     def _find(self, login: Login) -> tuple[str, str]:
         for node in self._resource.nodes:
