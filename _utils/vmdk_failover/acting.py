@@ -150,11 +150,11 @@ class Hands:
         with self.lock.host(host, 2 * within(of, step.kind)) as at_once:
             shown = self.hypervisor.observe(of) if at_once else facts_of(seen.node(step.node).vm)
             now = assess.look(of, shown, {}, around=self.vicinity.look(of, shown)).node(step.node)
-            if now.confirmed:
+            if now.confirmed and not (at_once and seen.node(step.node).denied):  # else it is that word again
                 return Outcome(step, Result.DONE, now.confirmed)
             if not at_once:
                 raise StepFailed(f"another move has just called {function} for {host}, in vain")
-            if not now.host_gone or now.vm.host != host:
+            if not now.vm.host_gone or now.vm.host != host:
                 raise Refused(
                     f"{host} is not lost any more, or {step.node} is not on it; it is left as it is"
                 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vmdk_failover.resource import Node
+
 #: A node that has announced its shutdown is expected back for so many seconds.
 BACK_IN = 180.0
 
@@ -45,11 +47,29 @@ class Confirmed:
     It holds for this VM on this host as it was then: a VM that is elsewhere or has booted since is not meant.
 
     :param words: who said so, the beginning of a sentence.
+    :param ago: seconds since it was said; infinite if that was before the master booted, ``None`` if nobody knows.
+    :param against: ``""``, or what has disproved it since, as part of a sentence: it is void then, for whatever comes after.
     """
 
     host: str
     boot_time: str
     words: str
+    ago: float | None = None
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Life:
+    """
+    What shows that a host lives which somebody said to be off.
+
+    :param words: part of a sentence, after "but".
+    :param void: it was said under a node's key after the word, so the word was wrong; an address, or a heartbeat that may have
+        been under way when the word was given, speaks against it only as long as it is there.
+    """
+
+    words: str
+    void: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,8 @@ class Around:
     :param leaving: by minion id of a node that has announced its shutdown, the boot id that ends with it.
     :param flaws: by minion id, as found in the last minutes.
     :param renamed: by minion id of a node whose minion has another id now, by its own signed word of the last seconds, that id.
+    :param beside: by host that was said to be off, the nodes of other resources of which that was said too.
+    :param alive: by host, what shows that one of these lives on it.
     """
 
     tenants: Mapping[str, tuple[Tenant, ...]] = field(default_factory=dict)
@@ -86,6 +108,8 @@ class Around:
     leaving: Mapping[str, str] = field(default_factory=dict)
     flaws: Mapping[str, Flaws] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
+    alive: Mapping[str, Life] = field(default_factory=dict)
 
 
 NOTHING_AROUND = Around()

@@ -11,7 +11,8 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Tenant
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Life, Tenant
+from vmdk_failover.disproof import life
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     DISPUTES,
@@ -31,6 +32,14 @@ UNNOTICED, NO_CROWD = Signs(), Crowd()
 
 
 @dataclass(frozen=True)
+class Denied:
+    """A word that a host is off, which does not count: who said so, and what speaks against it."""
+
+    said: str
+    life: Life
+
+
+@dataclass(frozen=True)
 class NodeSight:
     """
     One node in one look.
@@ -41,13 +50,14 @@ class NodeSight:
     :param complete: its VM lists all of them at their recorded places.
     :param misfit: why vCenter would refuse the disks on this VM, one phrase each.
     :param signs: what the master notices of it without asking; all unknown if nobody looked.
-    :param confirmed: ``""``, or who said that its host is off, while vCenter has not seen that host again.
+    :param confirmed: ``""``, or who said that its host is off, while that host was not seen again and nothing on it lives.
     :param tenants: other resources of which its VM lists a disk.
     :param impostor: SMBIOS UUID of another VM that answers under its name, ``""`` if there is none; it has no say.
     :param to_restart: a fence powered it off, and it is to be powered on when nothing protected is on it any more.
     :param leaving: it has announced that it shuts down, and has not booted since, as far as it says.
     :param flaws: what a check in the last minutes found in the way of its taking the disks; nothing while it has them.
     :param renamed: the id that its minion has now, by its own word of the last seconds; ``""`` if it is the recorded one.
+    :param denied: who said that its host is off, and what shows that this is not so; ``None`` if nobody said so or nothing does.
     """
 
     minion: str
@@ -65,6 +75,7 @@ class NodeSight:
     leaving: bool = False
     flaws: tuple[str, ...] = ()
     renamed: str = ""
+    denied: Denied | None = None
 
     @functools.cached_property
     def off(self) -> bool:
@@ -226,8 +237,28 @@ def look(
         )
         for n in resource.nodes
     )
-    sights = _last_resort(sights)
+    sights = _last_resort(_heeded(sights, around))
     return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing, kin)
+
+
+def _heeded(sights: tuple[NodeSight, ...], around: Around) -> tuple[NodeSight, ...]:
+    """One sign of life on a host is enough against a word that it is off, for every node of that host."""
+    found = {n.minion: _life(n, sights, around) for n in sights if n.confirmed}
+    return tuple(
+        replace(n, confirmed="", denied=Denied(n.confirmed, proof)) if (proof := found.get(n.minion)) else n
+        for n in sights
+    )
+
+
+def _life(node: NodeSight, sights: tuple[NodeSight, ...], around: Around) -> Life | None:
+    """What shows that the host of a node lives which was said to be off."""
+    word, host = around.confirmed[node.minion], node.vm.host
+    if word.against:
+        return Life(word.against, True)
+    there = (n for n in sights if n.vm.host_gone and n.vm.host == host)
+    signs = [life(n.minion, n.facts is not None, n.signs, word) for n in there]
+    proofs = [one for one in (*signs, around.alive.get(host)) if one is not None]
+    return max(proofs, key=lambda one: one.void, default=None)
 
 
 def _last_resort(sights: tuple[NodeSight, ...]) -> tuple[NodeSight, ...]:
@@ -259,7 +290,7 @@ def _sight(
         complete,
         _misfit(resource, vm, listed),
         signs,
-        _confirmed(vm, facts, around.confirmed.get(vm.minion)),
+        _confirmed(vm, around.confirmed.get(vm.minion)),
         around.tenants.get(vm.minion, ()),
         vm.minion in around.to_restart,
         impostor,
@@ -278,9 +309,9 @@ def _same_machine(one: str, other: str) -> bool:
     return there in (here, swapped)
 
 
-def _confirmed(vm: VmFacts, facts: NodeFacts | None, word: Confirmed | None) -> str:
-    """A confirmation counts until the host is connected again; never against a node that answers."""
-    if word is None or facts is not None or not vm.host_gone:
+def _confirmed(vm: VmFacts, word: Confirmed | None) -> str:
+    """A confirmation is meant for this VM on this host as it was then, until the host is connected again."""
+    if word is None or not vm.host_gone:
         return ""
     meant = bool(vm.host) and (vm.host, vm.boot_time) == (word.host, word.boot_time)
     return word.words if meant else ""

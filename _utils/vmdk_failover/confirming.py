@@ -1,6 +1,6 @@
 """
 A person's word that an ESXi host is off (``vmdk.confirm_off``): checked against everything that can be seen, then believed for
-the VMs of that host until vCenter shows it connected again.
+the VMs of that host until vCenter shows it connected again, or a node on it is heard.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from vmdk_failover.app import App
 from vmdk_failover.around import Confirmed
 from vmdk_failover.assess import NodeSight, Snapshot
+from vmdk_failover.disproof import FRESH
 from vmdk_failover.errors import CannotObserve, JournalError, Refused
 from vmdk_failover.model import HypervisorFacts, Resource
 
@@ -91,5 +92,7 @@ def _check_gone(sight: NodeSight) -> None:
         )
     if sight.facts is not None:
         raise Refused(f"{node} answers, so its host {vm.host} is not off")
+    if sight.signs.heard is not None and sight.signs.heard <= FRESH:
+        raise Refused(f"{node} sent a signed heartbeat a moment ago, so its host {vm.host} is not off")
     if sight.signs.address is True:
         raise Refused(f"the address of {node} answers, so its host {vm.host} is not off")

@@ -130,13 +130,41 @@ def lost_host_words(
         return (
             f"{who} answers, but what vCenter says of it is not current ({host} or the VM on it is not connected), so nothing "
             f"could be taken from it: reconnect {host} in vCenter"
+            + (f" ({denied_words(node)})" if node.denied else "")
         )
     fence = "" if resource.host_fence else ", or set host_fence"
     kept = spared(node, resource, nodes) or but
+    said = f"; {denied_words(node)}" if node.denied else ""
     return (
-        f"what vCenter says of {who} is not current: {host} is not connected, and {who} may still write there. It goes on when "
-        f"(1) vSphere HA has restarted the VM elsewhere, (2) {host} is connected again, or (3) you have made sure that {host} is "
-        f"off and say so: 'salt-run vmdk.confirm_off {who}'{fence}" + (f"; {kept}" if kept else "")
+        f"what vCenter says of {who} is not current: {host} is not connected, and {who} may still write there{said}. It goes on "
+        f"when (1) vSphere HA has restarted the VM elsewhere, (2) {host} is connected again, or (3) {_ways_to_say(node)}{fence}"
+        + (f"; {kept}" if kept else "")
+    )
+
+
+def denied_words(node: NodeSight) -> str:
+    """Who said that the host of a node is off, and why that does not count; ``""`` if nothing is against it."""
+    if node.denied is None:
+        return ""
+    void = (
+        "that word is void for every node of that host"
+        if node.denied.life.void
+        else "that word does not count now"
+    )
+    return f"{node.denied.said}, but {node.denied.life.words}: {void}"
+
+
+def _ways_to_say(node: NodeSight) -> str:
+    """How a person's word gets the resource on."""
+    who, host = node.minion, node.vm.host or "its host"
+    say = f"'salt-run vmdk.confirm_off {who}'"
+    if node.denied is None:
+        return f"you have made sure that {host} is off and say so: {say}"
+    if node.denied.life.void:
+        return f"you have made sure that {host} is off now and say so again: {say}"
+    return (
+        "nothing is heard from there any more: the word counts again then. If "
+        f"{host} is off although an address answers, another machine has taken it: take it away from that one"
     )
 
 

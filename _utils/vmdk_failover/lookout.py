@@ -68,12 +68,32 @@ class FileLookout:
         excused = {vm.minion: self._excused(vm, known) for vm in seen.vms if vm.present}
         now = self._clock()
         ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}
-        doubtful = {m: known.address(m) for m, age in ages.items() if age is None or age >= EARLY}
+        doubtful = {
+            m: known.address(m) for m, age in ages.items() if self._doubtful(m, age, seen, known, now)
+        }
         answers = self._ask(doubtful) if doubtful else {}
         now = self._clock()
         known = heard.read(self._dir)  # it may have been heard meanwhile
         ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}
-        return {m: Signs(ages[m], self._meant(m, known.address(m), answers.get(m))) for m in silent}
+        return {
+            m: Signs(ages[m], self._meant(m, known.address(m), answers.get(m)), self._heard(m, known, now))
+            for m in silent
+        }
+
+    def _heard(self, minion: str, known: heard.Heard, now: float) -> float | None:
+        """The age of the last heartbeat since the master booted, whether the listener is at work now or not."""
+        at = known.at(minion)
+        return None if at is None or known.boot != self._boot else now - at
+
+    def _doubtful(
+        self, minion: str, age: float | None, seen: HypervisorFacts, known: heard.Heard, now: float
+    ) -> bool:
+        """Something rests on whether its address answers; on a host that is gone that is so whatever excuses its silence."""
+        if age is None or age >= EARLY:
+            return True
+        shown = {vm.minion for vm in seen.vms}
+        last = self._heard(minion, known, now)
+        return (minion not in shown or seen.vm(minion).host_gone) and (last is None or last >= EARLY)
 
     def _meant(self, minion: str, address: str, answers: bool | None) -> bool | None:
         """What it means that an address does not answer: nothing, if it did not do so while the node was well."""

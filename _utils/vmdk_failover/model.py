@@ -208,10 +208,12 @@ class Signs:
         silence (a boot, a task on the VM, a restart of the engine); negative while such an excuse lasts. ``None``: not known,
         nobody listens.
     :param address: whether its last signed address answers the master. ``None``: not known, or it could not be tried.
+    :param heard: seconds since its last signed heartbeat, whatever excuses silence. ``None``: none since the master booted.
     """
 
     silent: float | None = None
     address: bool | None = None
+    heard: float | None = None
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Vicinity(Protocol):
 
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """
-        What is known now. A word that a host is off is forgotten when ``seen`` shows the host connected.
+        What is known now. A word that a host is off is forgotten when ``seen`` shows the host connected, for all its nodes.
 
         :raises JournalError: such a word cannot be forgotten, so that it might count later.
         """
@@ -92,6 +92,14 @@ class Vicinity(Protocol):
 
     def confirm(self, minion: str, word: Confirmed) -> None:
         """Remember a word that the host of a node's VM is off. :raises JournalError: it cannot be written."""
+
+    def refute(self, host: str, words: str) -> None:
+        """
+        A node on ``host`` was heard after somebody said that the host is off: the word is void for every node of it, until a
+        new one is given.
+
+        :param words: what has shown it, as part of a sentence. :raises JournalError: that cannot be written down.
+        """
 
     def restart(self, minion: str, wanted: bool) -> None:
         """Remember or forget that a node is to be powered on again after a fence."""

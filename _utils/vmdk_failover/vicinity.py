@@ -3,15 +3,15 @@ The ``Vicinity`` port: small notes in the master's ``state_dir``, shared by the 
 
 ``renamed/<minion>.json`` is true for some seconds, ``ailing/<resource>.json`` for a minute, ``flaws/<resource>.json`` for one
 and a half, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
-``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again; ``restart/<minion>.json`` until the VM runs, for
-an hour at most. A note that is damaged says nothing.
+``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again, and is void once a node on it was heard;
+``restart/<minion>.json`` until the VM runs, for an hour at most. A note that is damaged says nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ class FileVicinity:
         return Around(
             tenants={vm.minion: tuple(self._tenants(vm, others)) for vm in seen.vms if vm.disks},
             ailing=tuple(self._fellows(resource)),
-            confirmed=dict(self._confirmed(seen)),
+            confirmed=(words := dict(self._confirmed(seen))),
+            beside=self._beside(seen, words),
             to_restart=frozenset(vm.minion for vm in seen.vms if self._to_restart(vm)),
             leaving={vm.minion: boot for vm in seen.vms if (boot := self._leaving(vm.minion))},
             flaws=dict(self._flaws(resource.name)),
@@ -108,12 +109,25 @@ class FileVicinity:
 
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""
+        plain = {"host": word.host, "boot_time": word.boot_time, "words": word.words}
         try:
-            heard.write_plain(self._path("hosts_off", minion), asdict(word))
+            path = self._path("hosts_off", minion)
+            heard.write_plain(path, {**plain, "at": self.clock(), "boot": heard.master_boot()})
         except OSError as err:
             raise JournalError(
                 f"the word that the host of {minion} is off cannot be written: {err.strerror}"
             ) from err
+
+    def refute(self, host: str, words: str) -> None:
+        """See the port."""
+        for path, plain in self._words({host}):
+            if not plain.get("against"):
+                try:
+                    heard.write_plain(path, {**plain, "against": words})
+                except OSError as err:
+                    raise JournalError(
+                        f"{path} cannot be marked as disproved, and {words}: {err.strerror}; remove it"
+                    ) from err
 
     def restart(self, minion: str, wanted: bool) -> None:
         """See the port. Without the note the node stays off, which is the careful end."""
@@ -196,7 +210,32 @@ class FileVicinity:
                 hosts = frozenset(map(str, plain.get("hosts", ())))
                 yield Ailing(path.stem, str(plain.get("node")), hosts, str(plain.get("condition")), shared)
 
+    def _words(self, hosts: Collection[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Notes that one of these hosts is off."""
+        for path in sorted((self.state_dir / "hosts_off").glob("*.json")):
+            plain = heard.read_plain(path)
+            if plain.get("host") in hosts:
+                yield path, plain
+
+    def _beside(self, seen: HypervisorFacts, words: Mapping[str, Confirmed]) -> dict[str, tuple[Node, ...]]:
+        """Nodes of other resources whose hosts were said to be off with those of this one."""
+        hosts = {word.host for word in words.values() if not word.against}
+        if not hosts:
+            return {}
+        mine = {vm.minion for vm in seen.vms}
+        nodes = {n.minion: n for r in self.resources().values() for n in r.nodes if n.minion not in mine}
+        found: dict[str, tuple[Node, ...]] = {}
+        for path, plain in self._words(hosts):
+            if path.stem in nodes:
+                found[plain["host"]] = (*found.get(plain["host"], ()), nodes[path.stem])
+        return found
+
     def _confirmed(self, seen: HypervisorFacts) -> Iterator[tuple[str, Confirmed]]:
+        back = {vm.host for vm in seen.vms if True in (vm.connected, vm.host_connected)} - {""}
+        for path, _ in self._words(
+            back
+        ):  # of all nodes there: it may be lost again before they are looked at
+            self._forget(path)
         for vm in seen.vms:
             path = self._path("hosts_off", vm.minion)
             if not path.exists():
@@ -204,8 +243,17 @@ class FileVicinity:
             if True in (vm.connected, vm.host_connected) or vm.present is False:
                 self._forget(path)
                 continue
-            with contextlib.suppress(TypeError):
-                yield vm.minion, Confirmed(**heard.read_plain(path))
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                yield vm.minion, self._word(heard.read_plain(path))
+
+    def _word(self, plain: Mapping[str, Any]) -> Confirmed:
+        """A word as it was written down; :raises KeyError: or another error of a damaged one."""
+        ago = None
+        if "at" in plain:
+            here = plain.get("boot") == heard.master_boot()
+            ago = self.clock() - float(plain["at"]) if here else float("inf")
+        against = str(plain.get("against", ""))
+        return Confirmed(str(plain["host"]), str(plain["boot_time"]), str(plain["words"]), ago, against)
 
     def _forget(self, path: Path) -> None:
         try:

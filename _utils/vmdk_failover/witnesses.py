@@ -5,10 +5,12 @@ Looking: vCenter first, then the nodes whose word matters; what was heard is kep
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vmdk_failover import assess
-from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
+from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed, Life
 from vmdk_failover.blind import REMOUNT
+from vmdk_failover.disproof import life
 from vmdk_failover.errors import Busy
 from vmdk_failover.hierarchy import kin_of
 from vmdk_failover.kin import Kin, Neighbour
@@ -67,6 +69,9 @@ class NoVicinity:
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""
 
+    def refute(self, host: str, words: str) -> None:
+        """See the port."""
+
     def restart(self, minion: str, wanted: bool) -> None:
         """See the port."""
 
@@ -90,6 +95,7 @@ class Witnesses:
         self.heard: dict[str, tuple[float, NodeFacts | None]] = {}
         self.booted: dict[str, str] = {}
         self.heard_of_kin: dict[str, tuple[float, Mapping[str, NodeFacts]]] = {}
+        self.noticed: dict[str, tuple[float, Signs]] = {}
 
     def observe(self, resource: Resource, move: Move | None = None) -> assess.Snapshot:
         """Look at vCenter, then ask the nodes whose word matters and is not fresh."""
@@ -105,17 +111,62 @@ class Witnesses:
         kin = self.kin(resource, seen, move)
         if not seen.readable:
             return assess.look(resource, seen, answers, kin=kin)
-        if move is not None:
-            return assess.look(resource, seen, answers, around=self.vicinity.look(resource, seen), kin=kin)
-        self.note_ailing(
-            resource, seen, answers
-        )  # first: of two that fail at once, one at least sees the other
+        if move is None:
+            self.note_ailing(
+                resource, seen, answers
+            )  # first: of two that fail at once, one at least sees the other
         around = self.vicinity.look(resource, seen)
         silent = [vm.minion for vm in seen.vms if vm.present and not vm.is_off and vm.minion not in answers]
-        signs = self.lookout.signs(seen, silent)
-        counts = resource.host_fence or not all(seen.vm(minion).host_gone for minion in silent)
-        crowd = self.lookout.crowd(resource, seen) if silent and counts else Crowd()
-        return assess.look(resource, seen, answers, signs, crowd, around, kin)
+        if move is None:
+            signs = self.lookout.signs(seen, silent)
+            counts = resource.host_fence or not all(seen.vm(minion).host_gone for minion in silent)
+            crowd = self.lookout.crowd(resource, seen) if silent and counts else Crowd()
+        else:  # nothing rests on them then but a word that a host is off
+            lost = [m for m in silent if seen.vm(m).host_gone]
+            signs, crowd = self.notice(seen, lost) if around.confirmed else {}, Crowd()
+        around = replace(around, alive=self.alive(resource, seen, around)) if around.beside else around
+        found = assess.look(resource, seen, answers, signs, crowd, around, kin)
+        self.refute(found, around)
+        return found
+
+    def notice(self, seen: HypervisorFacts, minions: Sequence[str]) -> Mapping[str, Signs]:
+        """Signs of life of some nodes, kept for a moment: to try an address takes a second, and a move looks often."""
+        now = self.clock.monotonic()
+        old = [m for m in minions if m not in self.noticed or now - self.noticed[m][0] >= FACTS_AGE]
+        if old:
+            signs, now = self.lookout.signs(seen, old), self.clock.monotonic()
+            self.noticed.update({m: (now, signs.get(m, Signs())) for m in old})
+        return {m: self.noticed[m][1] for m in minions}
+
+    def alive(self, resource: Resource, seen: HypervisorFacts, around: Around) -> Mapping[str, Life]:
+        """By host that was said to be off, what shows that a node of another resource lives there."""
+        found = {}
+        for host, nodes in around.beside.items():
+            signs = self.notice(seen, [n.minion for n in nodes])
+            words = [word for word in around.confirmed.values() if word.host == host]
+            proofs = {n: life(n.minion, False, signs[n.minion], word) for n in nodes for word in words}
+            there = self._still_there(resource, host, [n for n, proof in proofs.items() if proof])
+            lives = [(proof, there[n.minion]) for n, proof in proofs.items() if proof and n.minion in there]
+            if lives:
+                proof, sure = max(lives, key=lambda one: one[1] and one[0].void)
+                found[host] = proof if sure else replace(proof, void=False)
+        return found
+
+    def _still_there(self, of: Resource, host: str, nodes: Sequence[Node]) -> Mapping[str, bool]:
+        """Which of these nodes are on a lost host yet: vSphere HA may have restarted them elsewhere. ``False``: not known."""
+        if not nodes:
+            return {}
+        shown = self.hypervisor.observe(replace(of, nodes=tuple(nodes), disks=(), host_fence=""))
+        if not shown.readable:
+            return {n.minion: False for n in nodes}
+        vms = (shown.vm(n.minion) for n in nodes)
+        return {vm.minion: True for vm in vms if vm.host_gone and vm.host == host}
+
+    def refute(self, found: assess.Snapshot, around: Around) -> None:
+        """Write down that a word was wrong, so that it does not count again when the node that showed it is silent."""
+        for node in found.nodes:
+            if node.denied and node.denied.life.void and not around.confirmed[node.minion].against:
+                self.vicinity.refute(node.vm.host, node.denied.life.words)
 
     def kin(self, resource: Resource, seen: HypervisorFacts, move: Move | None) -> tuple[Kin, ...]:
         """What is seen of the other resources of the hierarchy; they live on the same VMs."""
@@ -192,6 +243,8 @@ class Witnesses:
         step = outcome.step
         if step.kind is not StepKind.RELEASE:
             self.heard_of_kin.clear()
+        if step.kind is StepKind.FENCE_HOST:
+            self.noticed.clear()
         if outcome.facts is not None:
             self.heard[step.node] = (self.clock.monotonic(), outcome.facts)
         elif step.kind not in (StepKind.ATTACH, StepKind.DETACH, StepKind.SEAL, StepKind.ALONG):

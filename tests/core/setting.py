@@ -102,7 +102,7 @@ def masters(world: World, setting: Any) -> list[Master]:
 
 def _master(world: World, name: str, journal: FileJournal) -> Master:
     journal.moment = world.moment
-    vicinity = SimVicinity(world=world)
+    vicinity = SimVicinity(world=world, clock=world.clock.monotonic)
     made = Master(name, _mortal(world, journal), vicinity)
     vicinity.master = lambda: made
     return made

@@ -21,7 +21,7 @@ from vmdk_failover.policy import Wish
 PORTS = {
     "hypervisor": ("observe", "power_off", "power_on", "detach", "attach", "seal"),
     "lookout": ("signs",),
-    "vicinity": ("look", "kin", "ailing", "confirm", "restart"),
+    "vicinity": ("look", "kin", "ailing", "confirm", "refute", "restart"),
     "hooks": ("call",),
     "guest": ("ask", "release", "halt", "mount"),
     "journal": ("write", "_log"),

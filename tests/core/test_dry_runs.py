@@ -183,6 +183,7 @@ def test_a_word_about_a_host_is_checked_and_not_believed_yet(stage: Stage) -> No
         confirming.confirm_off(stage.app(side), "db1", test=True)
     vm = stage.node("db1")
     vm.connected, side.guest.nodes["db1"].cut = False, True
+    stage.clock.now += 30.0
     before = files(Path(stage.notes.name)), dict(stage.journal.states), dict(stage.journal.lines)
     said = confirming.confirm_off(stage.app(side), "db1", test=True)
     assert said == {"host": vm.host, "confirmed": ["db1"], "resources": ["pgdata"], "test": True}

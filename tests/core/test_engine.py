@@ -33,7 +33,7 @@ class Site:
         self.hypervisor = FakeHypervisor([FakeVm(n.vm_uuid, n.minion) for n in self.resource.nodes])
         self.guest = FakeGuest.of(self.resource, self.hypervisor, self.clock)
         self.lookout = FakeLookout(self.guest, self.clock)
-        self.vicinity, self.hooks = FakeVicinity(), FakeHooks()
+        self.vicinity, self.hooks = FakeVicinity(clock=self.clock.monotonic), FakeHooks()
         self.journal, self.lock = MemoryJournal(), MemoryLock()
         self.told: list[Mapping[str, Any]] = []
         self.db1, self.db2 = self.guest.nodes["db1"], self.guest.nodes["db2"]

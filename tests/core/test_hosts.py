@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.core.test_engine import FORCE, SWITCH, Site, until_decided
 from tests.doubles.guest import FakeNode
+from tests.doubles.hypervisor import FakeVm
 from vmdk_failover.around import Ailing, Confirmed, Tenant
 from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown, StepFailed
-from vmdk_failover.model import Condition, Power, StepKind
+from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, Resource, StepKind, Timeouts
 from vmdk_failover.situation import UNLUCKY
 
 
@@ -84,6 +86,160 @@ def test_a_node_that_answers_makes_the_word_void(site: Site) -> None:
     site.db1.vm.connected = False
     say_off(site)
     assert (site.run(), site.acts()) == (("held", 545), [])
+
+
+def with_a_wrong_word(nodes: int = 2, **options: Any) -> Site:
+    """db1's host is cut off and said to be off, while db1 writes on; VMFS does not save the day."""
+    site = Site(nodes, **options)
+    site.hypervisor._check_lock = lambda vm, disk: None  # type: ignore[method-assign]
+    site.guest.nodes["db2"].vm.host = "esx2"
+    lose_host(site.db1)
+    say_off(site)
+    return site
+
+
+def held(site: Site) -> str:
+    """It stays with db1, and why."""
+    assert (site.run(), site.db2.vm.disks, site.db1.mounted) == (("held", 545), [], True)
+    return str((site.journal.state("pgdata").hold or {})["reason"])
+
+
+VOID = "alice said that esx1 is off, but db1 has {} since: that word is void for every node of that host"
+
+
+def test_a_word_does_not_count_again_when_the_node_that_answered_is_silent() -> None:
+    site = with_a_wrong_word()
+    site.db1.cut = False
+    assert VOID.format("answered") in held(site)
+    for fault in ("silent", "cut", "frozen"):  # one after the other: in the end nothing shows life any more
+        setattr(site.db1, fault, True)
+        site.clock.now += 20.0
+        assert VOID.format("answered") in held(site)
+    say_off(site)  # by now it may be
+    crash(site.db1)
+    assert site.run() == ("done", 70)
+
+
+def test_a_heartbeat_that_nobody_looked_at_makes_the_word_void() -> None:
+    site = with_a_wrong_word()
+    site.clock.now += 30.0
+    site.lookout.last["db1"] = site.clock.now - 10.0
+    assert VOID.format("sent a signed heartbeat") in held(site)
+    del site.lookout.last["db1"]  # the master has booted
+    held(site)
+
+
+def test_a_heartbeat_that_was_under_way_with_the_word_stops_it_for_a_moment_only() -> None:
+    site = with_a_wrong_word()
+    crash(site.db1)
+    site.lookout.last["db1"] = site.clock.now + 1.0
+    site.clock.now += 2.0
+    assert site.run() == ("held", 545)
+    assert "db1 sent a signed heartbeat a moment ago: that word does not count now" in str(site.told)
+    site.clock.now += 30.0
+    assert site.run() == ("done", 70)
+
+
+def test_an_address_that_answers_counts_against_a_word_as_long_as_it_does() -> None:
+    site = with_a_wrong_word()
+    site.db1.silent, site.db1.cut = True, False
+    words = held(site)
+    assert "but the address of db1 answers: that word does not count now" in words
+    assert "another machine has taken it: take it away from that one" in words
+    crash(site.db1)
+    site.clock.now += 20.0
+    assert site.run() == ("done", 70)
+
+
+@pytest.mark.parametrize("sign", ["answers", "address"])
+def test_one_node_that_lives_is_enough_against_a_word_about_its_host(sign: str) -> None:
+    site = with_a_wrong_word(3)
+    db3 = site.guest.nodes["db3"]
+    db3.vm.connected, db3.silent = False, sign == "address"
+    assert f"but {'the address of db3 answers' if sign == 'address' else 'db3 has answered since'}" in held(
+        site
+    )
+    db3.cut = True
+    site.clock.now += 20.0
+    if sign == "answers":
+        held(site)
+    else:
+        assert site.run() == ("done", 70), "whoever has that address, it says nothing any more"
+
+
+def with_a_neighbour(connected: bool, host: str = "esx1", **options: Any) -> tuple[Site, FakeNode]:
+    """db9, of another resource, was on db1's host when that was said to be off."""
+    site = with_a_wrong_word(**options)
+    node = Node("db9", "00000000-0000-0000-0000-000000000009")
+    vm = FakeVm(node.vm_uuid, "db9", host=host)
+    vm.connected = connected
+    site.hypervisor.vms.append(vm)
+    site.guest.nodes["db9"] = FakeNode(vm)
+    site.vicinity.nodes = (*site.resource.nodes, node)
+    site.vicinity.confirm("db9", site.vicinity.confirmed["db1"])
+    return site, site.guest.nodes["db9"]
+
+
+@pytest.mark.parametrize("sign", ["heartbeat", "address"])
+def test_a_node_of_another_resource_on_that_host_is_enough_too(sign: str) -> None:
+    site, db9 = with_a_neighbour(False)
+    site.clock.now += 30.0
+    if sign == "heartbeat":
+        site.lookout.last["db9"], db9.cut = site.clock.now - 10.0, True
+        assert "but db9 has sent a signed heartbeat since: that word is void" in held(site)
+        assert {word.against for word in site.vicinity.confirmed.values()} == {
+            "db9 has sent a signed heartbeat since"
+        }
+    else:
+        db9.silent = True
+        assert "but the address of db9 answers: that word does not count now" in held(site)
+
+
+def test_a_neighbour_that_vsphere_ha_has_restarted_elsewhere_says_nothing_of_the_host() -> None:
+    site, _ = with_a_neighbour(True, "esx2")
+    crash(site.db1)
+    site.clock.now += 30.0
+    site.lookout.last["db9"] = site.clock.now
+    assert site.run() == ("done", 70)
+
+
+def test_a_neighbour_of_which_nobody_knows_where_it_runs_stops_the_word_and_does_not_void_it() -> None:
+    site, _ = with_a_neighbour(True, "esx2")
+    site.clock.now += 30.0
+    site.lookout.last["db9"] = site.clock.now - 10.0
+    observe = site.hypervisor.observe
+
+    def observed(of: Resource) -> HypervisorFacts:
+        seen = observe(of)
+        return seen if of.disks else replace(seen, readable=False)
+
+    site.hypervisor.observe = observed  # type: ignore[method-assign]
+    assert "that word does not count now" in held(site)
+    assert [word.against for word in site.vicinity.confirmed.values()] == ["", ""]
+
+
+def test_a_host_whose_word_was_disproved_is_fenced_as_if_nobody_had_said_anything() -> None:
+    site = with_a_wrong_word(host_fence="ipmi.off")
+    site.hooks.does["ipmi.off"] = lambda: crash(site.db1)
+    site.db1.cut = False
+    held(site)
+    site.db1.cut = True
+    held(site)
+    site.clock.now += 60.0
+    assert site.run() == ("done", 70)
+    assert site.acts() == ["fence_host db1", "attach db2", "mount db2"]
+    assert len(site.hooks.calls) == 1
+
+
+def test_a_word_that_does_not_count_does_not_count_for_the_fence_of_the_host_either() -> None:
+    options = {"host_fence": "ipmi.off", "host_fence_others": "stop", "timeouts": Timeouts(ask=0.1)}
+    site, db9 = with_a_neighbour(False, **options)
+    db9.silent = True  # its address answers
+    site.hooks.does["ipmi.off"] = lambda: (crash(site.db1), crash(db9))[0]
+    held(site)
+    site.clock.now += 60.0
+    assert site.run() == ("done", 70)
+    assert (site.acts(), len(site.hooks.calls)) == (["fence_host db1", "attach db2", "mount db2"], 1)
 
 
 @pytest.mark.parametrize("other", [{"host": "esx9"}, {"boot_time": "2027-01-01T00:00:00+00:00"}])

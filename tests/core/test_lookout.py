@@ -81,7 +81,7 @@ def site(tmp_path: Path) -> Site:
 def test_an_address_is_not_asked_before_anything_rests_on_it(site: Site) -> None:
     site.now += 300
     site.heard(db1=1.0, db2=0.0)
-    assert site.signs("db1")["db1"] == Signs(1.0, None) and site.asked == []
+    assert site.signs("db1")["db1"] == Signs(1.0, None, 1.0) and site.asked == []
     site.heard(db1=2.5, db2=0.0)
     assert site.signs("db1")["db1"].address is False and site.asked == [{"db1": "10.0.0.1"}]
 
@@ -89,8 +89,29 @@ def test_an_address_is_not_asked_before_anything_rests_on_it(site: Site) -> None
 def test_the_age_of_the_last_heartbeat(site: Site) -> None:
     site.now += 100
     site.heard(db1=17.0, db2=0.2)
-    assert site.signs("db1") == {"db1": Signs(17.0, False)}
+    assert site.signs("db1") == {"db1": Signs(17.0, False, 17.0)}
     assert site.asked[-1] == {"db1": "10.0.0.1"}
+
+
+def test_what_excuses_silence_is_no_heartbeat(site: Site) -> None:
+    site.now += 300
+    site.heard(db1=60.0, db2=0.0)
+    assert site.signs("db1", task="relocate")["db1"] == Signs(0.0, None, 60.0)
+    site.heard(db2=0.0)
+    assert site.signs("db1", task="relocate")["db1"].heard is None
+    site.heard(db1=60.0)
+    site.now += heard.STALE + 1
+    assert site.signs("db1")["db1"].heard == 66.0, "it was heard then, whether anybody listens now or not"
+
+
+def test_an_address_behind_a_lost_host_is_asked_whatever_excuses_its_silence(site: Site) -> None:
+    """A person's word that the host is off may rest on it; so may it on that of another resource's node."""
+    site.now += 300
+    site.heard(db1=60.0, db9=60.0)
+    site.signs("db1", task="relocate")
+    assert site.asked == []
+    site.signs("db1", "db9", task="relocate", connected=False)
+    assert site.asked == [{"db1": "10.0.0.1", "db9": "10.0.0.9"}]
 
 
 def test_an_address_that_never_answered_says_nothing_by_its_silence(site: Site) -> None:

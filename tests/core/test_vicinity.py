@@ -15,6 +15,7 @@ from tests.core.build import DATA, THERE, WAL, resource, vm
 from tests.core.test_engine import FORCE, Site
 from tests.core.test_hosts import crash, lose_host
 from tests.doubles.clock import FakeClock
+from tests.doubles.vicinity import FakeVicinity
 from vmdk_failover import fitness, operate
 from vmdk_failover.app import App
 from vmdk_failover.around import Around, Confirmed, Flaws
@@ -169,15 +170,84 @@ def test_a_damaged_finding_is_none(vicinity: FileVicinity, nodes: str) -> None:
 # -- words about hosts ----------------------------------------------------------------------------------------
 
 
+def words(vicinity: Any, *vms: VmFacts) -> dict[str, Confirmed]:
+    """What is known of hosts, whenever it was said."""
+    return {m: replace(word, ago=None) for m, word in look(vicinity, *vms).confirmed.items()}
+
+
 def test_a_word_lasts_until_the_host_is_back(vicinity: FileVicinity) -> None:
     vicinity.confirm("db1", WORD)
-    assert look(vicinity, LOST).confirmed == {"db1": WORD}
-    assert look(vicinity, replace(LOST, connected=None)).confirmed == {"db1": WORD}
-    assert look(vicinity, replace(LOST, host_connected=False)).confirmed == {"db1": WORD}
-    assert look(vicinity, vm("db1", THERE)).confirmed == {}
+    assert words(vicinity, LOST) == {"db1": WORD}
+    assert words(vicinity, replace(LOST, connected=None)) == {"db1": WORD}
+    assert words(vicinity, replace(LOST, host_connected=False)) == {"db1": WORD}
+    assert words(vicinity, vm("db1", THERE)) == {}
     vicinity.confirm("db1", WORD)
-    assert look(vicinity, replace(LOST, host_connected=True)).confirmed == {}
-    assert look(vicinity, LOST).confirmed == {}, "it does not come back with the next loss"
+    assert words(vicinity, replace(LOST, host_connected=True)) == {}
+    assert words(vicinity, LOST) == {}, "it does not come back with the next loss"
+
+
+def test_a_host_that_is_back_is_back_for_all_its_nodes(vicinity: FileVicinity) -> None:
+    for minion in ("db1", "db9"):
+        vicinity.confirm(minion, WORD)
+    look(vicinity, vm("db9", host="esx2"))  # vSphere HA has restarted this one elsewhere
+    assert words(vicinity, LOST) == {"db1": WORD}
+    look(vicinity, vm("db9", host="esx1"))
+    assert words(vicinity, LOST) == {}, "it was not looked at while its host was back"
+
+
+@pytest.fixture(params=["notes", "double"])
+def either(request: pytest.FixtureRequest, vicinity: FileVicinity, clock: FakeClock) -> Any:
+    """The real notes, and what stands for them elsewhere."""
+    if request.param == "double":
+        return FakeVicinity(clock=clock.monotonic, nodes=(*PGDATA.nodes, *ELSEWHERE))
+    return replace(vicinity, resources=lambda: {"pgdata": PGDATA, "wal": replace(PGWAL, nodes=ELSEWHERE)})
+
+
+def test_a_word_that_was_disproved_is_void_for_the_host_until_a_new_one(
+    either: Any, clock: FakeClock
+) -> None:
+    for minion, host in (("db1", "esx1"), ("db2", "esx2"), ("db9", "esx1")):
+        either.confirm(minion, replace(WORD, host=host))
+    vms = LOST, vm("db2", host="esx2", connected=False)
+    assert look(either, *vms).beside == {"esx1": ELSEWHERE}
+    either.refute("esx1", "db9 has answered since")
+    either.refute("esx1", "db1 has answered since")
+    assert {m: word.against for m, word in look(either, *vms).confirmed.items()} == {
+        "db1": "db9 has answered since",
+        "db2": "",
+    }
+    assert look(either, *vms).beside == {}
+    clock.now += 5.0
+    either.confirm("db1", look(either, *vms).confirmed["db1"])
+    assert words(either, LOST) == {"db1": WORD}
+
+
+def test_how_long_ago_a_word_was_said_is_known(either: Any, clock: FakeClock) -> None:
+    either.confirm("db1", WORD)
+    clock.now += 40.0
+    assert look(either, LOST).confirmed["db1"].ago == 40.0
+
+
+@pytest.mark.parametrize(("more", "ago"), [({}, None), ({"at": 9e9, "boot": "an earlier one"}, float("inf"))])
+def test_a_word_of_an_older_release_or_boot_still_counts(
+    vicinity: FileVicinity, more: dict[str, Any], ago: float | None
+) -> None:
+    path = vicinity.state_dir / "hosts_off" / "db1.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "esx1", "boot_time": "", "words": WORD.words, **more}))
+    assert look(vicinity, LOST).confirmed == {"db1": replace(WORD, ago=ago)}
+
+
+def test_a_disproof_that_cannot_be_written_holds_everything(
+    vicinity: FileVicinity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, plain: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    vicinity.confirm("db1", WORD)
+    monkeypatch.setattr("vmdk_failover.heard.write_plain", full)
+    with pytest.raises(JournalError, match="db1 has answered since: No space left on device; remove it"):
+        vicinity.refute("esx1", "db1 has answered since")
 
 
 def test_a_word_that_cannot_be_forgotten_holds_everything(vicinity: FileVicinity) -> None:
@@ -333,12 +403,28 @@ def test_confirm_off_in_mid_move_lets_the_move_go_on(desk: Desk) -> None:
     assert desk.run() == ("done", 70)
 
 
+@pytest.mark.parametrize("sign", ["address", "heartbeat"])
+def test_a_sign_of_life_in_mid_move_keeps_the_disk_where_it_is(desk: Desk, sign: str) -> None:
+    desk.db1.stuck = True
+    desk.hypervisor.before = lambda step: lose_host(desk.db1)
+    assert desk.run(FORCE) == ("held", 45)
+    desk.clock.now += 30.0
+    confirm_off(desk.app, "db1")
+    desk.db1.silent, desk.db1.cut = True, sign != "address"
+    if sign == "heartbeat":
+        desk.lookout.last["db1"] = desk.clock.now
+    before = desk.acts()
+    assert (desk.run(), desk.acts()) == (("held", 45), before)
+    assert "that word does not count now" in str(desk.journal.state("pgdata").hold)
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
         ("well", "connected: power db1 off there"),
         ("answers", "db1 answers"),
         ("address", "the address of db1 answers"),
+        ("heartbeat", "db1 sent a signed heartbeat a moment ago"),
         ("deleted", "nothing that could be confirmed"),
     ],
 )
@@ -347,7 +433,9 @@ def test_confirm_off_is_refused_while_something_lives(desk: Desk, what: str, wor
         desk.hypervisor.vms.remove(desk.db1.vm)
     elif what != "well":
         desk.db1.vm.connected = False
-        desk.db1.silent = what == "address"
+        desk.db1.silent, desk.db1.cut = what == "address", what == "heartbeat"
+        if what == "heartbeat":
+            desk.lookout.last["db1"] = desk.clock.now
     with pytest.raises(Refused, match=words):
         confirm_off(desk.app, "db1")
     assert not (desk.app.vicinity.state_dir / "hosts_off").exists()

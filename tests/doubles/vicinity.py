@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vmdk_failover.around import Ailing, Around, Confirmed, Tenant
 from vmdk_failover.errors import FailoverError
@@ -18,7 +18,8 @@ class FakeVicinity:
 
     :ivar tenants: other resources by minion. :ivar fellows: other resources that fail.
     :ivar nodes: those of all resources.
-    :ivar confirmed: words that hosts are off. :ivar restarts: nodes to be powered on again. :ivar told: this resource's fault.
+    :ivar confirmed: words that hosts are off. :ivar since: when they were given, by ``clock``.
+    :ivar restarts: nodes to be powered on again. :ivar told: this resource's fault.
     """
 
     tenants: dict[str, tuple[Tenant, ...]] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class FakeVicinity:
     relatives: tuple[Neighbour, ...] = ()
     leaving: dict[str, str] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
+    clock: Callable[[], float] = lambda: 0.0
+    since: dict[str, float] = field(default_factory=dict)
 
     def look(self, resource: Resource, seen: HypervisorFacts) -> Around:
         """See the port."""
@@ -37,13 +40,25 @@ class FakeVicinity:
                 self.confirmed.pop(vm.minion, None)
                 if vm.power is Power.ON:
                     self.restarts.discard(vm.minion)
+        mine = {vm.minion for vm in seen.vms}
+        words = {m: self._word(m) for m in self.confirmed if m in mine}
+        others = [n for n in self.nodes if n.minion in self.confirmed and n.minion not in mine]
+        beside = {
+            host: tuple(n for n in others if self.confirmed[n.minion].host == host)
+            for host in {word.host for word in words.values() if not word.against}
+        }
         return Around(
             dict(self.tenants),
             self.fellows,
-            dict(self.confirmed),
+            words,
             frozenset(self.restarts),
             dict(self.leaving),
+            beside={host: nodes for host, nodes in beside.items() if nodes},
         )
+
+    def _word(self, minion: str) -> Confirmed:
+        given = self.since.get(minion)
+        return replace(self.confirmed[minion], ago=None if given is None else self.clock() - given)
 
     def kin(self, resource: Resource) -> Sequence[Neighbour]:
         """See the port."""
@@ -60,7 +75,13 @@ class FakeVicinity:
 
     def confirm(self, minion: str, word: Confirmed) -> None:
         """See the port."""
-        self.confirmed[minion] = word
+        self.confirmed[minion], self.since[minion] = replace(word, ago=None, against=""), self.clock()
+
+    def refute(self, host: str, words: str) -> None:
+        """See the port."""
+        for minion, word in self.confirmed.items():
+            if word.host == host and not word.against:
+                self.confirmed[minion] = replace(word, against=words)
 
     def restart(self, minion: str, wanted: bool) -> None:
         """See the port."""
