@@ -105,6 +105,20 @@ def a_person_confirms(f: Fate) -> None:
         f.world.masters[0].vicinity.confirm(f.vm.name, word)
 
 
+def a_person_is_wrong(f: Fate) -> None:
+    """Somebody says that a host is off which is only cut off; a node on it was heard since, and falls silent or not."""
+    heard = f.vm.power is Power.ON and not (f.vm.cut or f.vm.silent or f.vm.frozen or f.vm.impostor)
+    if f.vm.connected is False and heard and f.vm in f.world.hypervisor.vms:
+        seen, vicinity = f.world.hypervisor._facts(f.of.node(f.vm.name), f.of), f.world.masters[0].vicinity
+        vicinity.confirm(f.vm.name, Confirmed(seen.host, seen.boot_time, "a person was wrong"))
+        vicinity.since[f.vm.name] -= 10.0
+        for lookout in f.world.lookouts.values():
+            lookout.last[f.vm.name] = f.world.clock.now - 1.0
+        now = f.dice.pick(("cut", "cut", "frozen", "silent", ""))
+        if now:
+            setattr(f.vm, now, True)
+
+
 def asks_a_question(f: Fate) -> None:
     """The VM stands still until somebody answers in vCenter."""
     if f.vm.power is Power.ON and not f.vm.question:

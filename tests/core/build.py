@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vmdk_failover import assess
@@ -23,6 +23,7 @@ from vmdk_failover.model import (
     Power,
     Resource,
     Result,
+    Signs,
     Step,
     StepKind,
     VmFacts,
@@ -114,11 +115,12 @@ def look(
     words: Iterable[NodeFacts | None] = (),
     readable: bool = True,
     around: Around = NOTHING_AROUND,
+    signs: Mapping[str, Signs] | None = None,
 ) -> Snapshot:
-    """One look at these VMs, with the words of nodes that gave one."""
+    """One look at these VMs, with the words of nodes that gave one, and what is noticed of the others."""
     answers = {word.minion: word for word in words if word is not None}
     facts = HypervisorFacts(readable, "" if readable else "no route", tuple(vms))
-    return assess.look(of, facts, answers, around=around)
+    return assess.look(of, facts, answers, signs, around=around)
 
 
 def move(of: Resource, kind: MoveKind = MoveKind.FAILOVER, source: str = "db1", target: str = "db2") -> Move:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.core.accidents import (
     a_person_confirms,
+    a_person_is_wrong,
     agent_falls_silent,
     asks_a_question,
     clock_jumps,
@@ -168,7 +169,18 @@ LOST_TARGETS: tuple[Callable[[Fate], None], ...] = (
 THEMES: tuple[tuple[Callable[[Fate], None], ...], ...] = (
     (is_unready, is_cut_off, agent_falls_silent, is_unready, cannot_mount, disk_fails, disk_fails, dies),
     (vcenter_is_blind, is_unmounted, is_unmounted, reboots, comes_back, is_pulled, is_given, pauses),
-    (host_is_cut_off, host_dies, host_dies, ha_restarts, a_person_confirms, freezes, is_cut_off, heartbeat),
+    (
+        host_is_cut_off,
+        host_is_cut_off,
+        host_dies,
+        host_dies,
+        ha_restarts,
+        a_person_confirms,
+        a_person_is_wrong,
+        freezes,
+        is_cut_off,
+        heartbeat,
+    ),
     (disk_fails, disk_fails, release_hangs, freezes, pauses, pauses, comes_back, release_hangs),
     (disk_fails, disk_fails, release_hangs, services_stop, cannot_mount, is_unready, task, asks_a_question),
     (dies, comes_back, is_suspended, freezes, reboots, agent_falls_silent, master_is_frozen, clock_jumps),

@@ -6,7 +6,7 @@ Each check returns the sentences of what is wrong; an empty list is a pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.model import (
@@ -56,10 +56,17 @@ def proven_off(vm: VmFacts) -> bool:
     return vm.present is False or (vm.power is Power.OFF and vm.connected is True)
 
 
-def believed(node: NodeSight) -> bool:
-    """Off by a word that is good as long as nobody sees or hears of the node."""
+def believed(node: NodeSight, nodes: Sequence[NodeSight]) -> bool:
+    """Off by a word that is good as long as nobody sees that host or hears of a node on it."""
     lost = node.vm.connected is False and node.vm.host_connected is not True
-    return bool(node.confirmed) and lost and node.facts is None
+    there = [n for n in nodes if n.vm.connected is False and n.vm.host == node.vm.host]
+    return bool(node.confirmed) and lost and not any(shows_life(n) for n in (node, *there))
+
+
+def shows_life(node: NodeSight) -> bool:
+    """It has answered, its address answers, or its heartbeat is fresh."""
+    beats = node.signs.heard is not None and node.signs.heard <= 3.0
+    return node.facts is not None or node.signs.address is True or beats
 
 
 def runs(vm: VmFacts) -> bool:
@@ -157,7 +164,9 @@ def _wrong_home(case: Case) -> Iterator[str]:
 
 
 def _may_write(case: Case, node: NodeSight) -> bool:
-    return listing(node.vm, case.move.resource) is not False and not (proven_off(node.vm) or believed(node))
+    return listing(node.vm, case.move.resource) is not False and not (
+        proven_off(node.vm) or believed(node, case.seen.nodes)
+    )
 
 
 def _wrong_moment(case: Case) -> Iterator[str]:
@@ -170,13 +179,13 @@ def _wrong_moment(case: Case) -> Iterator[str]:
     if any(n.minion not in ends for n in writers):
         yield "a node outside the move may write"
     for node in case.seen.nodes:
-        for words in _wrong_node(node, of, node.minion in ends):
+        for words in _wrong_node(node, of, node.minion in ends, case.seen.nodes):
             yield f"{node.minion} {words}"
 
 
-def _wrong_node(node: NodeSight, of: Resource, is_end: bool) -> Iterator[str]:
+def _wrong_node(node: NodeSight, of: Resource, is_end: bool, nodes: Sequence[NodeSight]) -> Iterator[str]:
     held = listing(node.vm, of)
-    if held is not None and believed(node):
+    if held is not None and believed(node, nodes):
         return
     if held is None:
         yield "may hold the disk or not"
@@ -217,7 +226,11 @@ def _fit(case: Case) -> Iterator[str]:
 def _others(case: Case) -> Iterator[str]:
     for node in case.seen.nodes:
         held = listing(node.vm, case.move.resource)
-        if node.minion != case.move.target and held is not False and not (held and believed(node)):
+        if (
+            node.minion != case.move.target
+            and held is not False
+            and not (held and believed(node, case.seen.nodes))
+        ):
             yield f"{node.minion} lists the disk"
 
 
@@ -270,7 +283,12 @@ def _fence_host(case: Case, node: NodeSight) -> Iterator[str]:
         or not case.move.resource.host_fence
     ):
         yield "nobody wants that"
-    if node.vm.host_connected or node.vm.connected is not False or node.facts is not None or believed(node):
+    if (
+        node.vm.host_connected
+        or node.vm.connected is not False
+        or node.facts is not None
+        or believed(node, case.seen.nodes)
+    ):
         yield "its host is not gone"
     if case.move.resource.host_fence_others != "stop" and node.vm.beside != ():
         yield "other VMs may run on that host"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import assess, claims, leaving, policy, remote, rules, silence
+from vmdk_failover import assess, claims, disproof, leaving, policy, remote, rules, silence, witnesses
 from vmdk_failover import journal as journals
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import Case
@@ -112,6 +112,22 @@ def copies_are_believed(patch: Patch) -> None:
     patch.setattr(assess, "_same_machine", lambda *uuids: True)
 
 
+def a_word_counts_against_signs_of_life(patch: Patch) -> None:
+    """A person's word that a host is off is never disproved but by vCenter."""
+    patch.setattr(assess, "_heeded", lambda sights, around: sights)
+
+
+def a_word_counts_again_in_the_next_silence(patch: Patch) -> None:
+    """Only what shows life at this very moment counts against a person's word."""
+    judge = disproof.life
+    patch.setattr(witnesses.Witnesses, "refute", lambda self, found, around: None)
+    patch.setattr(
+        assess,
+        "life",
+        lambda minion, answers, signs, word: judge(minion, answers, signs, replace(word, ago=None)),
+    )
+
+
 def hosts_are_fenced_under_anybody(patch: Patch) -> None:
     """Nobody asks what else runs on a host."""
     for module in (leaving, silence):
@@ -143,6 +159,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "claims are not heeded": claims_are_not_heeded,
     "copies are believed": copies_are_believed,
     "hosts are fenced under anybody": hosts_are_fenced_under_anybody,
+    "a word counts against signs of life": a_word_counts_against_signs_of_life,
+    "a word counts again in the next silence": a_word_counts_again_in_the_next_silence,
     "half a match is none": half_a_match_is_none,
     "unread disks are none": unread_disks_are_none,
 }

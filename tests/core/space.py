@@ -43,6 +43,7 @@ from vmdk_failover.model import (
     Power,
     Resource,
     Result,
+    Signs,
     StepKind,
     VmFacts,
 )
@@ -340,6 +341,40 @@ def around_cases() -> Iterator[Case]:
         yield Case(move(of), seen, (), EPOCH, paused=True)
 
 
+#: What may be noticed of a silent node.
+NOTICED = (
+    Signs(),
+    Signs(50.0, False, 50.0),
+    Signs(50.0, True, 50.0),
+    Signs(-9.0, None, 0.4),
+    Signs(9.0, False, 9.0),
+)
+
+
+def word_cases() -> Iterator[Case]:
+    """Somebody said that the host of db1 is off, and something on that host may show life."""
+    of, lost = resource(3), {"connected": False}
+    said = Confirmed("esx1", "", "alice said that esx1 is off", ago=30.0)
+    words = (replace(said, ago=None), said, replace(said, against="db1 has answered since"))
+    neighbours: tuple[tuple[VmFacts, NodeFacts | None, Signs], ...] = (
+        (vm("db3", host="esx3"), says("db3"), Signs()),
+        (vm("db3", **lost), says("db3"), Signs()),
+        *((vm("db3", **lost), None, one) for one in NOTICED),
+        (vm("db3", host="esx3", **lost), says("db3"), Signs()),
+    )
+    sources = (None, says("db1"), active("db1"))
+    targets = ((NOWHERE, says("db2")), (THERE, says("db2")), (THERE, active("db2")))
+    for word, (third, other, sign), signs, answer, (where, ready) in product(
+        words, neighbours, NOTICED, sources, targets
+    ):
+        around = Around(confirmed=dict.fromkeys(("db1", "db3"), word))
+        vms = (vm("db1", THERE, **lost), vm("db2", where, host="esx2"), third)
+        noticed = {"db1": signs, "db3": sign}
+        seen = look(of, vms, (answer, ready, other), around=around, signs=noticed)
+        for kind, source, _ in kinds(of):
+            yield Case(move(of, kind, source), seen, (), EPOCH)
+
+
 def blind_words(minion: str) -> Iterator[NodeFacts | None]:
     """What a node may say while vCenter cannot be read."""
     yield None
@@ -415,6 +450,7 @@ def every_case() -> Iterator[Case]:
         three_node_cases,
         two_disk_cases,
         around_cases,
+        word_cases,
         blind_cases,
         kin_cases,
     ):

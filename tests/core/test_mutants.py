@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.core import fate, hands
+from tests.core import accidents, fate, hands
 from tests.core.histories import history
 from tests.core.mutants import MUTANTS
 from tests.core.world import World
@@ -18,6 +18,8 @@ AMONG: dict[str, Callable[[World], bool]] = {
     "claims are not heeded": lambda world: len(world.masters) > 1 and len(world.vms) > 2 and not world.apart,
     "rows 62 and 63: lost requests are forgotten": lambda world: world.loss > 0.5 and not world.apart,
     "hosts are fenced under anybody": lambda world: world.fates is fate.LOST_HOSTS,
+    "a word counts against signs of life": lambda world: accidents.a_person_is_wrong in world.fates,
+    "a word counts again in the next silence": lambda world: accidents.a_person_is_wrong in world.fates,
     "forged answers are believed": lambda world: type(world.guests["pgdata"]).__name__ == "SignedGuest",
     "rows 235 to 237: nobody asks what it stands on": lambda world: world.storeys,
     "rows 570 to 573 and 577: nobody goes along": lambda world: world.storeys,

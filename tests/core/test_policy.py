@@ -801,7 +801,9 @@ def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
     writers = [
         n
         for n in s.seen.nodes
-        if held[n.minion] is not False and not proven_off(n.vm) and not (held[n.minion] and believed(n))
+        if held[n.minion] is not False
+        and not proven_off(n.vm)
+        and not (held[n.minion] and believed(n, s.seen.nodes))
     ]
     forbidden = {
         "paused or blind": s.paused or not s.seen.readable,
@@ -855,9 +857,9 @@ def _home_may_write(s: Situation, begun: Move) -> bool:
 def _tries_to_see(s: Situation, begun: Move) -> bool:
     """It attaches a disk that nobody lets go of first, right after somebody had its file open: each try can freeze the target."""
     source = s.seen.node(begun.source)
-    free = begun.kind is MoveKind.START or proven_off(source.vm) or believed(source)
+    free = begun.kind is MoveKind.START or proven_off(source.vm) or believed(source, s.seen.nodes)
     last = s.recent[-1] if s.recent and not begun.is_local else {}
-    wait = DOUBT_WAIT if believed(source) else STRANGER_WAIT
+    wait = DOUBT_WAIT if believed(source, s.seen.nodes) else STRANGER_WAIT
     return free and last.get("code") == "locked_by_stranger" and s.wall - last["ended"] < wait
 
 
@@ -926,7 +928,7 @@ def _hasty(s: Situation, source: NodeSight) -> Iterator[str]:
 
 def _most_are_silent(s: Situation) -> bool:
     """Of at least three. Who is lost with a host is not alive: one failure for one host, as many as there are for more."""
-    known = [n for n in s.seen.nodes if not proven_off(n.vm) and not believed(n)]
+    known = [n for n in s.seen.nodes if not proven_off(n.vm) and not believed(n, s.seen.nodes)]
     lost = [n.vm.host for n in known if n.facts is None and n.vm.host_gone]
     lost += [host for host, count in s.seen.crowd.lost for _ in range(count)]
     silent = sum(n.facts is None and not n.vm.host_gone for n in known) + s.seen.crowd.silent
