@@ -47,11 +47,11 @@ import time
 import salt.exceptions
 import salt.utils.path
 
-from vmdk_failover import errors
+from vmdk_failover import arguments, errors
 from vmdk_failover.guest import check as checking
 from vmdk_failover.guest import doctor as doctoring
 from vmdk_failover.guest import doctor_services, goodbye, heartbeat, in_use, known, node, survey, text
-from vmdk_failover.model import resource_from_plain, to_plain
+from vmdk_failover.model import MountState, resource_from_plain, to_plain
 
 __virtualname__ = "vmdk"
 __func_alias__ = {"status_": "status"}
@@ -142,23 +142,31 @@ def leaving(wait=90):
     return goodbye.Goodbye(resources, here.facts, say, time.monotonic, time.sleep).leave(float(wait))
 
 
-def shutdown_unit(wait=90):
+def shutdown_unit(wait=90, services=()):
     """
-    The systemd unit that calls ``vmdk.leaving`` when this machine shuts down or reboots, as a text for ``file.managed``.
+    The systemd unit that calls ``vmdk.leaving`` when this machine shuts down or reboots, as a text for ``file.managed``. It is
+    ordered after the ``services`` of all resources that this node may hold, so that systemd stops them only when the shutdown has
+    been announced and what is to leave has left. It has to be made anew when a resource gets another service; a highstate does.
 
     wait
         Seconds at most that a shutdown waits for resources to leave.
+
+    services
+        Further ones that are to run until then: those that ``states`` of yours start, as a list or separated by commas.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call vmdk.shutdown_unit --out=newline_values_only
+        salt-call vmdk.shutdown_unit wait=300 services=nfs-server --out=newline_values_only
     """
+    known_ones = [service for one in _resources().values() for service in one.services]
     places = [_os.path.dirname(_os.path.abspath(one)) for one in (_sys.argv[0], _sys.executable)]
     beside = (_os.path.join(place, "salt-call") for place in places)
     call = next(filter(_os.path.exists, beside), None) or salt.utils.path.which("salt-call")
-    return goodbye.unit(call or "/usr/bin/salt-call", __opts__["config_dir"], float(wait))
+    names = [*known_ones, *arguments.listed(services)]
+    return goodbye.unit(call or "/usr/bin/salt-call", __opts__["config_dir"], float(wait), names)
 
 
 def status_(name=None):
@@ -187,6 +195,23 @@ def status_(name=None):
         one: {**text.summary(one, facts, watcher), **facts, "watcher": watcher}
         for one, facts in found.items()
     }
+
+
+def is_active(name):
+    """
+    Whether all file systems of a resource are mounted here; what is not known is ``False``. For ``onlyif`` of a state that writes
+    to the resource, on the nodes of which only one has it. Touches no disk, needs no master.
+
+    name
+        The resource. Fails if this node does not know it, and so does a state that asks for it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call vmdk.is_active pgdata
+    """
+    return _here().facts(_resource(name)).mounted is MountState.MOUNTED
 
 
 def check(name, timeout=2, write=False):

@@ -22,6 +22,7 @@ packages=(
     iproute2        # the lab's network namespaces
     iputils-ping    # does a node's address still answer?
     procps          # ps, for the lab's own checks
+    systemd         # the program alone: the tests shut a manager of their own down; nothing of the machine's is started
     git             # a repository that a master is served from
     linux-libc-dev  # the kernel's headers, which the numbers of system calls are checked against
 )

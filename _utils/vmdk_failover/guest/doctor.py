@@ -97,7 +97,8 @@ def findings(node: Node) -> tuple[Finding, ...]:
 
 def _farewell(node: Node) -> Iterator[Finding]:
     leaving = [name for name, one in node.resources.items() if one.on_shutdown == "switchover"]
-    for severity, what, do in doctor_services.farewell(sorted(leaving), node.salt):
+    services = [service for one in node.resources.values() for service in one.services]
+    for severity, what, do in doctor_services.farewell(sorted(leaving), services, node.salt):
         yield Finding(severity, f"{what[0].upper()}{what[1:]}.", do)
 
 

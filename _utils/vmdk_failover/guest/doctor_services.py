@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover.guest.available import ask
+from vmdk_failover.guest import children, goodbye
+from vmdk_failover.guest.available import ASK_S, ask
 
 #: The unit that announces a shutdown.
 ANNOUNCER = "vmdk-shutdown"
@@ -29,16 +30,28 @@ def findings(services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]
             yield "warning", what, f"Run 'systemctl disable {name}': a failover starts it after the mount."
 
 
-def farewell(names: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]:
+def farewell(names: Sequence[str], services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]:
     """
-    Look whether this node announces its shutdown.
+    Look whether this node announces its shutdown, and while its services still run.
 
-    :param names: of the resources that are to leave it then.
+    :param names: of the resources that are to leave it then. :param services: of all resources that it may hold.
     """
-    if names and ask(salt, "service.available", ANNOUNCER) is False:
+    there = ask(salt, "service.available", ANNOUNCER) if names or services else None
+    if names and there is False:
         what = f"{', '.join(names)} is to leave this node when it shuts down (on_shutdown), and nothing announces a shutdown here"
         yield (
             "warning",
             what,
             "Bring the unit of 'salt-call vmdk.shutdown_unit' here; docs/hierarchy.md has the SLS.",
+        )
+    shown = (
+        children.call(lambda: list(salt["service.show"](ANNOUNCER)["After"]), ASK_S).value if there else None
+    )
+    early = [one for one in goodbye.unit_names(services) if shown is not None and one not in shown]
+    if early:
+        what = f"a shutdown may stop {', '.join(early)} before {ANNOUNCER} announces it: it is an older unit"
+        yield (
+            "warning",
+            what,
+            "Bring the unit of 'salt-call vmdk.shutdown_unit' here anew, and run 'systemctl daemon-reload'.",
         )

@@ -6,7 +6,8 @@ The word is one of the node's heartbeats, signed for another purpose. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +23,11 @@ PATIENCE = 20.0
 PAUSE = 0.5
 
 UNIT = """\
-# Tells the Salt master that this machine shuts down, before anything is stopped, and waits until disks have left it.
+# Tells the Salt master that this machine shuts down, and waits until disks have left it. What stands in After= is stopped only
+# then: the minion, the network, the mounts, and the services of the resources that this node may hold.
 [Unit]
 Description=Tell the Salt master about a shutdown (saltext-vmdk)
-After=salt-minion.service network.target network-online.target local-fs.target remote-fs.target
+After={after}
 
 [Service]
 Type=oneshot
@@ -38,17 +40,48 @@ TimeoutStopSec={stop:.0f}
 [Install]
 WantedBy=multi-user.target
 """
+#: What has to be there while it is announced: who tells it, by what, and the mounts.
+NEEDED = (
+    "salt-minion.service",
+    "network.target",
+    "network-online.target",
+    "local-fs.target",
+    "remote-fs.target",
+)
 #: Seconds that salt-call takes besides.
 START = 30.0
+#: A name that systemd can have a unit by; anything else in ``After=`` would be another word, or another line.
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+")
+_KINDS = (
+    ".service",
+    ".socket",
+    ".target",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".path",
+    ".timer",
+    ".slice",
+    ".scope",
+    ".device",
+)
 
 
-def unit(call: str, config: str, wait: float) -> str:
+def unit(call: str, config: str, wait: float, services: Iterable[str] = ()) -> str:
     """
     The systemd unit that announces a shutdown.
 
     :param call: path of ``salt-call``. :param config: the minion's configuration directory. :param wait: seconds.
+    :param services: names of services or other units that are to run until it is announced and the disks have left.
     """
-    return UNIT.format(call=call, config=config, wait=wait, stop=wait + START)
+    after = dict.fromkeys([*NEEDED, *unit_names(services)])
+    return UNIT.format(call=call, config=config, wait=wait, stop=wait + START, after=" ".join(after))
+
+
+def unit_names(services: Iterable[str]) -> list[str]:
+    """Names as systemd completes them: without a kind it is a service. What can be no unit's name is left out."""
+    known = (one for one in services if _UNIT_NAME.fullmatch(one))
+    return [one if one.endswith(_KINDS) else f"{one}.service" for one in known]
 
 
 def word(minion: str, key: str, address: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-# On every node, in the highstate: a shutdown is announced to the master before anything is stopped.
+# On every node, in the highstate: a shutdown is announced to the master before the services of its resources are stopped.
 {% set unit = '/etc/systemd/system/vmdk-shutdown.service' %}
 
 the unit is there:
