@@ -2,12 +2,24 @@
 States of a node for protected disks: the master's orders, and what they are in a highstate.
 
 The master runs ``vmdk.mounted``, ``vmdk.unmounted`` and ``vmdk.halted`` on nodes during a move, with a signed permit for this
-one act. Without a permit they change nothing: they report where the resource is, so that they can stand in a highstate.
+one act. Without a permit they change nothing and only say what is so: ``result`` is ``True`` if what the state names is so, and
+``False`` if it is not, or if the node knows no such resource. ``vmdk.mounted`` may stand in a highstate of all nodes: on a
+backup, whose part it is not to have the resource mounted, it is neither (``None``), so that this node is not red for ever.
+
+A ``require`` asks for ``False`` alone, so it does not keep a backup from what follows. What is to be done only where the resource
+is active asks for that itself:
 
 .. code-block:: yaml
 
     pgdata:
       vmdk.mounted: []
+
+    /srv/pgdata/app.conf:
+      file.managed:
+        - source: salt://app.conf
+        - onlyif:
+          - fun: vmdk.is_active
+            args: [pgdata]
 
 In an orchestration on the master (``salt-run state.orchestrate``) ``vmdk.active``, ``attached``, ``detached``, ``powered_off``
 and ``protected`` bring a resource to where it is wanted. They do it as ``salt-run vmdk.switchover`` does, under the resource's
@@ -50,7 +62,7 @@ import time
 import salt.exceptions
 
 from vmdk_failover import arguments, errors, standing
-from vmdk_failover.guest import node
+from vmdk_failover.guest import highstate, known, node
 from vmdk_failover.model import to_plain
 
 __virtualname__ = "vmdk"
@@ -64,6 +76,10 @@ def mounted(name, resource=None, permit=None, **kwargs):
     """
     The resource's file systems are mounted here and its services run, if this node has the master's permit.
 
+    Without one nothing is done. ``result`` is ``True`` if it is so; ``None`` on a node that does not have the disk, as a backup
+    does not, and where it is not known whether the services run; ``False`` if the disk is here and it is not so, and for a
+    resource that this node does not know. It is no gate: see ``onlyif`` above.
+
     name
         The resource.
 
@@ -74,7 +90,7 @@ def mounted(name, resource=None, permit=None, **kwargs):
 
     .. code-block:: bash
 
-        salt-call state.single vmdk.mounted pgdata test=True   # without a permit it only says where the resource is
+        salt-call state.single vmdk.mounted pgdata test=True   # without a permit it only says what is so
     """
     return _act(name, "mount", resource, permit)
 
@@ -83,6 +99,10 @@ def unmounted(name, resource=None, permit=None, **kwargs):
     """
     The resource is not in use here: services stopped, users ended, unmounted, and that is proven.
 
+    Without a permit nothing is done. ``result`` is ``True`` if it is so, ``False`` if it is not: mounted, still in use, or not to
+    be told; also for a resource that this node does not know. It belongs before what needs the resource gone, not into a
+    highstate of all nodes: one of them has it.
+
     name
         The resource.
 
@@ -93,7 +113,7 @@ def unmounted(name, resource=None, permit=None, **kwargs):
 
     .. code-block:: bash
 
-        salt-call state.single vmdk.unmounted pgdata test=True   # without a permit it only says where the resource is
+        salt-call state.single vmdk.unmounted pgdata test=True   # without a permit it only says what is so
     """
     return _act(name, "release", resource, permit)
 
@@ -102,6 +122,8 @@ def halted(name, resource=None, permit=None, **kwargs):
     """
     This machine halts itself at once without touching the resource's disk.
 
+    Without a permit nothing is done, and ``result`` is ``False``: who answers is not halted.
+
     name
         The resource.
 
@@ -112,7 +134,7 @@ def halted(name, resource=None, permit=None, **kwargs):
 
     .. code-block:: bash
 
-        salt-call state.single vmdk.halted pgdata test=True   # without a permit it only says where the resource is
+        salt-call state.single vmdk.halted pgdata test=True   # without a permit it only says what is so
     """
     return _act(name, "halt", resource, permit)
 
@@ -121,8 +143,7 @@ def _act(name, act, resource, permit):
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     here = node.LocalNode.of(__opts__, __pillar__, __salt__)
     if permit is None:
-        ret["comment"] = _where(name)
-        return ret
+        return {**ret, **_so(here, name, act)}
     try:
         order = here.permitted(resource, permit, act, __opts__["test"])
         if __opts__["test"]:
@@ -143,14 +164,17 @@ def _act(name, act, resource, permit):
     return {**ret, "result": done.ok, "comment": done.reason, "code": done.code, "answer": done.answer}
 
 
-def _where(name):
-    """Where the resource is, seen from a node without a permit."""
+def _so(here, name, act):
+    """What is so, seen from a node without a permit."""
     try:
-        here = __salt__["vmdk.status"](name)[name]
-    except Exception as err:  # Salt's own exceptions lose their type on the way
-        return str(err)
-    state = "active here" if here["mounted"] == "mounted" else "not active here"
-    return f"{name} is {state}; only the master moves it ('salt-run vmdk.status {name}')"
+        resource = known.one(known.resources(__pillar__, here.state_dir), str(name))
+        result, words = highstate.SAYS[act](resource, here.seen(resource))
+    except errors.FailoverError as err:
+        return {"result": False, "comment": err.reason, "code": err.code}
+    return {
+        "result": result,
+        "comment": f"{words}; only the master moves it ('salt-run vmdk.status {name}')",
+    }
 
 
 # -- on the master ------------------------------------------------------------------------------------------------

@@ -158,7 +158,9 @@ def _exec_stop(lab: Lab, node: str) -> str:
     return line.removeprefix("ExecStop=")
 
 
-@pytest.mark.parametrize("sls", ["vip.up", "vip.down", "nfs.up", "nfs.down", "postgresql.node", "shutdown"])
+@pytest.mark.parametrize(
+    "sls", ["vip.up", "vip.down", "nfs.up", "nfs.down", "postgresql.node", "shutdown", "highstate"]
+)
 def test_each_example_is_understood_by_salt(lab: Lab, sls: str) -> None:
     low = lab.master.local(FIRST, "state.show_low_sls", sls, seconds=LIMIT)
     assert isinstance(low, list) and low and all(isinstance(one, dict) for one in low), low

@@ -137,13 +137,14 @@ def test_somebody_at_work_on_the_device_is_left_alone(lab: Lab, flags: str, word
 def test_local_view_without_the_master(lab: Lab) -> None:
     said = salt_call(lab.nodes[FIRST], "vmdk.status", DISK)[DISK]
     assert (said["mounted"], said["condition"], said["minion"]) == ("mounted", "ok", FIRST)
+    assert [salt_call(lab.nodes[node], "vmdk.is_active", DISK) for node in (FIRST, SECOND)] == [True, False]
 
 
 def test_orders_without_a_permit_change_nothing(lab: Lab) -> None:
-    for state in ("vmdk.unmounted", "vmdk.mounted", "vmdk.halted"):
+    for state, so in {"vmdk.unmounted": False, "vmdk.mounted": True, "vmdk.halted": False}.items():
         said = lab.master.local(FIRST, "state.single", state, DISK)
         (only,) = said.values()
-        assert only["result"] is True and only["changes"] == {} and "active here" in only["comment"]
+        assert only["result"] is so and only["changes"] == {} and "only the master" in only["comment"]
     forged = {"resource": DISK, "node": FIRST, "act": "release", "epoch": 99, "boot_id": "x", "deadline": 1e9,
               "nonce": "0", "digest": "0", "signature": "0" * 64}  # fmt: skip
     resource = lab.master.local(FIRST, "pillar.get", f"vmdk:resources:{DISK}")

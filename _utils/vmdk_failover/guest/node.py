@@ -146,6 +146,10 @@ class LocalNode:
         lacking = available.lacking(resource, self.state_dir, said.boot_id, said.uptime)
         return replace(said, unready=(*said.unready, *lacking))
 
+    def seen(self, resource: Resource) -> NodeFacts:
+        """The same, with what the service manager says of a resource that is mounted here (a second at most)."""
+        return self._with_services(resource, self.facts(resource))
+
     def watcher(self) -> dict[str, Any]:
         """Whether the prober speaks, its version and process, and what it listens to (``live``, or why not)."""
         said = latest.whole(self.state_dir, places.read(places.HERE.boot_id) or "")
@@ -169,7 +173,7 @@ class LocalNode:
             raise ConfigError(
                 f"{self.minion} has no key; 'salt {self.minion} saltutil.refresh_pillar' fetches it from the master"
             )
-        words = {nonce: self._with_services(one, self.facts(one)) for nonce, one in asked.items()}
+        words = {nonce: self.seen(one) for nonce, one in asked.items()}
         idle = [one for nonce, one in asked.items() if one.services and not words[nonce].device]
         boot_id = places.read(places.HERE.boot_id) or ""
         available.renew(idle, self.state_dir, boot_id, self.services.salt, places.boot_clock)
