@@ -15,10 +15,10 @@ from typing import Any
 from vmdk_failover import durable
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.claims import SharedJournal
 from vmdk_failover.engine import WISH_WAIT
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError, Refused
 from vmdk_failover.model import Disk, Resource, Result, VmFacts
+from vmdk_failover.shared import SharedJournal
 
 _DELTA = re.compile(r"-[0-9]{6}\.vmdk\Z")
 

@@ -16,12 +16,13 @@ from typing import Any
 
 from vmdk_failover import config, heard
 from vmdk_failover.announcing import Announcer
-from vmdk_failover.claims import Claims, SharedJournal
+from vmdk_failover.claims import Claims
 from vmdk_failover.configured import names, resources_dir, settings, state_dir
+from vmdk_failover.dated import Moment
 from vmdk_failover.engine import Engine, Report, Tell
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError
 from vmdk_failover.hooks import Run, RunnerHooks
-from vmdk_failover.journal import FileJournal, Moment
+from vmdk_failover.journal import FileJournal
 from vmdk_failover.keys import Keys
 from vmdk_failover.lock import FileLock
 from vmdk_failover.lookout import FileLookout
@@ -30,6 +31,7 @@ from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
 from vmdk_failover.remote import RemoteGuest, SaltCall
 from vmdk_failover.saltcall import LocalCall
+from vmdk_failover.shared import SharedJournal
 from vmdk_failover.shelf import FileShelf, Shelf
 from vmdk_failover.vicinity import FileVicinity
 

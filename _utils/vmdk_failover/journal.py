@@ -20,25 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, durable, overlap
+from vmdk_failover import config, dated, durable, overlap
+from vmdk_failover.dated import Moment
 from vmdk_failover.errors import JournalError
 from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from_plain, to_plain
 
 #: Finished moves that are kept in the state; the log keeps all.
 RECENT = 50
-#: A move that ended so many seconds from now was dated by a clock that was wrong; masters' clocks may differ by less.
-SKEW = 60.0
 #: A history that has grown to so many bytes begins anew; one older part is kept.
 LOG_LIMIT = 4 << 20
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Now: id of this machine's boot, seconds of its boot clock, and the wall clock, which people set."""
-
-    boot: str
-    seconds: float
-    wall: float
 
 
 @dataclass(frozen=True)
@@ -215,29 +205,12 @@ class FileJournal:
     # -- time -------------------------------------------------------------------------------------------------
 
     def _dated(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        if self.moment is None:
-            return dict(entry)
-        now = self.moment()
-        return {**entry, "moment": {"boot": now.boot, "seconds": now.seconds}}
+        return dict(entry) if self.moment is None else dated.with_moment(entry, self.moment())
 
-    def _redated(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """
-        When it ended by today's wall clock: somebody may have set that since. What ended before this boot is older than that,
-        whatever the clock said then; and what another master has dated later than now counts as over, or its wrong clock
-        would hold for as long as it is ahead.
-        """
-        then = entry.pop("moment", None)
-        if self.moment is None or "ended" not in entry:
-            return entry
-        now, ended = self.moment(), float(entry["ended"])
-        if isinstance(then, Mapping):
-            same = then.get("boot") == now.boot
-            ended = (
-                now.wall - (now.seconds - float(then["seconds"]))
-                if same
-                else min(ended, now.wall - now.seconds)
-            )
-        return {**entry, "ended": ended if ended <= now.wall + SKEW else 0.0}
+    def _redated(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(entry) if self.moment is None else dated.by_now(entry, self.moment())
+
+    # -- files ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _alone(self, resource: str) -> Iterator[None]:
@@ -247,8 +220,6 @@ class FileJournal:
             except OSError as err:
                 raise JournalError(self._broken(resource, f"cannot be written: {err.strerror}")) from err
             yield
-
-    # -- files ------------------------------------------------------------------------------------------------
 
     def _path(self, resource: str, kind: str = "json") -> Path:
         if not resource or "/" in resource or resource.startswith("."):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.journal import MemoryJournal
-from vmdk_failover.claims import SharedJournal
 from vmdk_failover.errors import CannotObserve, JournalError
 from vmdk_failover.journal import RECENT, Entry, FileJournal, _outcome
 from vmdk_failover.model import Disk, Move
+from vmdk_failover.shared import SharedJournal
 
 if TYPE_CHECKING:
     from tests.core.world import World

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import assess, claims, disproof, leaving, policy, remote, rules, silence, witnesses
+from vmdk_failover import assess, claims, disproof, leaving, policy, remote, rules, shared, silence, witnesses
 from vmdk_failover import journal as journals
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import Case
@@ -85,7 +85,7 @@ def forged_answers_are_believed(patch: Patch) -> None:
 def claims_are_not_heeded(patch: Patch) -> None:
     """Each master goes on as if it were alone."""
     patch.setattr(claims.Claimed, "others", lambda self, master: None)
-    patch.setattr(claims.SharedJournal, "note", journals.FileJournal.note)
+    patch.setattr(shared.SharedJournal, "note", journals.FileJournal.note)
 
 
 def half_a_match_is_none(patch: Patch) -> None:

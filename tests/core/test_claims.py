@@ -19,12 +19,14 @@ from vmdk_failover import durable, editing, endings
 from vmdk_failover.acting import ending
 from vmdk_failover.app import App
 from vmdk_failover.assess import Snapshot
-from vmdk_failover.claims import Claims, SharedJournal
+from vmdk_failover.claims import Claims
+from vmdk_failover.dated import Moment
 from vmdk_failover.errors import Busy, CannotObserve, JournalError, Refused
-from vmdk_failover.journal import FileJournal, Moment
+from vmdk_failover.journal import FileJournal
 from vmdk_failover.model import Condition, Disk, Move, MoveKind, Power
 from vmdk_failover.policy import Choice, Situation, decide
 from vmdk_failover.rules import Then, Verdict
+from vmdk_failover.shared import SharedJournal
 from vmdk_failover.shelf import FileShelf, Shelf
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from tests.core.build import resource
 from vmdk_failover import durable, journal
+from vmdk_failover.dated import Moment
 from vmdk_failover.errors import JournalError
-from vmdk_failover.journal import FileJournal, Moment
+from vmdk_failover.journal import FileJournal
 from vmdk_failover.model import Move, MoveKind
 
 

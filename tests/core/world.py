@@ -22,9 +22,10 @@ from tests.core.setting import Master, fates, lost_hosts, masters, remember, set
 from tests.core.signed import SignedGuest
 from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
+from vmdk_failover.dated import Moment
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import FailoverError
-from vmdk_failover.journal import FileJournal, Moment
+from vmdk_failover.journal import FileJournal
 from vmdk_failover.model import MoveKind, Power, Resource, Step
 from vmdk_failover.policy import Wish
 

@@ -16,10 +16,11 @@ import pytest
 from lab.hypervisor import Vcenter
 from tests.core.build import active, says
 from vmdk_failover.app import SystemClock, now
-from vmdk_failover.claims import Claims, SharedJournal
+from vmdk_failover.claims import Claims
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Move, NodeFacts, Outcome, Resource, Result, Step, StepKind
+from vmdk_failover.shared import SharedJournal
 from vmdk_failover.shelf import FileShelf, Shelf
 from vmdk_failover.vsphere.claims import DatastoreShelf
 from vmdk_failover.vsphere.hypervisor import VCenter
