@@ -532,7 +532,7 @@ def protect(name, node, mountpoint, backups, test=False, **options):
         Minion id of the node that has it mounted now.
 
     mountpoint
-        Where it is mounted there.
+        Where it is mounted there. If several file systems move together, all their mount points, a list or separated by commas.
 
     backups
         Minion ids of the backups in order of preference, a list or separated by commas.
@@ -549,6 +549,7 @@ def protect(name, node, mountpoint, backups, test=False, **options):
 
         salt-run vmdk.protect pgdata node=db1 mountpoint=/srv/pgdata backups=db2,db3 test=True
         salt-run vmdk.protect pgdata node=db1 mountpoint=/srv/pgdata backups=db2,db3
+        salt-run vmdk.protect pgdata node=db1 mountpoint=/srv/pgdata,/srv/wal backups=db2
     """
 
     def work(here):

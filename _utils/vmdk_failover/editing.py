@@ -16,12 +16,8 @@ import yaml
 from vmdk_failover import config, protect, schedule
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.engine import WISH_WAIT
-from vmdk_failover.entries import CHOICES, FUNCTIONS, NUMBERS, SWITCHES
 from vmdk_failover.errors import Refused
 from vmdk_failover.model import Resource
-
-#: What may be edited: identities are facts of vCenter and of the nodes, nobody chooses them.
-OPTIONS = (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "services", "states", "depends_on", "timeouts")
 
 
 def edit(
@@ -159,12 +155,7 @@ def _read(app: App, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _choose(name: str, body: dict[str, Any], options: Mapping[str, Any]) -> None:
-    wrong = sorted(set(options) - set(OPTIONS))
-    if wrong:
-        raise Refused(
-            f"{name} was not changed: {', '.join(wrong)} cannot be edited; options are {', '.join(sorted(OPTIONS))}",
-            "config",
-        )
+    protect.check_options(name, options, "changed")
     for key, value in options.items():
         if value is None:
             body.pop(key, None)
@@ -192,18 +183,13 @@ def _nodes(app: App, name: str, body: dict[str, Any], add: Sequence[str], remove
         raise Refused(
             f"{name} is active nowhere, so a backup cannot be compared with it; see 'salt-run vmdk.status {name}'"
         )
-    places = _outermost([m.mountpoint for m in resource.mounts])
+    places = sorted((m.mountpoint for m in resource.mounts), key=lambda one: one.count("/"))
     looked = protect.inspect(app, body["nodes"], active, places, list(body.get("services") or ()))
     body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
     after, faults = config.parse_resource(name, body)
     if after is None:
         raise Refused(f"{name} was not changed: " + "; ".join(map(str, faults)), "config")
     return protect.check(app, looked, active, after, "changed")
-
-
-def _outermost(mountpoints: Sequence[str]) -> list[str]:
-    """Those that are not inside another: the others are no folders of a backup's own."""
-    return [one for one in mountpoints if not any(one.startswith(other + "/") for other in mountpoints)]
 
 
 def _check_leaving(resource: Resource, holders: Sequence[str], remove: Sequence[str]) -> None:

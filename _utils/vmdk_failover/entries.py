@@ -46,6 +46,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 FUNCTIONS = ("fence", "host_fence")
 _FUNCTION = re.compile(r"(?!vmdk\.)[A-Za-z_]\w*\.[A-Za-z_]\w*\Z")
 SWITCHES = ("write_probe",)
+#: All that a person chooses of a resource, at ``protect`` and ``edit``.
+OPTIONS = (*NUMBERS, *CHOICES, *FUNCTIONS, *SWITCHES, "services", "states", "depends_on", "timeouts")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import checkup, config, durable, versions
+from vmdk_failover import arguments, checkup, config, durable, versions
 from vmdk_failover.app import App, resources_dir
+from vmdk_failover.entries import OPTIONS
 from vmdk_failover.errors import CannotObserve, FailoverError, Refused
 from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
@@ -23,6 +24,8 @@ from vmdk_failover.model import Disk, Resource
 HEAD = """# Written by 'salt-run vmdk.protect {name}'. Names, paths, UUIDs and places are facts of this vCenter.
 # Edit options only, and a disk's mode after it was changed in vCenter.
 """
+#: What is looked up, and never taken from a person's word.
+LOOKED_UP = ("nodes", "vm_uuids", "disks", "mounts", "lvm")
 #: Seconds that the nodes have to say what they see.
 LOOK = 5.0
 
@@ -42,9 +45,9 @@ class Inspected:
     """
     What the nodes and vCenter say.
 
-    :param words: each node's word on its machine and on the mount point. :param vms: each node's VM.
-    :param disks: the disks below the mount point.
-    :param further: each node's word on further mount points.
+    :param words: each node's word on its machine and on the first mount point. :param vms: each node's VM.
+    :param disks: the disks below all mount points.
+    :param further: each node's word on further mount points; of one inside of another the holder's alone.
     """
 
     words: Mapping[str, Mapping[str, Any]]
@@ -57,7 +60,7 @@ def protect(
     app: App,
     name: str,
     node: str,
-    mountpoint: str,
+    mountpoint: str | Sequence[str],
     backups: Sequence[str],
     options: Mapping[str, Any],
     test: bool = False,
@@ -67,7 +70,7 @@ def protect(
 
     :param name: its name.
     :param node: minion id of the node on which it is mounted now.
-    :param mountpoint: where.
+    :param mountpoint: where; a list if several file systems belong to it.
     :param backups: minion ids, in order of preference.
     :param options: options of the resource (services, on_error, …), as in the configuration.
     :param test: check everything, write nothing.
@@ -79,9 +82,10 @@ def protect(
         raise Refused(
             f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}"
         )
+    check_options(name, options, "protected")
     nodes = [node, *[b for b in backups if b != node]]
-    seen = inspect(app, nodes, node, [mountpoint], _listed(options.get("services")))
-    body = _body(nodes, seen.vms, seen.disks, seen.words[node], options)
+    seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")))
+    body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
     advice = check(app, seen, node, resource, "protected")
     text = HEAD.format(name=name) + dumped(body)
@@ -104,16 +108,35 @@ def inspect(
     """
     Look at file systems that ``holder`` has mounted, and at the VMs of all nodes.
 
-    :param mountpoints: those that are not inside another of them; the disks are those below the first.
+    :param mountpoints: an outer one before those inside of it, which are no folders of a backup's own.
     :param services: names of services that every node must know.
     :raises FailoverError: one is not mounted there, a node is silent, or a VM is not found.
     """
-    words, *further = [_ask(app, nodes, mountpoint, services) for mountpoint in mountpoints]
-    for mountpoint, said in zip(mountpoints, (words, *further), strict=True):
-        _in_use(said[holder], holder, mountpoint)
-    found = _find_vms(app, words)
-    disks = [found[holder].disk(uuid) for uuid in words[holder]["disk_uuids"]]
-    return Inspected(words, found, disks, further)
+    every: list[dict[str, Mapping[str, Any]]] = []
+    for at, mountpoint in enumerate(mountpoints):
+        inner = any(mountpoint.startswith(outer + "/") for outer in mountpoints[:at])
+        every.append(_ask(app, [holder] if inner else nodes, mountpoint, services))
+        _in_use(every[-1][holder], holder, mountpoint)
+    words, *further = every
+    below = list(dict.fromkeys(uuid for said in every for uuid in said[holder]["disk_uuids"]))
+    found = _find_vms(app, {**words, holder: {**words[holder], "disk_uuids": below}})
+    return Inspected(words, found, [found[holder].disk(uuid) for uuid in below], further)
+
+
+def check_options(name: str, options: Mapping[str, Any], verb: str) -> None:
+    """
+    Options are chosen; identities are facts of vCenter and of the nodes, nobody chooses them.
+
+    :param verb: what is not done with the resource otherwise, as a participle.
+    :raises Refused: one of them is no option.
+    """
+    if strange := sorted(set(options) - set(OPTIONS)):
+        told = f"; {', '.join(LOOKED_UP)} are found by protect, and mountpoint may be a list"
+        raise Refused(
+            f"{name} was not {verb}: {', '.join(strange)} cannot be chosen{told if set(strange) & set(LOOKED_UP) else ''}"
+            f"; options are {', '.join(sorted(OPTIONS))}",
+            "config",
+        )
 
 
 def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str) -> list[str]:
@@ -152,6 +175,14 @@ def _ask(
             "node_silent",
         )
     return words
+
+
+def _places(name: str, mountpoint: str | Sequence[str]) -> list[str]:
+    """Mount points as they were given, an outer one before those inside of it."""
+    wanted = [str(one).rstrip("/") for one in arguments.listed(mountpoint)]
+    if not wanted or not all(wanted) or len(set(wanted)) < len(wanted):
+        raise Refused(f"{name} was not protected: mountpoint must be a path or a list of different paths")
+    return sorted(wanted, key=lambda one: one.count("/"))
 
 
 def _listed(services: Any) -> list[str]:
@@ -200,10 +231,11 @@ def _body(
     nodes: Sequence[str],
     found: Mapping[str, Any],
     disks: Sequence[Disk],
-    word: Mapping[str, Any],
+    words: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    mount = {key: str(word[key]) for key in ("mountpoint", "fs_uuid", "fstype", "options")}
+    keys = ("mountpoint", "fs_uuid", "fstype", "options")
+    groups = {group["vg"]: dict(group) for word in words for group in word.get("lvm") or ()}
     return {
         "nodes": list(nodes),
         "vm_uuids": {minion: found[minion].instance_uuid for minion in nodes},
@@ -219,8 +251,8 @@ def _body(
             }
             for d in disks
         ],
-        **({"lvm": [dict(group) for group in word["lvm"]]} if word.get("lvm") else {}),
-        "mounts": [mount],
+        **({"lvm": list(groups.values())} if groups else {}),
+        "mounts": [{key: str(word[key]) for key in keys} for word in words],
         **options,
     }
 

@@ -24,7 +24,7 @@ WORD: dict[str, Any] = {
 
 def test_a_group_is_recorded_with_all_disks() -> None:
     word = {**WORD, "lvm": [{"vg": "pgvg", "uuid": UUID}]}
-    body = protect._body(["a1", "b2"], VMS, DISKS, word, {})
+    body = protect._body(["a1", "b2"], VMS, DISKS, [word], {})
     resource, faults = config.parse_resource("x", body)
     assert faults == []
     assert resource is not None
@@ -32,14 +32,23 @@ def test_a_group_is_recorded_with_all_disks() -> None:
     assert resource.disks == tuple(DISKS)
 
 
+def test_one_group_below_two_mount_points_is_recorded_once() -> None:
+    words = [
+        {**WORD, "mountpoint": place, "lvm": [{"vg": "pgvg", "uuid": UUID}]} for place in ("/srv/x", "/srv/y")
+    ]
+    body = protect._body(["a1", "b2"], VMS, DISKS, words, {})
+    assert body["lvm"] == [{"vg": "pgvg", "uuid": UUID}]
+    assert [mount["mountpoint"] for mount in body["mounts"]] == ["/srv/x", "/srv/y"]
+
+
 def test_without_lvm_nothing_is_written_of_it() -> None:
-    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, WORD, {})
-    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, {**WORD, "lvm": []}, {})
+    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, [WORD], {})
+    assert "lvm" not in protect._body(["a1", "b2"], VMS, DISKS, [{**WORD, "lvm": []}], {})
 
 
 def test_a_backup_without_lvm_is_not_fit() -> None:
     word = {**WORD, "lvm": [{"vg": "pgvg", "uuid": UUID}]}
-    resource, _ = config.parse_resource("x", protect._body(["a1", "b2"], VMS, DISKS, word, {}))
+    resource, _ = config.parse_resource("x", protect._body(["a1", "b2"], VMS, DISKS, [word], {}))
     assert resource is not None
     tools = ["mount", "xfs_repair"]
     same = {"version": __version__}

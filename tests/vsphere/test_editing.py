@@ -12,7 +12,7 @@ import yaml
 from lab.hypervisor import Vcenter
 from tests.core.build import says
 from tests.vsphere.test_adopt import Nodes, Site
-from tests.vsphere.world import BIOS, DISK, NODES, USER, vm
+from tests.vsphere.world import BIOS, DISK, NODES, SECOND, USER, vm
 from vmdk_failover import __version__, editing, protect
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.model import Move, MoveKind
@@ -33,7 +33,7 @@ class Lookers(Nodes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[str, list[str]]] = []
+        self.asked: list[tuple[str, list[str], list[str]]] = []
         self.elsewhere: dict[str, dict[str, dict[str, Any]]] = {}
         self.looks: dict[str, dict[str, Any]] = {
             "db1": {**MOUNT, "mounted": True, "disk_uuids": [DISK.uuid], "smbios_uuid": BIOS[0]},
@@ -45,7 +45,7 @@ class Lookers(Nodes):
         self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
     ) -> Mapping[str, Any]:
         if function == "vmdk.look":
-            self.asked.append((kwargs["mountpoint"], kwargs["services"]))
+            self.asked.append((kwargs["mountpoint"], kwargs["services"], list(minions)))
             elsewhere = self.elsewhere.get(kwargs["mountpoint"], {})
             told = {"version": __version__}
             return {m: {**told, **self.looks[m], **elsewhere.get(m, {})} for m in minions if m in self.looks}
@@ -113,8 +113,11 @@ def test_nothing_to_change_writes_nothing(desk: Desk) -> None:
     ("options", "words"),
     [
         ({"hang_timeout": "soon"}, "must be a number"),
-        ({"hang_tiemout": 5}, "cannot be edited"),
-        ({"disks": []}, "cannot be edited"),
+        ({"hang_tiemout": 5}, r"hang_tiemout cannot be chosen; options are agent_timeout, .*write_probe\Z"),
+        (
+            {"mounts": [MOUNT]},
+            r"mounts cannot be chosen; .* are found by protect, and mountpoint may be a list",
+        ),
         ({"on_error": "explode"}, "must be switchover or halt"),
         ({"timeouts": {"release": -1}}, "must be seconds"),
     ],
@@ -160,7 +163,15 @@ def test_a_new_backup_is_looked_at_at_every_mount_point(desk: Desk) -> None:
     desk.lookers.elsewhere["/srv/wal"] = {"db3": {"unready": ["mount point /srv/wal is not empty"]}}
     with pytest.raises(Refused, match=r"db3: mount point /srv/wal is not empty"):
         editing.edit(desk.app(), "pgdata", {}, add=["db3"])
-    assert desk.lookers.asked == [("/srv/pgdata", ["ledger"]), ("/srv/wal", ["ledger"])]
+    everybody, holder = ["db1", "db2", "db3"], ["db1"]  # what lies inside is no folder of a backup's own
+    assert desk.lookers.asked == [
+        (place, ["ledger"], whom)
+        for place, whom in (
+            ("/srv/pgdata", everybody),
+            ("/srv/wal", everybody),
+            ("/srv/pgdata/inner", holder),
+        )
+    ]
     del desk.lookers.elsewhere["/srv/wal"]
     assert editing.edit(desk.app(), "pgdata", {}, add=["db3"])["written"]
 
@@ -230,6 +241,95 @@ def test_protect_shows_what_it_would_write(desk: Desk) -> None:
     assert desk.app().resource("pgdata").nodes == NODES
     with pytest.raises(Refused, match="already protected"):
         protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {}, test=True)
+
+
+def both_mounted(desk: Desk) -> None:
+    """On db1 the second disk is mounted too, at /srv/wal."""
+    seen = {**WAL, "options": "defaults", "disk_uuids": [SECOND.uuid]}
+    desk.lookers.elsewhere["/srv/wal"] = {"db1": seen}
+
+
+def test_file_systems_that_move_together_are_recorded_with_the_disks_of_all(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    both_mounted(desk)
+    places = ["/srv/pgdata", "/srv/wal"]
+    done = protect.protect(desk.app(), "pgdata", "db1", places, ["db2"], {"services": ["ledger"]})
+    assert done["written"] and len(done["disks"]) == 2
+    found = desk.app().resource("pgdata")
+    assert [m.mountpoint for m in found.mounts] == places
+    assert [d.path for d in found.disks] == [DISK.path, SECOND.path]
+    assert desk.lookers.asked == [(place, ["ledger"], ["db1", "db2"]) for place in places]
+
+
+def test_each_mount_point_is_checked_on_each_node(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    both_mounted(desk)
+    given = (desk.app(), "pgdata", "db1", "/srv/pgdata,/srv/wal", ["db2"], {})
+    desk.lookers.elsewhere["/srv/wal"]["db2"] = {"unready": ["mount point /srv/wal is missing"]}
+    with pytest.raises(Refused, match="db2: mount point /srv/wal is missing"):
+        protect.protect(*given)
+    desk.lookers.elsewhere["/srv/wal"] = {"db1": {"mounted": False}}
+    with pytest.raises(Refused, match="nothing is mounted at /srv/wal on db1"):
+        protect.protect(*given)
+    both_mounted(desk)
+    desk.lookers.elsewhere["/srv/wal"]["db1"]["disk_uuids"] = [OWN_DISK]
+    with pytest.raises(Refused, match="not the node's disk"):
+        protect.protect(*given)
+    assert not desk.file.exists()
+
+
+def test_one_inside_of_another_is_recorded_after_it(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    inner = {
+        "mountpoint": "/srv/pgdata/wal",
+        "fs_uuid": WAL["fs_uuid"],
+        "disk_uuids": [DISK.uuid, SECOND.uuid],
+    }
+    desk.lookers.elsewhere["/srv/pgdata/wal"] = {
+        "db1": inner,
+        "db2": {"unready": ["there is no such folder"]},
+    }
+    given = (desk.app(), "pgdata", "db1", ["/srv/pgdata/wal", "/srv/pgdata"], ["db2"], {})
+    assert protect.protect(*given)["written"]
+    found = desk.app().resource("pgdata")
+    assert [m.mountpoint for m in found.mounts] == ["/srv/pgdata", "/srv/pgdata/wal"]
+    assert [d.path for d in found.disks] == [DISK.path, SECOND.path]
+
+
+def test_a_mount_point_is_added_by_protecting_anew(desk: Desk) -> None:
+    """As docs/hierarchy.md has it: nothing of the world is changed by either command."""
+    shown = desk.vcenter.inventory()["vms"]
+    both_mounted(desk)
+    editing.unprotect(desk.app(), "pgdata")
+    protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata,/srv/wal", ["db2"], {})
+    assert len(desk.app().resource("pgdata").mounts) == 2 and desk.vcenter.inventory()["vms"] == shown
+
+
+@pytest.mark.parametrize("places", ["", [], "/srv/pgdata,/srv/pgdata/", ["/srv/pgdata", "/"]])
+def test_no_mount_point_or_one_twice_is_refused(desk: Desk, places: str | list[str]) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    with pytest.raises(Refused, match="mountpoint must be a path or a list of different paths"):
+        protect.protect(desk.app(), "pgdata", "db1", places, ["db2"], {})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"mounts": [MOUNT, WAL]},
+        {"vm_uuids": {"db1": THIRD, "db2": NODES[1].vm_uuid}},
+        {"nodes": ["db2", "db1"]},
+        {"disks": [{"path": "[ds1] nowhere/other.vmdk", "uuid": OWN_DISK, "bus": 1, "unit": 5}]},
+        {"lvm": [{"vg": "vg0"}]},
+    ],
+)
+def test_what_is_found_is_not_overridden_by_what_is_typed(desk: Desk, given: dict[str, Any]) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    (key,) = given
+    with pytest.raises(
+        Refused, match=rf"pgdata was not protected: {key} cannot be chosen; .* found by protect"
+    ):
+        protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {"on_error": "halt", **given})
+    assert not desk.file.exists()
 
 
 @pytest.mark.parametrize(
