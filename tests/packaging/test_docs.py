@@ -152,7 +152,7 @@ def test_what_is_to_be_configured_is_understood(body: str) -> None:
         assert {"vmdk": {}} in read["engines"] and {"vmdk": {}} in read["ext_pillar"]
         assert [next(iter(one)) for one in read["reactor"]] == ["salt/beacon/*/vmdk/*", "vmdk/*/*"]
     else:
-        assert read.keys() & {"engines", "reactor", "scrape_configs", "groups"}, (
+        assert read.keys() & {"engines", "reactor", "scrape_configs", "groups", "postgresql"}, (
             f"nobody checks this block:\n{body}"
         )
     for reaction in read.get("reactor", ()):
@@ -244,7 +244,7 @@ def test_a_command_names_what_is_there(command: pages.Command) -> None:
         check_python(rest, command.where)
     else:
         its_own = {"salt-pip", "govc", "openssl", "pre-commit", "cp", "curl", "systemctl", "rm"}
-        its_own |= {"install", "lsblk", "mkfs.xfs", "mkdir", "mount"}
+        its_own |= {"install", "lsblk", "mkfs.xfs", "mkdir", "mount", "su"}
         assert program in its_own, f"nobody checks {command.where}"
 
 

@@ -15,9 +15,11 @@ _QUICK = "tests/integration/test_quickstart.py"
 _BUILD = "tests/packaging/test_docs_build.py::test_make_alone_lists_what_the_pages_name"
 _WHEEL = "tests/packaging/test_wheel.py"
 _LONG = "it takes minutes to hours; its options are tried by tests/packaging/test_docs_build.py"
-_REAL = "it changes a real vCenter, and the lab's has no command line; its privileges are those of privileges.py, by test_docs.py"
-_DISK = "it is about a node's real disk; the lab makes and mounts its own with the same programs"
+_FILES = "tests/packaging/test_typed.py"
+_DISK = "tests/guest/test_new_disk.py::test_a_new_disk_is_found_formatted_and_mounted_as_printed"
 _ROOT = "the machine's own Salt and its package are needed; the lab starts its master with the same files where these put them"
+
+_UNIT = "Debian's package and systemd are needed; what the states do and require is looked at by tests/packaging/test_orch.py"
 
 #: Beginning of a command → the file or the test that types it; the longest beginning counts.
 TYPED = {
@@ -41,6 +43,14 @@ TYPED = {
     "salt-run fileserver.update": "tests/integration/test_gitfs.py::test_what_the_page_prints_brings_all_of_it",
     "salt-run saltutil.sync_all": "tests/integration/test_ways_in.py",
     "salt '*' saltutil.sync_all": "tests/integration/test_ways_in.py",
+    "govc ": "tests/vsphere/test_role.py::test_the_printed_commands_make_the_role_and_give_it_to_the_account",
+    "cp -r _beacons": f"{_FILES}::test_what_the_quick_start_copies_is_all_that_a_sync_needs",
+    "cp notify.py": f"{_FILES}::test_what_the_example_of_a_mail_copies_is_a_runner_after_the_sync",
+    "salt-run saltutil.sync_runners": f"{_FILES}::test_what_the_example_of_a_mail_copies_is_a_runner_after_the_sync",
+    "lsblk ": _DISK,
+    "mkfs.xfs ": _DISK,
+    "mkdir -p /srv/pgdata": _DISK,
+    "mount /dev/sdb": _DISK,
 }
 #: Beginning of a command → why no test types it.
 NOT_TYPED = {
@@ -51,16 +61,13 @@ NOT_TYPED = {
     "make soak": _LONG,
     "make campaign": _LONG,
     "make bench": _LONG,
-    "govc ": _REAL,
     "salt-pip install": _ROOT,
     "systemctl restart salt-master": _ROOT,
-    "cp -r _beacons": _ROOT,
-    "lsblk ": _DISK,
-    "mkfs.xfs ": _DISK,
-    "mkdir ": _DISK,
-    "mount ": _DISK,
-    "cp notify.py": "tests/integration/test_observation.py puts the same two files there itself",
-    "salt-run saltutil.sync_runners": "tests/integration/test_observation.py puts the runner where it puts it",
+    "systemctl stop postgresql@15-main": _UNIT,
+    "systemctl start postgresql@15-main": _UNIT,
+    "cp -a /var/lib/postgresql": _UNIT,
+    "salt -L db1,db2 state.apply postgresql.node": _UNIT,
+    "su postgres -c": _UNIT,
     "salt-run state.event": "it is Salt's own and never ends; tests/integration/test_observation.py hears the same events",
 }
 #: Functions that no person calls → who does.

@@ -1,23 +1,25 @@
-"""The SLS files of the rolling patch, as Salt renders them; tests/integration/test_people.py plays them."""
+"""SLS files as Salt renders them: those of the rolling patch, which tests/integration/test_people.py plays, and PostgreSQL's."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import salt.config
 import salt.loader
 import salt.template
+import yaml
 
 from tests.packaging.source import ROOT
 
 PILLAR = {"resource": "pgdata", "home": "db1", "away": "db2", "patch": "os.patch"}
 
 
-def rendered(path: str, **pillar: str) -> dict[str, Any]:
+def rendered(path: str, **pillar: Any) -> dict[str, Any]:
     """An SLS file through Salt's own renderers."""
     opts = {**salt.config.DEFAULT_MINION_OPTS, "grains": {}, "id": "db1", "pillar": pillar}
-    renderers = salt.loader.render(opts, {}, states={})
+    renderers = salt.loader.render(opts, {"pillar.get": pillar.get}, states={})
     found: dict[str, Any] = salt.template.compile_template(
         str(ROOT / path), renderers, "jinja|yaml", [], [], "base", "x"
     )
@@ -70,3 +72,56 @@ def test_the_reboot_fails_until_the_machine_has_booted(given: str) -> None:
 def test_the_example_patches_and_reboots_nothing() -> None:
     made = rendered("docs/examples/os/patch.sls")
     assert [next(iter(body)) for body in made.values()] == ["pkg.uptodate"]
+
+
+def requirements(made: dict[str, Any], name: str) -> set[str]:
+    """The IDs of all states that must have gone well before this one is looked at, however far."""
+    (body,) = made[name].values()
+    near = {one for wanted in body.get("require", ()) for one in wanted.values()}
+    return near.union(*(requirements(made, one) for one in near))
+
+
+def test_postgresql_is_stopped_before_its_data_is_looked_for_elsewhere() -> None:
+    given = {"version": 16, "data": "/srv/db/16", "uid": 101, "gid": 104}
+    made = rendered("docs/examples/postgresql/node.sls", postgresql=given)
+    moved, stopped = made["its data is on the resource"], made["the cluster of the package is stopped"]
+    assert list(stopped) == ["service.dead"] and stopped["service.dead"]["name"] == "postgresql@16-main"
+    assert requirements(made, "its data is on the resource") == {
+        "the cluster of the package is stopped",
+        "postgresql is installed",
+        "its user is the same everywhere",
+        "its group is the same everywhere",
+    }
+    written, once = moved["file.replace"]["repl"], stopped["service.dead"]["unless"]
+    assert written == "data_directory = '/srv/db/16'" and f'"{written}"' in once
+    assert moved["file.replace"]["name"] in once  # or a highstate would stop it where it runs
+    user, group = made["its user is the same everywhere"], made["its group is the same everywhere"]
+    assert (user["user.present"]["uid"], user["user.present"]["gid"]) == (101, 104)
+    assert group["group.present"]["gid"] == 104 and "unless" in group["group.present"]
+    assert "allow_uid_change" not in user["user.present"]
+    own = made["its data is its own"]["file.directory"]
+    assert (own["name"], own["user"], own["group"], own["mode"]) == (
+        "/srv/db/16",
+        "postgres",
+        "postgres",
+        "0700",
+    )
+    assert (
+        own["onlyif"] == "test -e /srv/db/16/PG_VERSION"
+    )  # a folder on a bare mount point would keep it from being mounted
+
+
+def test_the_page_says_the_numbers_and_places_that_the_example_has() -> None:
+    page = (ROOT / "docs" / "hierarchy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^postgresql: .*$", page, re.M)
+    written = yaml.safe_load(block)["postgresql"]
+    path = "docs/examples/postgresql/node.sls"
+    assert rendered(path, postgresql=written) == rendered(
+        path
+    )  # what the pillar says is what is taken without one
+    assert f"cp -a /var/lib/postgresql/{written['version']}/main {written['data']}" in page
+
+
+def test_a_newer_version_is_looked_for_in_its_own_folder() -> None:
+    made = rendered("docs/examples/postgresql/node.sls", postgresql={"version": 17})
+    assert made["its data is its own"]["file.directory"]["name"] == "/srv/pgdata/17"
