@@ -308,7 +308,8 @@ def look(mountpoint="", services=()):
     except errors.FailoverError as err:
         found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
     told = [list(one) for one in doctor_services.findings([str(one) for one in services], __salt__)]
-    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, "version": _WANT}
+    versions = {"version": _WANT, "salt": str(__grains__.get("saltversion", ""))}
+    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, **versions}
 
 
 def version():

@@ -561,6 +561,7 @@ def protect(name, node, mountpoint, backups, test=False, **options):
             arguments.listed(backups),
             arguments.options(options),
             bool(test),
+            salt.version.__version__,
         )
         return done if test else editing.tell_nodes(here, done, [n.minion for n in here.resource(name).nodes])
 
@@ -595,7 +596,8 @@ def edit(name, add_backup="", remove_backup="", test=False, **options):
     add, remove = arguments.listed(add_backup), arguments.listed(remove_backup)
 
     def work(here):
-        done = editing.edit(here, str(name), arguments.options(options), add, remove, bool(test))
+        given = arguments.options(options)
+        done = editing.edit(here, str(name), given, add, remove, bool(test), salt.version.__version__)
         return editing.tell_nodes(here, done, done["nodes"]) if done["written"] else done
 
     return _with_app(work)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import durable, operate, schedule
+from vmdk_failover import durable, on_master, operate, schedule
 from vmdk_failover.app import App, now, state_dir
 from vmdk_failover.engine import Report
 from vmdk_failover.errors import FailoverError, Refused
@@ -25,7 +25,7 @@ def plan(app: App, name: str, target: str, at: Any, who: str = "", test: bool = 
 
     :param at: ``22:00`` or an ISO time. :param test: only say for when it would be planned.
     :return: ``planned`` (wall seconds) and ``target``.
-    :raises Refused: that time, or that target, cannot be.
+    :raises Refused: that time, or that target, cannot be, or no engine runs.
     """
     resource = app.resource(name)
     if app.bystander:
@@ -34,6 +34,7 @@ def plan(app: App, name: str, target: str, at: Any, who: str = "", test: bool = 
     if target and target not in known:
         raise Refused(f"{target} is not a node of {name}; its nodes are {', '.join(known)}")
     moment = schedule.moment_of(at, app.clock.wall())
+    _check_engine(app, "would carry it out at that time", f"'salt-run vmdk.switchover {name}' does it now")
     if not test:
         schedule.write(state_dir(app.opts), name, schedule.Plan(moment, target, who))
     return {"resource": name, "planned": moment, "target": target, **operate.only(test)}
@@ -94,11 +95,13 @@ def pause(app: App, name: str, length: Any = "", who: str = "", test: bool = Fal
     Begin maintenance of one resource or of :data:`ALL`.
 
     :param length: ``2h``; empty: until somebody ends it.
+    :raises Refused: that is no length, or no engine runs, which would end it.
     """
     moment = now()
     more: dict[str, Any] = {}
     if length not in ("", None):
         more = schedule.until(schedule.seconds_of(length), moment.boot, moment.seconds, moment.wall)
+        _check_engine(app, "would end it", f"'salt-run vmdk.pause {name}' lasts until 'vmdk.resume'")
     answers = [operate.pause(app, one, who, more, test) for one in _names(app, name)]
     if name != ALL:
         return answers[0]
@@ -111,6 +114,16 @@ def resume(app: App, name: str, test: bool = False) -> dict[str, Any]:
     if name != ALL:
         return answers[0]
     return {"resumed": [a["resource"] for a in answers], **operate.only(test)}
+
+
+def _check_engine(app: App, part: str, else_: str) -> None:
+    """An appointment that nobody would keep is none."""
+    if not on_master.engine_answers(app):
+        raise Refused(
+            f"the engine vmdk of this master does not answer, and nobody else {part}; 'salt-run vmdk.doctor' says how it is "
+            f"mended, {else_}",
+            "no_engine",
+        )
 
 
 def _end(more: dict[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,14 @@ def edit(
     add: Sequence[str] = (),
     remove: Sequence[str] = (),
     test: bool = False,
+    salt: str = "",
 ) -> dict[str, Any]:
     """
     Change options or backups of a resource. A move under way ends as it began.
 
     :param options: by name; ``None`` brings the default back.
     :param add: minion ids of new backups, last in the order of preference. :param remove: of nodes that are to leave.
-    :param test: check everything, write nothing.
+    :param test: check everything, write nothing. :param salt: version of the master's Salt.
     :return: ``changes`` (``old`` and ``new`` by key), ``file``, ``text`` as it is (to be) ``written``,
         ``findings`` that are advice, and ``nodes`` that are concerned.
     :raises FailoverError: with everything that is in the way, such as another master that is at work; nothing is written then.
@@ -42,7 +43,7 @@ def edit(
         text, before = _read(app, name)
         fresh = dict(before)
         _choose(name, fresh, options)
-        advice = _nodes(app, name, fresh, add, remove)
+        advice = _nodes(app, name, fresh, add, remove, salt)
         after = protect.understood(app, name, fresh, "changed")
         changes = {
             key: {"old": before.get(key), "new": fresh.get(key)}
@@ -165,7 +166,9 @@ def _choose(name: str, body: dict[str, Any], options: Mapping[str, Any]) -> None
             body[key] = value
 
 
-def _nodes(app: App, name: str, body: dict[str, Any], add: Sequence[str], remove: Sequence[str]) -> list[str]:
+def _nodes(
+    app: App, name: str, body: dict[str, Any], add: Sequence[str], remove: Sequence[str], salt: str
+) -> list[str]:
     """Take backups in and out of the body; a new one is checked with all others as at ``protect``."""
     if not add and not remove:
         return []
@@ -189,7 +192,7 @@ def _nodes(app: App, name: str, body: dict[str, Any], add: Sequence[str], remove
     after, faults = config.parse_resource(name, body)
     if after is None:
         raise Refused(f"{name} was not changed: " + "; ".join(map(str, faults)), "config")
-    return protect.check(app, looked, active, after, "changed")
+    return protect.check(app, looked, active, after, "changed", salt)
 
 
 def _check_leaving(resource: Resource, holders: Sequence[str], remove: Sequence[str]) -> None:

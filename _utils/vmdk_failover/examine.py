@@ -6,12 +6,11 @@ Only looks. The nodes are asked for their own doctor's findings; their word is s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import checkup, durable, echo, master_settings, operate, panorama, supervisor, versions
-from vmdk_failover.app import App, resources_dir, state_dir
+from vmdk_failover import checkup, on_master, operate, panorama, versions
+from vmdk_failover.app import App
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
@@ -32,7 +31,11 @@ def doctor(app: App, name: str = "", salt: str = "") -> dict[str, Any]:
     resources = {name: app.resource(name)} if name else dict(app.settings.resources)
     minions = sorted({node.minion for one in resources.values() for node in one.nodes})
     seen = panorama.read(app, resources)
-    found = [*_master(app), *_nodes(app, resources, minions, salt), *_vsphere(app, resources, seen)]
+    found = [
+        *on_master.findings(app),
+        *_nodes(app, resources, minions, salt),
+        *_vsphere(app, resources, seen),
+    ]
     stands = operate.status_of_all(app, list(resources), seen)
     found += _configuration(app, name)  # last: the nodes' answers tell of other masters
     found += _not_protected(stands, found)
@@ -46,51 +49,7 @@ def _count(some: Any, noun: str) -> str:
     return f"{len(some)} {noun}{'' if len(some) == 1 else 's'}"
 
 
-# -- the master ---------------------------------------------------------------------------------------------------
-
-
-def _master(app: App) -> Iterator[Found]:
-    yield from master_settings.findings(app.opts)
-    place = state_dir(app.opts)
-    if supervisor.hint(place / "engine.sock", "") is None:
-        yield Found(
-            ERROR,
-            "The engine vmdk does not answer: nobody watches vCenter, nobody hears the heartbeats.",
-            "Run 'systemctl restart salt-master' and look for 'vmdk' in /var/log/salt/master.",
-            code="engine",
-        )
-    yield from _places(app)
-    if not echo.possible():
-        yield Found(
-            ERROR,
-            f"{durable.user()}, as whom this master runs, may send no ICMP echo: a silent node is held (645) and never fenced.",
-            "As root: sysctl -w net.ipv4.ping_group_range='0 2147483647', and the same into a file of /etc/sysctl.d.",
-            code="echo",
-        )
-    claims = app.settings.claims
-    if claims.startswith("/") and not os.path.isdir(claims):
-        words = f"The directory {claims} for claims is not there: no move can begin."
-        yield Found(
-            ERROR,
-            words,
-            f"Mount it, the same on every master, or make it: 'mkdir -p {claims}'.",
-            code="claims",
-        )
-    if app.bystander:
-        yield Found(HINT, f"{app.bystander}.", "Nothing, if that is meant.", code="bystander")
-
-
-def _places(app: App) -> Iterator[Found]:
-    """What the master writes into, made already or not. A master from Salt's packages does not run as root."""
-    wanted = (
-        (state_dir(app.opts), ERROR, "state_dir", "no journal can be written, and nodes get no keys"),
-        (resources_dir(app.opts), WARNING, "resources_dir", "protect, edit and adopt can write nothing"),
-    )
-    for place, severity, code, follows in wanted:
-        there = next((one for one in (place, *place.parents) if os.path.exists(one)), place)
-        if not os.access(there, os.W_OK | os.X_OK):
-            words = f"{place} cannot be written by {durable.user()}, as whom this master runs: {follows}."
-            yield Found(severity, words, f"Run '{durable.given(place)}' as root.", code=code)
+# -- the configuration ----------------------------------------------------------------------------------------------
 
 
 def _configuration(app: App, name: str) -> Iterator[Found]:
@@ -133,15 +92,11 @@ def _nodes(app: App, resources: Mapping[str, Resource], minions: Sequence[str], 
 
 
 def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Found]:
-    its_salt = str(answer.get("salt", ""))
     other = versions.difference(minion, answer.get("version"))
     if other is not None:
         yield Found(ERROR, *other, node=minion, code="version")
-    if salt and its_salt and its_salt != salt:
-        words = f"Salt is of version {its_salt} on {minion}, of {salt} on this master."
-        yield Found(
-            WARNING, words, "Bring both to one version, the master first.", node=minion, code="version"
-        )
+    if (other := versions.of_salt(minion, answer.get("salt"), salt)) is not None:
+        yield Found(WARNING, *other, node=minion, code="version")
     for one in answer.get("findings") or ():
         if isinstance(one, Mapping) and one.get("severity") in (ERROR, WARNING, HINT):
             severity, what, do = (str(one.get(key, "")) for key in ("severity", "what", "do"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import panorama, policy, predict, rules, schedule, standing
+from vmdk_failover import on_master, panorama, policy, predict, rules, schedule, standing
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.app import names as known_names
 from vmdk_failover.assess import Snapshot
@@ -43,7 +43,7 @@ def status(app: App, name: str = "") -> dict[str, Any]:
     Where resources run and how they are.
 
     :param name: one resource; all if empty.
-    :return: ``{"all_well": bool, "at": wall, "resources": {name: …}, "faults": [sentence, …]}``.
+    :return: ``{"all_well": bool, "at": wall, "engine": bool, "resources": {name: …}, "faults": [sentence, …]}``.
     :raises ConfigError: there is none of that name.
     """
     if name and name not in known_names(app.opts):
@@ -53,9 +53,13 @@ def status(app: App, name: str = "") -> dict[str, Any]:
     faults = [
         str(f) for f in app.faults() if not name or f in app.settings.faults_of(name) or "." not in f.where
     ]
-    all_well = bool(found) and not faults and all(r["protected"] for r in found.values())
+    engine = on_master.engine_answers(app)
+    # of a master that only watches, the other one's engine counts, which is not to be seen from here
+    served = engine or bool(app.bystander)
+    all_well = bool(found) and served and not faults and all(r["protected"] for r in found.values())
     watching = {"watches_only": app.bystander} if app.bystander else {}
-    return {"all_well": all_well, "at": app.clock.wall(), "resources": found, "faults": faults, **watching}
+    told = {"all_well": all_well, "at": app.clock.wall(), "engine": engine}
+    return {**told, "resources": found, "faults": faults, **watching}
 
 
 def status_of_all(

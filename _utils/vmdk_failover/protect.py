@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import arguments, checkup, config, durable, versions
+from vmdk_failover import arguments, checkup, config, durable, on_master, versions
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.entries import OPTIONS
 from vmdk_failover.errors import CannotObserve, FailoverError, Refused
@@ -64,6 +64,7 @@ def protect(
     backups: Sequence[str],
     options: Mapping[str, Any],
     test: bool = False,
+    salt: str = "",
 ) -> dict[str, Any]:
     """
     Record a resource.
@@ -74,6 +75,7 @@ def protect(
     :param backups: minion ids, in order of preference.
     :param options: options of the resource (services, on_error, …), as in the configuration.
     :param test: check everything, write nothing.
+    :param salt: version of the master's Salt.
     :return: ``resource``, its ``nodes`` and ``disks``, ``file`` with the ``text`` that is (to be) ``written`` into it, and
         ``findings`` that are advice.
     :raises FailoverError: with everything that is in the way; nothing is written then.
@@ -87,7 +89,7 @@ def protect(
     seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")))
     body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
-    advice = check(app, seen, node, resource, "protected")
+    advice = check(app, seen, node, resource, "protected", salt)
     text = HEAD.format(name=name) + dumped(body)
     if not test:
         write(app, name, text)
@@ -139,16 +141,19 @@ def check_options(name: str, options: Mapping[str, Any], verb: str) -> None:
         )
 
 
-def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str) -> list[str]:
+def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str, salt: str = "") -> list[str]:
     """
-    Check every node.
+    Check this master, vCenter and every node.
 
     :param verb: what is not done if a check fails, as a participle.
+    :param salt: version of the master's Salt.
     :return: advice, a sentence each.
     :raises Refused: with everything that is in the way.
     """
     findings = [
+        *_master_findings(app),
         *(one for said in (seen.words, *seen.further) for one in _node_findings(said, holder, resource)),
+        *_of_salt(seen.words, salt),
         *_vcenter_findings(app, seen.vms, holder, resource),
     ]
     findings = list(dict.fromkeys(findings))
@@ -271,6 +276,16 @@ def understood(app: App, name: str, body: Mapping[str, Any], verb: str) -> Resou
     if faults or name not in settings.resources:
         raise Refused(f"{name} was not {verb}: " + "; ".join(map(str, faults)), "config")
     return settings.resources[name]
+
+
+def _master_findings(app: App) -> list[Finding]:
+    """What would make every failover fail; the doctor tells the rest."""
+    return [Finding("", f.code, f"{f.what} {f.do}") for f in on_master.findings(app) if f.severity == ERROR]
+
+
+def _of_salt(words: Mapping[str, Mapping[str, Any]], salt: str) -> list[Finding]:
+    told = {minion: versions.of_salt(minion, word.get("salt"), salt) for minion, word in words.items()}
+    return [Finding(minion, "version", " ".join(one), False) for minion, one in told.items() if one]
 
 
 def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource: Resource) -> list[Finding]:

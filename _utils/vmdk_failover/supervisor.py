@@ -39,6 +39,8 @@ DOZE = 0.5
 NAMES_FOR = 1.0
 #: No name of a resource is longer.
 NAME = 64
+#: Seconds for an answer when it is asked whether an engine is there: a busy one is no dead one.
+THERE = 3.0
 
 Log = Callable[[str], None]
 
@@ -61,6 +63,11 @@ def hint(path: Path, name: str, wait: float = 1.0) -> dict[str, Any] | None:
             return answer if isinstance(answer, dict) else None
     except (OSError, ValueError):
         return None
+
+
+def answers(path: Path) -> bool:
+    """Whether an engine answers at ``path``. Where none runs, that is known at once."""
+    return hint(path, "", THERE) is not None
 
 
 @dataclass

@@ -32,6 +32,9 @@ def _lines(answer: Plain, width: int) -> Iterator[str]:
     yield _headline(answer, len(found), list(bad))
     if answer.get("watches_only"):
         yield f"  {answer['watches_only']}"
+    if _is_unattended(answer):
+        yield "  The engine vmdk of this master does not answer: nobody notices a node that dies or falls silent."
+        yield "  'salt-run vmdk.doctor' says how it is mended."
     for fault in answer["faults"]:
         yield f"  configuration: {fault}"
     for name, one in bad.items():
@@ -77,9 +80,19 @@ def _headline(answer: Plain, count: int, bad: Sequence[str]) -> str:
     if answer["all_well"]:
         return f"All is well: {count} {noun}, {'protected' if count == 1 else 'all protected'}."
     if not bad:
-        return f"NOT WELL: {count} {noun} protected, but the configuration has faults."
+        why = (
+            "this master's engine does not answer"
+            if _is_unattended(answer)
+            else "the configuration has faults"
+        )
+        return f"NOT WELL: {count} {noun} protected, but {why}."
     some = ", ".join(bad[:5]) + (", …" if len(bad) > 5 else "")
     return f"NOT WELL: {len(bad)} of {count} {noun} not protected ({some})."
+
+
+def _is_unattended(answer: Plain) -> bool:
+    """Whether nobody watches: this master is to act, and its engine does not answer."""
+    return answer.get("engine") is False and not answer.get("watches_only")
 
 
 def _row(name: str, one: Plain, now: float, style: _Style, domain: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Two versions of this extension that meet: which is the older one, and how it is brought up to date."""
+"""Two versions of this extension, or of Salt, that meet: which is the older one, and how it is brought up to date."""
 
 from __future__ import annotations
 
@@ -32,3 +32,16 @@ def difference(minion: str, version: object, here: str = __version__) -> tuple[s
             "Run 'salt-run saltutil.sync_all' (or install the same package here) and restart salt-master.",
         )
     return what, f"Run 'salt {minion} saltutil.sync_all' (or install the same package there)."
+
+
+def of_salt(minion: str, version: object, here: str) -> tuple[str, str] | None:
+    """
+    The same of Salt itself.
+
+    :param version: what the node says it has; anything false if it does not say so.
+    :param here: the master's own; ``""`` if that is not known.
+    """
+    if not here or not version or version == here:
+        return None
+    what = f"Salt is of version {version} on {minion}, of {here} on this master."
+    return what, "Bring both to one version, the master first."

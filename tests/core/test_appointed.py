@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.doubles import engine
 from vmdk_failover import appointed, operate, schedule
 from vmdk_failover.app import App
 from vmdk_failover.engine import Report
@@ -44,8 +45,15 @@ class Master(App):
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Master:
+def idle(tmp_path: Path) -> Master:
+    """A master whose engine does not run."""
     return Master(tmp_path)
+
+
+@pytest.fixture
+def master(idle: Master, tmp_path: Path) -> Iterator[Master]:
+    with engine.running(tmp_path):
+        yield idle
 
 
 def at(hours: int, minutes: int = 0, seconds: int = 0, day: int = 10) -> float:
@@ -164,6 +172,27 @@ def test_after_a_boot_the_wall_clock_counts(master: Master, monkeypatch: pytest.
     for wall, ended in ((moment.wall + 7000, []), (moment.wall + 7300, ["pgdata"])):
         monkeypatch.setattr(appointed, "now", lambda wall=wall: type(moment)("another boot", 5.0, wall))
         assert appointed.due(master) == ended
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_nothing_is_appointed_that_nobody_would_carry_out(idle: Master, test: bool) -> None:
+    for appoint, instead in (
+        (
+            lambda: appointed.plan(idle, "pgdata", "db2", "22:00", test=test),
+            "'salt-run vmdk.switchover pgdata'",
+        ),
+        (
+            lambda: appointed.pause(idle, "pgdata", "2h", test=test),
+            "'salt-run vmdk.pause pgdata' lasts until",
+        ),
+        (lambda: appointed.pause(idle, "all", "2h", test=test), "'salt-run vmdk.pause all' lasts until"),
+    ):
+        with pytest.raises(Refused, match="the engine vmdk of this master does not answer") as refused:
+            appoint()
+        assert (refused.value.code, instead in refused.value.reason) == ("no_engine", True)
+    shown = operate.status(idle)["resources"]["pgdata"]
+    assert (shown["planned"], shown["pause"]) == (None, None)
+    assert appointed.pause(idle, "pgdata")["paused"] and appointed.resume(idle, "pgdata")["paused"] is False
 
 
 def test_maintenance_without_an_end_stays(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from tests.core.build import resource
 from tests.core.golden_stage import Stage
 from tests.core.test_appointed import Master
 from tests.core.test_looked_at_now import runner  # noqa: F401
+from tests.doubles import engine
 from vmdk_failover import appointed, confirming, operate, rotation, schedule, terminal
 from vmdk_failover.errors import FailoverError, Refused
 from vmdk_failover.model import Move, MoveKind
@@ -97,8 +98,9 @@ def test_whatever_changes_something_has_a_dry_run(runner: ModuleType) -> None:  
 
 
 @pytest.fixture
-def master(tmp_path: Path) -> Master:
-    return Master(tmp_path)
+def master(tmp_path: Path) -> Iterator[Master]:
+    with engine.running(tmp_path):
+        yield Master(tmp_path)
 
 
 @pytest.fixture

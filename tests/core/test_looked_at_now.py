@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.doubles import engine
 from tests.packaging.source import ROOT
 
 
@@ -30,30 +28,8 @@ def runner(tmp_path: Path) -> ModuleType:
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[list[str]]:
     """The names that an engine is asked to look at."""
-    found: list[str] = []
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "engine.sock"))
-        listener.listen()
-
-        def answer() -> None:
-            while True:
-                try:
-                    line, _ = listener.accept()
-                except OSError:
-                    return
-                with line:
-                    words = json.loads(line.recv(4096) or b"{}")
-                    if not words:
-                        return
-                    found.append(words["recover"])
-                    line.sendall(b'{"accepted": true}\n')
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
+    with engine.running(tmp_path) as found:
         yield found
-        with socket.socket(socket.AF_UNIX) as last:
-            last.connect(str(tmp_path / "engine.sock"))
-        thread.join(10)
 
 
 Change = tuple[str, str, dict[str, Any], list[str]]

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover.supervisor import BURST, LOOKS, _ready, hint
+from vmdk_failover.supervisor import BURST, LOOKS, _ready, answers, hint
 
 PROGRAM = """
 import os, sys, time
@@ -343,6 +343,15 @@ def test_no_handles_leak(serve: Serve) -> None:
 
 def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
     assert hint(tmp_path / "engine.sock", "pgdata") is None
+
+
+def test_an_engine_tells_that_it_is_there_and_looks_at_nothing_for_that(serve: Serve, tmp_path: Path) -> None:
+    served = serve(names="pgdata")
+    path = served.here / "engine.sock"
+    assert answers(path) and answers(path)
+    served.process.kill()
+    served.process.wait(10)
+    assert path.exists() and not answers(path)
 
 
 def test_the_socket_is_for_its_owner_alone(serve: Serve) -> None:

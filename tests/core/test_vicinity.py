@@ -14,10 +14,11 @@ import pytest
 from tests.core.build import DATA, THERE, WAL, resource, vm
 from tests.core.test_engine import FORCE, Site
 from tests.core.test_hosts import crash, lose_host
+from tests.doubles import engine
 from tests.doubles.clock import FakeClock
 from tests.doubles.vicinity import FakeVicinity
 from vmdk_failover import fitness, operate
-from vmdk_failover.app import App
+from vmdk_failover.app import App, state_dir
 from vmdk_failover.around import Around, Confirmed, Flaws
 from vmdk_failover.config import Settings
 from vmdk_failover.confirming import confirm_off
@@ -460,7 +461,8 @@ def status(desk: Desk) -> dict[str, Any]:
 
 
 def test_status_says_protected(desk: Desk) -> None:
-    found = status(desk)
+    with engine.running(state_dir(desk.app.opts)):
+        found = status(desk)
     of = found["resources"]["pgdata"]
     assert (found["all_well"], of["state"], of["protected"], of["not_protected_because"]) == (
         True,
@@ -468,6 +470,16 @@ def test_status_says_protected(desk: Desk) -> None:
         True,
         [],
     )
+
+
+def test_all_is_not_well_while_nobody_watches(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = status(desk)
+    assert (found["all_well"], found["engine"], found["faults"]) == (False, False, [])
+    assert found["resources"]["pgdata"]["protected"]
+    with engine.running(state_dir(desk.app.opts)):
+        assert (status(desk)["all_well"], status(desk)["engine"]) == (True, True)
+    monkeypatch.setattr(App, "bystander", "this master only watches")  # the other one's engine counts
+    assert (status(desk)["all_well"], status(desk)["engine"]) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +497,8 @@ def test_status_says_protected(desk: Desk) -> None:
 )
 def test_status_says_not_protected_beforehand(desk: Desk, trouble: Any, words: str) -> None:
     trouble(desk)
-    found = status(desk)
+    with engine.running(state_dir(desk.app.opts)):
+        found = status(desk)
     of = found["resources"]["pgdata"]
     assert (found["all_well"], of["state"], of["active"], of["protected"]) == (False, "active", "db1", False)
     assert any(words in one for one in of["not_protected_because"]), of

@@ -51,7 +51,10 @@ class Nodes:
 
 
 class Site:
-    """A master with its configuration, its state and its nodes."""
+    """A master with its configuration, its state and its nodes. Nobody runs its engine."""
+
+    #: Of the master, beside the section `vmdk`.
+    opts: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, vcenter: Vcenter, place: Path) -> None:
         self.vcenter, self.place, self.nodes = vcenter, place, Nodes()
@@ -79,7 +82,7 @@ class Site:
 
     def app(self) -> App:
         """A process of the master."""
-        self.apps.append(App({"id": "ma", "vmdk": self.section}, self.nodes))
+        self.apps.append(App({"id": "ma", **self.opts, "vmdk": self.section}, self.nodes))
         return self.apps[-1]
 
     def close(self) -> None:

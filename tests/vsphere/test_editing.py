@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import yaml
 
 from lab.hypervisor import Vcenter
 from tests.core.build import says
+from tests.doubles import engine
 from tests.vsphere.test_adopt import Nodes, Site
-from tests.vsphere.world import BIOS, DISK, NODES, SECOND, USER, vm
+from tests.vsphere.world import BIOS, CONFIGURED, DISK, NODES, SECOND, USER, vm
 from vmdk_failover import __version__, editing, protect
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.model import Move, MoveKind
@@ -53,9 +55,12 @@ class Lookers(Nodes):
 
 
 class Desk(Site):
-    """A master, pgdata on db1 and db2, and a third VM that has a disk of its own."""
+    """A master that is set up well, pgdata on db1 and db2, and a third VM that has a disk of its own."""
 
     def __init__(self, vcenter: Vcenter, place: Path) -> None:
+        self.opts = dict(CONFIGURED)
+        self.engine = contextlib.ExitStack()
+        self.engine.enter_context(engine.running(place / "state"))
         super().__init__(vcenter, place)
         lookers = Lookers()
         lookers.keys = self.nodes.keys
@@ -73,6 +78,10 @@ class Desk(Site):
                 mode="persistent",
             )
         lookers.looks["db2"]["all_disk_uuids"] = [OWN_DISK.replace("C29C", "C29D")]
+
+    def close(self) -> None:
+        super().close()
+        self.engine.close()
 
 
 @pytest.fixture
@@ -196,6 +205,61 @@ def test_a_lacking_privilege_another_version_and_an_unknown_service_are_refused(
         assert words in refused.value.reason
     assert "started by a boot" not in refused.value.reason  # advice alone
     assert not desk.file.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"engines": []}, "The engine vmdk is not configured"),
+        ({"ext_pillar": []}, "The external pillar vmdk is not configured"),
+        (
+            {"reactor": [{"vmdk/*/*": ["/nowhere/vmdk.sls"]}]},
+            "The reactor's file /nowhere/vmdk.sls is not there",
+        ),
+    ],
+)
+def test_a_master_on_which_no_failover_works_protects_nothing(
+    desk: Desk, change: dict[str, Any], words: str
+) -> None:
+    given = ("pgdata", "db1", "/srv/pgdata", ["db2"], {})
+    editing.unprotect(desk.app(), "pgdata")
+    desk.opts.update(change)
+    desk.lookers.looks["db2"]["unready"] = ["the mount point is not empty"]
+    with pytest.raises(Refused, match=words) as refused:
+        protect.protect(desk.app(), *given, test=True)
+    assert "mount point is not empty" in refused.value.reason  # all of it at once
+    with pytest.raises(Refused, match=words):
+        protect.protect(desk.app(), *given)
+    assert not desk.file.exists()
+
+
+def test_nothing_is_protected_and_no_backup_comes_while_no_engine_runs(desk: Desk) -> None:
+    desk.engine.close()
+    with pytest.raises(Refused, match=r"pgdata was not changed: .*engine vmdk does not answer"):
+        editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    assert editing.edit(desk.app(), "pgdata", {"hang_timeout": 20})["written"]  # an option needs none
+    editing.unprotect(desk.app(), "pgdata")
+    with pytest.raises(Refused, match=r"pgdata was not protected: .*systemctl restart salt-master"):
+        protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {})
+    assert not desk.file.exists()
+
+
+def test_advice_about_the_master_is_the_doctors_alone(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    desk.opts.update(auto_accept=True)
+    said = protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {})
+    assert said["written"] and not any("auto_accept" in one for one in said["findings"])
+
+
+def test_another_salt_on_a_node_is_advice(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    for minion, version in (("db1", "3007.1"), ("db2", "3006.9")):
+        desk.lookers.looks[minion]["salt"] = version
+    given = (desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {})
+    said = protect.protect(*given, test=True, salt="3007.1")
+    (one,) = [words for words in said["findings"] if "Salt is of version" in words]
+    assert one.startswith("Salt is of version 3006.9 on db2, of 3007.1 on this master. Bring both to one")
+    assert not any("Salt is of version" in words for words in protect.protect(*given)["findings"])
 
 
 @pytest.mark.parametrize(

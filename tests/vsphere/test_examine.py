@@ -14,22 +14,11 @@ from lab.hypervisor import Vcenter
 from tests.vsphere import estate
 from tests.vsphere.test_adopt import Site
 from tests.vsphere.test_panorama import Many
-from tests.vsphere.world import DISK, USER, resource
+from tests.vsphere.world import CONFIGURED, DISK, USER, resource
 from vmdk_failover import __version__, config, examine
-from vmdk_failover.app import App
 from vmdk_failover.errors import ConfigError
 from vmdk_failover.model import Resource
 from vmdk_failover.vsphere.privileges import NEEDED
-
-CONFIGURED = {
-    "engines": [{"vmdk": {}}],
-    "ext_pillar": [{"vmdk": {}}],
-    "reactor": [
-        {"salt/beacon/*/vmdk/*": ["salt://reactor/vmdk.sls"]},
-        {"vmdk/*/*": ["salt://reactor/vmdk.sls"]},
-    ],
-    "reactor_refresh_interval": 3600,
-}
 
 
 class Doctors(Many):
@@ -55,15 +44,11 @@ class Clinic(Site):
     """A master that is set up well, but that nobody runs an engine."""
 
     def __init__(self, vcenter: Vcenter, place: Path) -> None:
-        self.opts: dict[str, Any] = dict(CONFIGURED)
+        self.opts = dict(CONFIGURED)
         super().__init__(vcenter, place)
         self.doctors = Doctors(self.app().settings.resources)
         self.doctors.keys = self.nodes.keys
         self.nodes = self.doctors
-
-    def app(self) -> App:
-        self.apps.append(App({"id": "ma", **self.opts, "vmdk": self.section}, self.nodes))
-        return self.apps[-1]
 
     def findings(self, name: str = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = examine.doctor(self.app(), name, "3008.3")["findings"]

@@ -21,6 +21,17 @@ NODES = (
 #: SMBIOS UUIDs as vCenter writes them.
 BIOS = ("4237bbbb-1234-5678-9abc-000000000001", "4237bbbb-1234-5678-9abc-000000000002")
 
+#: A master's options as the quick start has them.
+CONFIGURED = {
+    "engines": [{"vmdk": {}}],
+    "ext_pillar": [{"vmdk": {}}],
+    "reactor": [
+        {"salt/beacon/*/vmdk/*": ["salt://reactor/vmdk.sls"]},
+        {"vmdk/*/*": ["salt://reactor/vmdk.sls"]},
+    ],
+    "reactor_refresh_interval": 3600,
+}
+
 
 def resource(*disks: Disk) -> Resource:
     """A resource of both nodes with these disks; its timeouts are short."""
