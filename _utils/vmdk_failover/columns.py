@@ -19,6 +19,17 @@ def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
     ]
 
 
+def folded(rows: Sequence[Sequence[str]], width: int, gap: str = "  ") -> list[str]:
+    """The rows with each column as wide as its widest entry; the last one takes as many lines as ``width`` leaves it."""
+    heads = aligned([(*row[:-1], "|") for row in rows], gap)
+    left = len(heads[0]) - 1
+    return [
+        f"{head[:left] if number == 0 else ' ' * left}{line}".rstrip()
+        for head, row in zip(heads, rows, strict=True)
+        for number, line in enumerate(wrapped(row[-1], width - left))
+    ]
+
+
 def moment(wall: Any) -> str:
     """A moment in local time, ``2026-01-31 22:05:00``; ``""`` if it is none."""
     try:

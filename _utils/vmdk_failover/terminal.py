@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
-from vmdk_failover.columns import WIDTH, moment
+from vmdk_failover.columns import WIDTH, folded, moment, wrapped
 from vmdk_failover.terminal_history import step_done
 
 Plain = Mapping[str, Any]
@@ -27,12 +27,14 @@ def lines(answer: Any, width: int = WIDTH) -> list[str] | None:
     """
     An answer of a runner as lines; ``None`` if it is none that is known here.
 
-    :param width: what ``status`` is to fit into.
+    :param width: what ``status`` and ``doctor`` are to fit into.
     """
     if not isinstance(answer, Mapping):
         return None
     if set(answer) >= {"all_well", "resources"}:
         return list(terminal_status.status(answer, width))
+    if set(answer) >= {"findings", "looked_at"}:
+        return list(_doctor(answer, width))
     for keys, write in _WRITERS:
         if keys <= set(answer):
             return list(write(answer))
@@ -142,17 +144,31 @@ def _planned(answer: Plain) -> Iterator[str]:
 # -- doctor -------------------------------------------------------------------------------------------------------
 
 
-def _doctor(answer: Plain) -> Iterator[str]:
+def _doctor(answer: Plain, width: int) -> Iterator[str]:
     found: Sequence[Plain] = answer["findings"]
     bad = sum(one["severity"] == "error" for one in found)
     yield {0: "Nothing stands in the way of a failover.", 1: "1 thing stands in the way of a failover."}.get(
         bad, f"{bad} things stand in the way of a failover."
     )
-    yield f"Looked at: {answer['looked_at']}"
-    for one in found:
-        about = " ".join(str(one[key]) for key in ("resource", "node") if one.get(key))
-        yield f"  {one['severity']}: {f'{about}: ' if about else ''}{one['what']}"
-        yield f"    -> {one['do']}"
+    yield from wrapped(f"Looked at: {answer['looked_at']}", width)
+    if found:
+        yield ""
+        yield from _table(found, width)
+
+
+def _table(found: Sequence[Plain], width: int) -> Iterator[str]:
+    """What was found in columns. What it is about has one of its own, if that leaves half of the width."""
+    about = [" ".join(str(one[key]) for key in ("resource", "node") if one.get(key)) for one in found]
+    longest = max(len("ABOUT"), *map(len, about))
+    apart = any(about) and len("SEVERITY") + 4 + longest <= width / 2
+    rows = [("SEVERITY", *(("ABOUT",) if apart else ()), "WHAT IT IS, AND WHAT TO DO")]
+    for one, of in zip(found, about, strict=True):
+        cells = (of,) if apart else ()
+        rows.append(
+            (str(one["severity"]), *cells, f"{of}: {one['what']}" if of and not apart else one["what"])
+        )
+        rows.append(("", *("" for _ in cells), f"-> {one['do']}"))
+    yield from folded(rows, width)
 
 
 #: Keys that only this answer has together → how it is written.
@@ -160,7 +176,6 @@ _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"error", "code"}, _error),
     ({"decision", "steps", "end"}, _plan),
     ({"result", "steps", "took"}, _report),
-    ({"findings", "looked_at"}, _doctor),
     ({"resource", "disks", "written"}, _protected),
     ({"resource", "changes", "written"}, _edited),
     ({"resource", "unprotected", "kept"}, _unprotected),

@@ -345,7 +345,7 @@ def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
     assert hint(tmp_path / "engine.sock", "pgdata") is None
 
 
-def test_an_engine_tells_that_it_is_there_and_looks_at_nothing_for_that(serve: Serve, tmp_path: Path) -> None:
+def test_an_engine_tells_that_it_is_there(serve: Serve) -> None:
     served = serve(names="pgdata")
     path = served.here / "engine.sock"
     assert answers(path) and answers(path)

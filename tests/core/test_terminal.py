@@ -39,9 +39,12 @@ HELD = {
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
-def status(faults: list[str] | None = None, width: int = 100, **resources: Any) -> list[str]:
-    well = not faults and all(one["protected"] for one in resources.values())
-    answer = {"all_well": well, "at": 1.7e9, "resources": resources, "faults": faults or []}
+def status(
+    faults: list[str] | None = None, width: int = 100, more: dict[str, Any] | None = None, **resources: Any
+) -> list[str]:
+    answer = {"at": 1.7e9, "engine": True, "resources": resources, "faults": faults or [], **(more or {})}
+    served = answer["engine"] or "watches_only" in answer
+    answer["all_well"] = served and not faults and all(one["protected"] for one in resources.values())
     found = terminal.lines(answer, width)
     assert found is not None
     return found
@@ -143,6 +146,22 @@ def test_faults_of_the_configuration_are_not_well() -> None:
         "NOT WELL: 1 resource protected, but the configuration has faults.",
         "  configuration: vmdk.claims: must be a directory",
     ]
+
+
+def test_an_engine_that_does_not_answer_is_not_well() -> None:
+    silent = [
+        "  The engine vmdk of this master does not answer: nobody notices a node that dies or falls silent.",
+        "  'salt-run vmdk.doctor' says how it is mended.",
+    ]
+    assert status(more={"engine": False}, pgdata=GOOD)[:3] == [
+        "NOT WELL: 1 resource protected, but this master's engine does not answer.",
+        *silent,
+    ]
+    both = status(["vmdk.claims: must be a directory"], more={"engine": False}, pgdata=HELD)
+    assert both[0].startswith("NOT WELL: 1 of 1 resource not protected") and both[1:3] == silent
+    other = status(more={"engine": False, "watches_only": "this master only watches"}, pgdata=GOOD)
+    assert other[:2] == ["All is well: 1 resource, protected.", "  this master only watches"]
+    assert max(map(len, status(more={"engine": False}, width=80, pgdata=GOOD))) <= 80
 
 
 def test_nothing_protected_says_how_to_begin() -> None:
@@ -253,15 +272,49 @@ def test_what_a_persons_word_changed() -> None:
     ]
 
 
+def doctor(*found: dict[str, Any], width: int = 100) -> list[str]:
+    lines = terminal.lines({"ok": not found, "looked_at": "this master", "findings": list(found)}, width)
+    assert lines is not None
+    return lines
+
+
 def test_a_doctor_counts_what_stands_in_the_way() -> None:
-    found = {"severity": "error", "what": "It is off.", "do": "Switch it on.", "resource": "", "node": "db1"}
-    lines = terminal.lines({"ok": False, "looked_at": "this master", "findings": [found]})
-    assert lines == [
+    bad = {"severity": "error", "what": "It is off.", "do": "Switch it on.", "resource": "", "node": "db1"}
+    assert doctor(bad, {**bad, "severity": "hint", "resource": "pgdata"}) == [
         "1 thing stands in the way of a failover.",
         "Looked at: this master",
-        "  error: db1: It is off.",
-        "    -> Switch it on.",
+        "",
+        "SEVERITY  ABOUT       WHAT IT IS, AND WHAT TO DO",
+        "error     db1         It is off.",
+        "                      -> Switch it on.",
+        "hint      pgdata db1  It is off.",
+        "                      -> Switch it on.",
     ]
+    assert doctor() == ["Nothing stands in the way of a failover.", "Looked at: this master"]
+
+
+@pytest.mark.parametrize(
+    ("node", "width", "column"),
+    [
+        ("", 80, 10),
+        ("db1", 80, 22),
+        ("db1", 100, 22),
+        ("database-one.prod.example.com", 80, 10),
+        ("database-one.prod.example.com", 100, 48),
+    ],
+)
+def test_what_a_doctor_finds_is_a_table_that_fits(node: str, width: int, column: int) -> None:
+    words = "The engine vmdk does not answer: nobody watches vCenter, nobody hears the heartbeats."
+    do = "Run 'systemctl restart salt-master' and look for 'vmdk' in /var/log/salt/master."
+    found = {"severity": "warning", "what": words, "do": do, "resource": node and "pgdata", "node": node}
+    lines = doctor(found, width=width)
+    assert max(map(len, lines)) <= width
+    about = f"pgdata {node}" if node else ""
+    apart = column > 10
+    assert lines[3].index("WHAT IT IS") == column and lines[4][:7] == "warning"
+    assert all(line[:column].strip() in ("", "warning", f"warning   {about}") for line in lines[4:])
+    told = re.sub(r" +", " ", " ".join(line[column:] for line in lines[4:]))
+    assert told == f"{f'{about}: ' if about and not apart else ''}{words} -> {do}"
 
 
 @pytest.mark.parametrize("answer", [None, "text", 5, [], {}, {"a": 1}, {"a": [1]}, {"accepted": True}])
