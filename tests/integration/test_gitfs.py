@@ -43,37 +43,38 @@ def commands() -> list[str]:
     return [line[2:] for line in block.splitlines()]
 
 
-def git(folder: Path, *arguments: str) -> None:
+def git(folder: Path, *arguments: str) -> str:
     quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.environ["PATH"]}
     who = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main"]
-    subprocess.run(
-        ["git", *who, *arguments], cwd=folder, env=quiet, check=True, capture_output=True, timeout=60
-    )
+    argv = ["git", *who, *arguments]
+    done = subprocess.run(argv, cwd=folder, env=quiet, check=True, capture_output=True, timeout=60, text=True)
+    return done.stdout.strip()
 
 
-def make_repository(place: Path, tag: str) -> str:
-    """A bare repository with what is served of this one, under a tag. Returns its address."""
+def make_repository(place: Path) -> tuple[str, str]:
+    """A bare repository with what is served of this one. Returns its address, and what the page says to take of it."""
     work = place / "work"
     for name in FOLDERS:
         shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
     git(work, "init", "-q")
     git(work, "add", "-A")
     git(work, "commit", "-q", "-m", "all of it")
-    git(work, "tag", tag)
+    assert "`git rev-parse HEAD`" in PAGE
+    revision = git(work, "rev-parse", "HEAD")
     git(place, "clone", "-q", "--bare", str(work), "saltext-vmdk.git")
-    return f"file://{place}/saltext-vmdk.git"
+    return f"file://{place}/saltext-vmdk.git", revision
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     options = printed()
     ((remote, settings),) = options["gitfs_remotes"][0].items()
-    (tag,) = (one["base"] for one in settings)
-    assert remote.startswith("https://")
+    assert remote.startswith("https://") and settings == [{"base": "COMMIT"}]
 
     def master(lab: Lab) -> dict[str, Any]:
-        remote = make_repository(lab.run_dir / "git", tag)
-        own = {"file_roots": {"base": [str(lab.run_dir / "nothing")]}, "gitfs_remotes": [{remote: settings}]}
+        remote, revision = make_repository(lab.run_dir / "git")
+        remotes = [{remote: [{"base": revision}]}]
+        own = {"file_roots": {"base": [str(lab.run_dir / "nothing")]}, "gitfs_remotes": remotes}
         return {**product.master_options(lab, {DISK: {}}), **options, **own}
 
     wishes = Wishes(synced=False, master_overrides=master, minion_overrides=product.minion_options)
