@@ -32,8 +32,8 @@ from lab.inventory import PASSWORD, USER
 from lab.saltlab import program
 
 sys.path.append(str(ROOT / "_utils"))
-from vmdk_failover import supervisor  # noqa: E402
-from vmdk_failover.configured import state_dir  # noqa: E402
+from vmdk_failover import supervisor
+from vmdk_failover.configured import state_dir
 
 OUT = ROOT / "build" / "bench" / "people.json"
 GOAL_S = 3.0

@@ -46,6 +46,7 @@ def _command(lab: Lab, say: Callable[[str], None], *words: str) -> dict[str, obj
 
 def _protect(lab: Lab, hang_timeout: float, say: Callable[[str], None]) -> None:
     lab.mount(FIRST)
+    product.wait_engine(lab)
     place = lab.mountpoint()
     words = (f"node={FIRST}", f"mountpoint={place}", f"backups={SECOND}", "services=ledger")
     made = _command(lab, say, "vmdk.protect", DISK, *words, f"hang_timeout={hang_timeout:g}")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from lab.cell import LabError
+from lab.linux import wait_until
 
 if TYPE_CHECKING:
     from lab.cluster import Lab
@@ -42,6 +46,18 @@ def master_options(lab: Lab, resources: Mapping[str, Mapping[str, Any]]) -> dict
         "engines": [{"vmdk": {}}],
         "ext_pillar": [{"vmdk": {}}],
     }
+
+
+def wait_engine(lab: Lab, seconds: float = 60.0) -> None:
+    """Until the master's engine answers, without which nothing is protected; raises LabError."""
+    path = lab.master.root / "var/lib/salt/vmdk/engine.sock"
+
+    def answers() -> bool:
+        with socket.socket(socket.AF_UNIX) as line:
+            return line.connect_ex(str(path)) == 0
+
+    if not wait_until(answers, seconds, 0.05):
+        raise LabError("the master's engine does not answer; see the master's log")
 
 
 def minion_options(_: Lab) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def lab() -> Iterator[Lab]:
     )
     with Lab(wishes) as up:
         up.mount("labdb1")
+        product.wait_engine(up)
         assert up.master.run(*PROTECT).get("resource") == "pgdata"
         yield up
 

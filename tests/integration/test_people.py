@@ -37,6 +37,7 @@ def lab() -> Iterator[Lab]:
     wishes = Wishes(master_overrides=options, minion_overrides=product.minion_options)
     with Lab(wishes) as up:
         up.mount(FIRST)
+        product.wait_engine(up)
         up.nodes[SECOND].run(["mkdir", "-p", up.mountpoint()])
         yield up
 

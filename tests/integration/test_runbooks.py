@@ -48,6 +48,7 @@ def lab() -> Iterator[Lab]:
     )
     with Lab(wishes) as up:
         up.mount(FIRST)
+        product.wait_engine(up)
         for node in (SECOND, THIRD):
             up.nodes[node].run(["mkdir", "-p", up.mountpoint()])
         words = ["vmdk.protect", DISK, f"node={FIRST}", f"mountpoint={up.mountpoint()}", f"backups={SECOND}"]
