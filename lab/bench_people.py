@@ -124,7 +124,7 @@ class Estate:
         # salt-run reads it anew; the master, which has started, does not start this engine
         saltconf.write_conf(root, "master", {**conf, "engines": [{"vmdk": {}}]})
         self.children.append(_child(lambda: _answer_hints(conf)))
-        if not linux.wait_until(lambda: supervisor.answers(_socket(conf)), _START_S, 0.05):
+        if not linux.wait_until(lambda: supervisor.hint(_socket(conf), "") is not None, _START_S, 0.05):
             raise SystemExit("bench_people: the engine does not answer")
 
     def _resource(self, number: int) -> dict[str, Any]:

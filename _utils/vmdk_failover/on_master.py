@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from vmdk_failover import durable, echo, master_settings, supervisor
+from vmdk_failover import durable, echo, hinting, master_settings
 from vmdk_failover.app import App, resources_dir, state_dir
 from vmdk_failover.finding import ERROR, HINT, WARNING, Found
+
+#: Seconds for the engine's answer: a busy one is no dead one, and where none runs that is known at once.
+THERE = 3.0
 
 
 def engine_answers(app: App) -> bool:
     """Whether this master's engine runs, without which nobody watches, and nothing that is appointed is carried out."""
-    return supervisor.answers(state_dir(app.opts) / "engine.sock")
+    return hinting.hint(state_dir(app.opts) / "engine.sock", "", THERE) is not None
 
 
 def findings(app: App) -> Iterator[Found]:

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from vmdk_failover.hinting import hint as hint  # for those who know the supervisor alone
 from vmdk_failover.rounds import Round
 
 #: A watch that ends is started again after this long (seconds).
@@ -37,37 +37,8 @@ LOOKS = 64
 DOZE = 0.5
 #: Names of resources are believed for so many seconds, unknown ones for a twentieth of it.
 NAMES_FOR = 1.0
-#: No name of a resource is longer.
-NAME = 64
-#: Seconds for an answer when it is asked whether an engine is there: a busy one is no dead one.
-THERE = 3.0
 
 Log = Callable[[str], None]
-
-
-def hint(path: Path, name: str, wait: float = 1.0) -> dict[str, Any] | None:
-    """
-    Ask the engine at ``path`` to look at the resource ``name``.
-
-    :param wait: seconds.
-    :return: ``{"accepted": bool, "under_way": bool}``, or ``None`` if no engine answers there.
-    """
-    if len(name) > NAME:
-        return {"accepted": False, "under_way": False}
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.settimeout(wait)
-            line.connect(str(path))
-            line.sendall(json.dumps({"recover": name}).encode() + b"\n")
-            answer = json.loads(line.recv(4096))
-            return answer if isinstance(answer, dict) else None
-    except (OSError, ValueError):
-        return None
-
-
-def answers(path: Path) -> bool:
-    """Whether an engine answers at ``path``. Where none runs, that is known at once."""
-    return hint(path, "", THERE) is not None
 
 
 @dataclass

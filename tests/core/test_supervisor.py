@@ -6,12 +6,15 @@ The supervisor runs in a process of its own; what its moves do is told in files 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover.supervisor import BURST, LOOKS, _ready, answers, hint
+from vmdk_failover.supervisor import BURST, LOOKS, _ready, hint
 
 PROGRAM = """
 import os, sys, time
@@ -345,13 +348,47 @@ def test_nobody_there_is_no_answer(tmp_path: Path) -> None:
     assert hint(tmp_path / "engine.sock", "pgdata") is None
 
 
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket of an engine that is busy elsewhere; nobody more can wait on its line."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as crowd:
+        listener.bind(str(tmp_path / "engine.sock"))
+        listener.listen(1)
+        for _ in range(2):
+            crowd.enter_context(socket.socket(socket.AF_UNIX)).connect(str(tmp_path / "engine.sock"))
+        yield listener
+
+
+def test_a_line_on_which_many_wait_is_waited_for(crowded: socket.socket, tmp_path: Path) -> None:
+    said: list[object] = []
+    asks = threading.Thread(target=lambda: said.append(hint(tmp_path / "engine.sock", "", 10.0)))
+    asks.start()
+    asks.join(0.1)
+    assert asks.is_alive() and said == []
+    for _ in range(2):
+        crowded.accept()[0].close()
+    line, _ = crowded.accept()
+    with line:
+        assert json.loads(line.recv(4096)) == {"recover": ""}
+        line.sendall(b'{"accepted": false}')
+    asks.join(10)
+    assert said == [{"accepted": False}]
+
+
+@pytest.mark.usefixtures("crowded")
+def test_it_is_waited_for_no_longer_than_said(tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert hint(tmp_path / "engine.sock", "", 0.3) is None
+    assert 0.2 <= time.monotonic() - began < 5
+
+
 def test_an_engine_tells_that_it_is_there(serve: Serve) -> None:
     served = serve(names="pgdata")
-    path = served.here / "engine.sock"
-    assert answers(path) and answers(path)
+    for _ in range(2):
+        assert served.hint("") == {"accepted": False, "under_way": False}
     served.process.kill()
     served.process.wait(10)
-    assert path.exists() and not answers(path)
+    assert (served.here / "engine.sock").exists() and served.hint("") is None
 
 
 def test_the_socket_is_for_its_owner_alone(serve: Serve) -> None:
