@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
-from vmdk_failover import versions
+from tests.packaging.source import ROOT
+from vmdk_failover import __version__, versions
 
 
 def test_the_same_version_is_nothing_to_speak_of() -> None:
@@ -25,3 +28,27 @@ def test_a_newer_node_means_that_the_master_is_behind(had: str) -> None:
     what, do = versions.difference("db2", had, "1.2.0") or ("", "")
     assert what == f"The extension is of version {had} on db2, of 1.2.0 on this master."
     assert "salt-run saltutil.sync_all" in do and "restart salt-master" in do
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("3007.1", ""),
+        ("", ""),
+        (None, ""),
+        ("3006.9", "Salt is of version 3006.9 on db2, of 3007.1 on this master."),
+    ],
+)
+def test_another_salt_is_told(version: object, told: str) -> None:
+    assert (versions.of_salt("db2", version, "3007.1") or ("",))[0] == told
+    assert versions.of_salt("db2", version, "") is None
+
+
+def test_a_node_says_for_protect_which_salt_it_has() -> None:
+    spec = importlib.util.spec_from_file_location("module_vmdk", ROOT / "_modules" / "vmdk.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__dict__.update(__grains__={"uuid": "4237", "saltversion": "3007.1"}, __salt__={})
+    said = module.look("/proc")
+    assert (said["salt"], said["version"], said["smbios_uuid"]) == ("3007.1", __version__, "4237")
