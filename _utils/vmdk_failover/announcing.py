@@ -53,5 +53,6 @@ class Announcer:
             return
         told = {key: now.get(key) for key in ("state", "active", "protected", "reason")}
         told["rule"] = now.get("rule", 0)
+        told["nodes"] = {minion: node["state"] for minion, node in now["nodes"].items()}
         told["before"] = {key: before.get(key, "") for key in ("state", "active", "protected")}
         self._tell({"what": "state", "resource": name, **told, "at": at})

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.doubts import lost_host_words, spared
+from vmdk_failover.nodestate import is_isolated
 from vmdk_failover.situation import Choice, PolicyRow, Situation, holder_name, no_target, of_holder
 
 #: A heartbeat that is no older (seconds) says that the machine and its clock run.
@@ -20,8 +21,6 @@ HEARD = 3.0
 WAIT_AT_MOST = 10.0
 #: So many running nodes must be known before their silence says something of the master.
 CROWD = 3
-#: Guest heartbeats that say that nothing runs in there. Any other word, and none, may mean that the guest lives.
-DEAD = frozenset({"red", "gray"})
 
 Test = Callable[[Situation, NodeSight], bool]
 
@@ -110,7 +109,7 @@ def no_address(s: Situation, h: NodeSight) -> bool:
 
 def isolated(s: Situation, h: NodeSight) -> bool:
     """Its address is silent, and vCenter does not say that the guest is dead."""
-    return h.signs.address is False and h.vm.heartbeat not in DEAD
+    return is_isolated(h)
 
 
 def kept_isolated(s: Situation, h: NodeSight) -> bool:
@@ -126,8 +125,27 @@ def lost(s: Situation, h: NodeSight) -> bool:
 
 def not_current(s: Situation, h: NodeSight) -> str:
     """What follows from a word that is not current."""
-    but = deserted(s, h) if s.resource.host_fence and _is_lost(h) else ""
+    but = (deserted(s, h) or _unready(s, h)) if s.resource.host_fence and _is_lost(h) else ""
     return lost_host_words(h, s.resource, s.seen.nodes, but)
+
+
+def _unready(s: Situation, h: NodeSight) -> str:
+    """What is still missing for a fence of the holder's host, which is gone."""
+    host = h.vm.host or "its host"
+    if unheard(s, h):
+        why = f"nobody on the master listens for heartbeats, so it is not known how long {h.minion} has been silent"
+    elif not_yet(s, h):
+        why = (
+            f"{h.minion} is given {s.resource.node_timeout:g} s of silence first, more after a boot, a task on its VM, or a "
+            "restart of the engine"
+        )
+    elif h.signs.address is True:
+        why = f"the address of {h.minion} answers: {host} is not off"
+    elif h.signs.address is None:
+        why = f"whether the address of {h.minion} answers could not be found out"
+    else:
+        why = "" if s.targets() else no_target(s)
+    return f"host_fence is not called, because {why}" if why else ""
 
 
 def has_target(s: Situation, h: NodeSight) -> bool:

@@ -15,6 +15,7 @@ from vmdk_failover.along import WAITS
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.case import may_land
 from vmdk_failover.model import Move
+from vmdk_failover.nodestate import state_of
 from vmdk_failover.policy import Choice, Situation
 from vmdk_failover.ports import Record
 
@@ -61,7 +62,7 @@ def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
         "hold": dict(record.hold) if record.hold else None,
         "pause": dict(record.pause) if record.paused else None,
         "epoch": record.epoch,
-        "nodes": {n.minion: _node(n) for n in seen.nodes},
+        "nodes": {n.minion: _node(n, seen.resource.node_timeout) for n in seen.nodes},
         "last_move": _last_move(record),
     }
 
@@ -145,9 +146,12 @@ def _last_move(record: Record) -> dict[str, Any] | None:
     return dict(own[-1]) if own else None
 
 
-def _node(sight: NodeSight) -> dict[str, Any]:
-    facts = sight.facts
+def _node(sight: NodeSight, node_timeout: float) -> dict[str, Any]:
+    facts, signs = sight.facts, sight.signs
     return {
+        "state": state_of(sight, node_timeout).value,
+        "silent_for": None if signs.silent is None else round(max(0.0, signs.silent), 1),
+        "address": signs.address,
         "power": sight.vm.power.value,
         "holds": sight.holds,
         "mounted": facts.mounted.value if facts else "unknown",

@@ -176,4 +176,16 @@ def _why(one: Plain) -> Iterator[str]:
 def _backup(node: str, facts: Plain) -> str:
     if facts.get("ready"):
         return f"{node} ready"
-    return f"{node} NOT READY: {', '.join(map(str, facts.get('why_not') or ('it cannot be seen',)))}"
+    why = ", ".join(map(str, facts.get("why_not") or ("it cannot be seen",)))
+    return f"{node} NOT READY{_silence(facts)}: {why}"
+
+
+def _silence(facts: Plain) -> str:
+    """How a node that gives no answer is, in brackets; ``""`` of one that answers, is off, or that nobody knows of."""
+    state, lasts = facts.get("state"), facts.get("silent_for")
+    if state not in ("suspect", "silent", "isolated"):
+        return ""
+    address = {True: ", its address answers", False: ", nor does its address answer"}.get(
+        facts.get("address"), ""
+    )
+    return f" ({state}{f', no heartbeat for {lasts:.0f} s' if lasts else ''}{address})"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.core.build import DATA, THERE, UNREAD, active, look, resource, says, vm
+from vmdk_failover import assess
 from vmdk_failover.assess import Snapshot
 from vmdk_failover.doubts import lost_host_words, misplaced_words, question_words, unclear_words
-from vmdk_failover.model import DiskFacts, VmFacts
+from vmdk_failover.model import DiskFacts, HypervisorFacts, NodeFacts, Signs, VmFacts
 from vmdk_failover.policy import Choice, Situation, decide
 
 MOVED = DiskFacts("[ds2] shared/pgdata.vmdk", DATA.uuid, 1, 0, 2000)
@@ -94,6 +95,33 @@ def test_who_else_would_stop_with_a_host_is_named() -> None:
     assert "web1, web2, web3, web4, web5 and 2 more" in told(tuple((f"web{i}", "") for i in range(1, 8)))
     assert "what else runs on esx7 cannot be read" in told(None)
     assert "host_fence is not called" not in told((("web1", ""),), "stop")
+
+
+UNFIT = says("db2", unready=("mount.xfs is missing",))
+
+
+@pytest.mark.parametrize(
+    ("signs", "other", "words"),
+    [
+        (Signs(None, False), says("db2"), "nobody on the master listens for heartbeats"),
+        (Signs(4.0, False), says("db2"), "db1 is given 15 s of silence first"),
+        (Signs(60.0, True), says("db2"), "the address of db1 answers: esx7 is not off"),
+        (Signs(60.0, None), says("db2"), "whether the address of db1 answers could not be found out"),
+        (Signs(60.0, False), UNFIT, "no other node can take it (db2: mount.xfs is missing)"),
+    ],
+)
+def test_what_keeps_the_fence_of_a_lost_host_back_is_told(signs: Signs, other: NodeFacts, words: str) -> None:
+    """Whoever has set host_fence and is woken all the same reads why."""
+    vms = HypervisorFacts(True, "", (vm("db1", THERE, connected=False, host="esx7"), vm("db2")))
+
+    def told(**options: Any) -> tuple[int, str]:
+        looked = assess.look(resource(**options), vms, {"db2": other}, {"db1": signs})
+        decision = decide(Situation(looked, 7, 0.0))
+        return decision.rule, decision.reason
+
+    rule, reason = told(host_fence="own.off")
+    assert rule == 545 and f"; host_fence is not called, because {words}" in reason
+    assert "host_fence is not called" not in told()[1]
 
 
 @pytest.mark.parametrize(("bus", "words"), [(0, "SCSI 0:3"), (-1, "no SCSI controller")])

@@ -141,6 +141,28 @@ def test_active_but_not_protected_is_loud() -> None:
     assert lines[3] == "  no other node can take it"
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"state": "isolated", "silent_for": 42.3, "address": False},
+         " (isolated, no heartbeat for 42 s, nor does its address answer)"),
+        ({"state": "silent", "silent_for": 42.3, "address": True},
+         " (silent, no heartbeat for 42 s, its address answers)"),
+        ({"state": "silent", "silent_for": 42.3, "address": None}, " (silent, no heartbeat for 42 s)"),
+        ({"state": "suspect", "silent_for": 0.0, "address": None}, " (suspect)"),
+        ({"state": "healthy", "silent_for": None, "address": None}, ""),
+        ({"state": "off", "silent_for": None, "address": None}, ""),
+        ({"state": "unknown", "silent_for": None, "address": None}, ""),
+    ],
+)  # fmt: skip
+def test_a_backup_that_gives_no_answer_is_told_with_what_is_known_of_it(
+    facts: dict[str, Any], words: str
+) -> None:
+    backup = {"ready": False, "why_not": ["its minion gave no signed answer"], **facts}
+    lines = status(width=200, pgdata={**GOOD, "protected": False, "nodes": {"db1": READY, "db2": backup}})
+    assert f"  backup db2 NOT READY{words}: its minion gave no signed answer" in lines
+
+
 def test_faults_of_the_configuration_are_not_well() -> None:
     assert status(["vmdk.claims: must be a directory"], pgdata=GOOD)[:2] == [
         "NOT WELL: 1 resource protected, but the configuration has faults.",
