@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,37 +13,11 @@ from lab.cluster import Lab
 from lab.events import Event
 from lab.linux import wait_until
 from lab.scenarios import DISK, FIRST, SCENARIOS
+from tests.packaging.events_page import page
 from vmdk_failover import watching
 from vmdk_failover.case import Then
 
-PAGE = Path(__file__).parents[2] / "docs" / "events.md"
 OURS = ("vmdk", "salt/beacon/*/vmdk/*")
-
-
-@dataclass(frozen=True)
-class Written:
-    """One event of the page. keys: always there. sometimes: may be there too."""
-
-    pattern: str
-    keys: frozenset[str]
-    sometimes: frozenset[str]
-    example: Mapping[str, Any]
-
-
-def page() -> list[Written]:
-    """The events that are written down, in order: the first whose tag fits is meant."""
-    found = []
-    for part in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        tag = re.match(r"`([^`]+)`", part)
-        if not tag:
-            continue
-        rows = re.findall(r"^\| `(\w+)`( \*)? \|", part, re.M)
-        example = re.search(r"```json\n(.+?)\n```", part, re.S)
-        assert example, f"{tag[1]} has no example"
-        keys = frozenset(name for name, star in rows if not star)
-        pattern = re.sub(r"<\w+>", "*", tag[1])
-        found.append(Written(pattern, keys, frozenset(n for n, star in rows if star), json.loads(example[1])))
-    return found
 
 
 def _body(event: Event) -> dict[str, Any]:
