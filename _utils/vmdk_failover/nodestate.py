@@ -1,8 +1,8 @@
 """
 What is made of a node by what its witnesses say: one word. Pure.
 
-Four witnesses: the direct question, the age of the last signed heartbeat, the address, and vCenter. The word is shown to people; what
-follows for a resource is the tables' to say (``silence.py``), which ask the same questions.
+Four witnesses: the direct question, the age of the last signed heartbeat, the address, and vCenter. The word is shown to
+people; what follows for a resource is the tables' to say (``silence.py``), which ask the same questions.
 """
 
 from __future__ import annotations

@@ -182,10 +182,10 @@ def _backup(node: str, facts: Plain) -> str:
 
 def _silence(facts: Plain) -> str:
     """How a node that gives no answer is, in brackets; ``""`` of one that answers, is off, or that nobody knows of."""
-    state, lasts = facts.get("state"), facts.get("silent_for")
+    state, lasts, answers = facts.get("state"), facts.get("silent_for"), facts.get("address")
     if state not in ("suspect", "silent", "isolated"):
         return ""
-    address = {True: ", its address answers", False: ", nor does its address answer"}.get(
-        facts.get("address"), ""
+    address = (
+        "" if answers is None else ", its address answers" if answers else ", nor does its address answer"
     )
     return f" ({state}{f', no heartbeat for {lasts:.0f} s' if lasts else ''}{address})"
