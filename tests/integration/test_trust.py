@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from lab import saltconf
+from lab import saltconf, trial
 from lab.cluster import Lab
 from lab.inventory import PASSWORD
 from lab.linux import wait_until
 from lab.observer import mountpoints
 from lab.product import master_options, minion_options
+from lab.scenarios import DISK, SCENARIOS, be_heard
 from lab.wishes import Wishes
+from tests.packaging.source import LIBRARY
 
 GOOD, EVIL = "labdb1", "labdb2"
 #: As the minion itself it sends what it is told: events in the form of a beacon's (their whole content is free) or single ones.
@@ -38,6 +40,49 @@ for _ in range(plan["times"]):
         channel.send({**load, **event}, timeout=30, tries=1)
 channel.close()
 print("sent")
+"""
+
+#: It reads what the master publishes, as every minion can, and answers for the victim before that does: with whatever the plan
+#: says at that moment, in the right form, to the right question, and signed with the only key that it has.
+IMPERSONATE = """
+import asyncio, json, sys
+plan = lambda: json.load(open(sys.argv[2]))
+sys.path.insert(0, plan()["library"])
+import salt.channel.client, salt.config, salt.minion, tornado.ioloop
+from vmdk_failover import signing
+opts = salt.config.minion_config(sys.argv[1] + "/minion")
+opts.update(salt.minion.resolve_dns(opts))
+
+def forged(job, now):
+    kwargs = next(arg for arg in job["arg"] if isinstance(arg, dict))
+    if job["fun"] == "vmdk.facts":
+        return signing.sign_answer(now["key"], now["facts"], kwargs["nonce"])
+    facts = {**now["facts"], **now["after"], "released": kwargs["permit"]["epoch"]}
+    answer = signing.sign_answer(now["key"], facts, kwargs["permit"]["nonce"])
+    return {"vmdk_|-x_|-x_|-y": {"result": True, "comment": "forged", "changes": {"x": 1}, "answer": answer}}
+
+async def main():
+    loop = tornado.ioloop.IOLoop.current()
+    sender = salt.channel.client.AsyncReqChannel.factory(opts, io_loop=loop)
+    listener = salt.channel.client.AsyncPubChannel.factory(opts, io_loop=loop)
+
+    async def heard(payload):
+        job, now = payload["load"], plan()
+        if now["victim"] not in job["tgt"] or job["fun"] not in ("vmdk.facts", "state.single"):
+            return
+        said = {"id": now["victim"], "jid": job["jid"], "fun": job["fun"], "retcode": 0, "success": True}
+        kind = "word" if job["fun"] == "vmdk.facts" else "obedience"
+        said = {**said, "return": forged(job, now), "forged": now["mark"] + " " + kind}
+        load = {"id": opts["id"], "cmd": "_minion_event", "tok": listener.auth.gen_token(b"salt")}
+        load["events"] = [{"tag": f"salt/job/{job['jid']}/ret/{now['victim']}", "data": said}]
+        await sender.send(load, timeout=10, tries=1)
+
+    await listener.connect()
+    listener.on_recv(heard)
+    print("listens", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
 """
 
 
@@ -74,9 +119,13 @@ def attack(lab: Lab, *events: dict[str, Any], form: str = "beacon", times: int =
 
 def start(lab: Lab, *events: dict[str, Any], form: str = "beacon", times: int = 1, each: int = 1) -> Path:
     """The evil node begins to send these; returns the file that says ``sent`` at the end."""
-    plan = {"events": list(events), "form": form, "times": times, "each": each}
+    return run(lab, ATTACK, {"events": list(events), "form": form, "times": times, "each": each})
+
+
+def run(lab: Lab, program: str, plan: dict[str, Any]) -> Path:
+    """The evil node begins to run a program with a plan; returns the file of what it says."""
     shared, said = lab.run_dir / "shared", lab.run_dir / "shared/said"
-    (shared / "attack.py").write_text(ATTACK)
+    (shared / "attack.py").write_text(program)
     (shared / "plan.json").write_text(json.dumps(plan))
     said.write_text("")
     inside = f"{saltconf.PLACE}/shared"
@@ -142,9 +191,7 @@ def test_forged_heartbeats_do_not_hide_a_dead_agent(lab: Lab) -> None:
 
     genuine = lab.master.events.seen(f"vmdk-heartbeat/{GOOD}")[-1].data
     beat = genuine.get("data", genuine)
-    own = lab.nodes[EVIL].run(
-        ["sh", "-c", f"cat $(find {saltconf.PLACE} /run -name heartbeat.key | head -1)"]
-    )
+    own = key_of_evil(lab)
     fresh = {k: v for k, v in beat.items() if k != "signature"}
     fresh = {**fresh, "seq": beat["seq"] + 10**9, "uptime": beat["uptime"] + 10**6}
     forged = [
@@ -153,7 +200,7 @@ def test_forged_heartbeats_do_not_hide_a_dead_agent(lab: Lab) -> None:
         beat,
         {**fresh, "uptime": -1.0},
         {**fresh, "seq": 1 << 60},
-        signing.sign_heartbeat(own.out.strip(), fresh),
+        signing.sign_heartbeat(own, fresh),
     ]
     known = json.loads((state_dir(lab) / "heard.json").read_text())["nodes"][GOOD]["seq"]
     attack(lab, *(event(f"vmdk-heartbeat/{GOOD}", **one) for one in forged), times=20)
@@ -161,6 +208,14 @@ def test_forged_heartbeats_do_not_hide_a_dead_agent(lab: Lab) -> None:
     after = json.loads((state_dir(lab) / "heard.json").read_text())["nodes"][GOOD]["seq"]
     assert known < after < fresh["seq"]
     assert wait_until(lambda: "heartbeats were ignored" in log(lab), 10, 0.2)
+
+
+def key_of_evil(lab: Lab) -> str:
+    """The only secret that the evil node has."""
+    found = lab.nodes[EVIL].run(
+        ["sh", "-c", f"cat $(find {saltconf.PLACE} /run -name heartbeat.key | head -1)"]
+    )
+    return found.out.strip()
 
 
 def log(lab: Lab) -> str:
@@ -240,3 +295,81 @@ def test_no_secret_is_in_a_log_or_an_event(lab: Lab) -> None:
         told += lab.nodes[name].run(["sh", "-c", f"cat {saltconf.MINION_ROOT}/*.log"]).out
     assert len(told) > 10_000
     assert [one[:4] for one in secrets if one in told] == []
+
+
+# -- returns of jobs ---------------------------------------------------------------------------------------------------
+
+WELL = {"device": True, "mounted": "mounted", "superblock": True, "condition": "ok"}
+ILL = {
+    "device": True,
+    "mounted": "mounted",
+    "superblock": True,
+    "condition": "io_error",
+    "evidence": "forged",
+}
+#: What is said of the node after any order to it.
+LET_GO = {"device": False, "mounted": "unmounted", "superblock": False, "condition": "unmounted"}
+
+
+class Impostor:
+    """The evil node in the victim's place, on every job of the product that the victim gets."""
+
+    def __init__(self, lab: Lab) -> None:
+        beat = lab.master.events.seen(f"vmdk-heartbeat/{GOOD}")[-1].data
+        true = beat.get("data", beat)
+        self.lab = lab
+        self.facts = {"minion": GOOD, "boot_id": true["boot_id"], "uptime": true["uptime"] + 60.0, "epoch": 1}
+        self.plan = {
+            "library": str(LIBRARY.parent),
+            "victim": GOOD,
+            "key": key_of_evil(lab),
+            "after": LET_GO,
+            "facts": {**self.facts, **ILL},
+            "mark": "ill",
+        }
+        said = run(lab, IMPERSONATE, self.plan)
+        assert wait_until(lambda: b"listens" in said.read_bytes(), 60, 0.05), said.read_text()
+
+    def says_it_is_well(self) -> None:
+        place = self.lab.run_dir / "shared"
+        plan = {**self.plan, "facts": {**self.facts, **WELL}, "mark": "well"}
+        (place / "next.json").write_text(json.dumps(plan))
+        (place / "next.json").replace(place / "plan.json")
+
+    def was_first(self, mark: str, since: float) -> bool:
+        """Whether a return that is forged so came onto the bus before the true one of the same job, if there was one."""
+        first: dict[str, dict[str, Any]] = {}
+        for one in self.lab.master.events.seen(f"salt/job/*/ret/{GOOD}", since):
+            first.setdefault(one.tag, one.data)
+        return any(one.get("forged") == mark for one in first.values())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "ordered"), [("hang-switchover", True), ("guest-freezes", False)])
+def test_forged_returns_start_no_move_and_neither_hide_a_fault_nor_prove_a_release(
+    name: str, ordered: bool
+) -> None:
+    """First of a node that is well that its disk fails; then of one that is ill that it is well and has let go of the disk."""
+    scenario = SCENARIOS[name]
+    with trial.prepared(scenario, trial.Settings()) as lab:
+        be_heard(lab)
+        impostor, since = Impostor(lab), time.monotonic()
+        for _ in range(3):
+            assert lab.master.run("vmdk.recover", DISK)["result"] == "nothing"
+        assert impostor.was_first("ill word", since), "no forged return came before the true one"
+        assert quiet(lab, 1.0, since) == []
+
+        impostor.says_it_is_well()
+        struck = time.monotonic()
+        scenario.fault(lab)
+        ended = lab.master.events.wait(f"vmdk-move/{DISK}/ended", scenario.limit, struck)
+        assert ended is not None and ended.data["result"] == "done", log(lab)[-2000:]
+        assert impostor.was_first("well word", struck)
+        assert impostor.was_first("well obedience", struck) is ordered
+        done = [
+            (one.data["step"], one.data["outcome"])
+            for one in lab.master.events.seen(f"vmdk-move/{DISK}/outcome", struck)
+        ]
+        assert ("release", "done") not in done
+        assert done.index(("fence", "done")) < done.index(("detach", "done")), done
+        assert mountpoints(lab.nodes[EVIL], lab.disks[DISK])
