@@ -73,6 +73,7 @@ def test_a_backup_that_is_lost_is_told(desk: Desk) -> None:
     desk.run()
     assert desk.states[-1] == ("active", "db1", False)
     assert "NOT PROTECTED" in describe.sentence(desk.told[-1])
+    assert [one["nodes"]["db2"] for one in desk.told] == ["healthy", "off"]
 
 
 def test_a_hold_in_mid_move_is_a_hold(desk: Desk) -> None:
