@@ -6,6 +6,7 @@ does not work. Pure.
 from __future__ import annotations
 
 from vmdk_failover.along import LADEN
+from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import (
     DETACH_TRIES,
     FENCE_TRIES,
@@ -15,6 +16,7 @@ from vmdk_failover.case import (
     Then,
     may_ask_release,
     may_halt,
+    may_land,
     source_name,
     stale,
     why_fence,
@@ -35,6 +37,55 @@ def may_fence_host(case: Case) -> bool:
     return gone and wanted and ready and case.tried(StepKind.FENCE_HOST) < HOOK_TRIES
 
 
+def gives_way(case: Case) -> bool:
+    """
+    The holder's host is gone and may be fenced, and this move cannot have that done: it is a planned one, or had brought the
+    disk there, or its target is lost. Given up, a failover from there takes its place.
+    """
+    lost = stale(case)
+    wanted = bool(case.move.resource.host_fence) and len(lost) == 1
+    gone = wanted and lost[0].host_gone and lost[0].facts is None
+    return gone and not _fences(case, lost[0]) and not _kept(case, lost[0])
+
+
+def _fences(case: Case, node: NodeSight) -> bool:
+    """It is for this move to have the node's host fenced."""
+    return case.is_rescue and node.minion == case.move.source and not case.target.unfit()
+
+
+def gives_way_words(case: Case) -> str:
+    """Whose host is gone, and why this move cannot have it fenced."""
+    move, node = case.move, stale(case)[0]
+    why = f"a {move.kind.value} fences nothing"
+    if node.minion == move.target:
+        why = "it had brought the disk there"
+    elif case.is_rescue and node.minion == move.source:
+        why = f"{move.target} cannot take {move.resource.name}: {'; '.join(case.target.unfit())}"
+    elif node.minion != move.source:
+        why = f"it knows nothing of {node.minion}"
+    return f"the host {node.vm.host} of {node.minion} is gone from vCenter, and this move does not have it fenced: {why}"
+
+
+def _kept(case: Case, node: NodeSight) -> str:
+    """Why the host of a node that gives no answer is not fenced although there is a way; ``""`` if nothing says so."""
+    of = case.move.resource
+    if not of.host_fence or not node.host_gone or node.facts is not None:
+        return ""
+    if others := [n.minion for n in (*stale(case), *case.seen.writers) if n is not node]:
+        return f"host_fence is not called, because {' and '.join(dict.fromkeys(others))} may write too"
+    fences = _fences(case, node)
+    if (lost := may_land(case)) and not fences:
+        step = lost[0].step
+        return (
+            f"host_fence is not called, because it is not known whether the {step.kind.value} on {step.node} will still be "
+            "carried out"
+        )
+    if fences and case.target.vm.task != "":
+        task = case.target.vm.task or "it cannot be read"
+        return f"host_fence is not called yet, because a task runs on {case.target.minion} ({task})"
+    return spared(node, of, case.seen.nodes)
+
+
 def may_hook(case: Case) -> bool:
     """vCenter was asked often enough, and there is another way."""
     spent = case.tried(StepKind.FENCE) >= FENCE_TRIES and case.tried(StepKind.FENCE_HOOK) < HOOK_TRIES
@@ -43,7 +94,7 @@ def may_hook(case: Case) -> bool:
 
 def stale_words(case: Case) -> str:
     """Whose word is not current, and the ways out."""
-    words = (lost_host_words(n, case.move.resource, case.seen.nodes) for n in stale(case))
+    words = (lost_host_words(n, case.move.resource, case.seen.nodes, _kept(case, n)) for n in stale(case))
     return "; ".join(words) + _said_of_host(case)
 
 

@@ -45,7 +45,7 @@ from vmdk_failover.case import (
     unseen_words,
 )
 from vmdk_failover.doubts import impostor_words, misplaced_words, question_words, unclear_words
-from vmdk_failover.leaving import LEAVING, may_fence_host, stale_words
+from vmdk_failover.leaving import LEAVING, gives_way, gives_way_words, may_fence_host, stale_words
 from vmdk_failover.model import Step, StepKind
 
 __all__ = ["RULES", "UNSEALED", "Case", "Row", "Then", "Verdict", "next_verdict"]
@@ -114,6 +114,13 @@ RULES: tuple[Row, ...] = (
         lambda c: bool(impostors(c)),
         Then.HOLD,
         lambda c: impostor_words(impostors(c)[0]),
+    ),
+    Row(
+        43,
+        "the holder's host is gone and may be fenced, which is for a failover from there to do",
+        gives_way,
+        Then.ABANDON,
+        gives_way_words,
     ),
     Row(
         44,

@@ -24,7 +24,7 @@ from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, Ste
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
-FOR_PROGRESS = frozenset({15, 17, 44, 62, 67, 68, 70, 130, 158, 235, 236, 240})
+FOR_PROGRESS = frozenset({15, 17, 43, 44, 62, 67, 68, 70, 130, 158, 235, 236, 240})
 
 
 @dataclass
@@ -149,6 +149,9 @@ def test_without_its_row_each_of_these_does_not_happen() -> None:
         45,
         Then.HOLD,
     ]
+    for late in ({"kind": MoveKind.SWITCHOVER}, {"source": "db3"}, {"fence": "own.fence", "unfit": True}):
+        words = (None, says("db2", unready=("no mount",) if late.pop("unfit", False) else ()))
+        assert next_of((gone, vm("db2")), words, host_fence="own.off", **late) == [43, None, 45, Then.HOLD]
     assert next_of((off, HOME[0]), (None, HOME[1])) == [67, StepKind.DETACH, 70, Then.DONE]
     assert next_of(*home, around=AGAIN) == [68, StepKind.POWER_ON, 70, Then.DONE]
     assert next_of((vm("db1", THERE), vm("db2")), (None, says("db2")), fenced, fence="own.fence") == [
@@ -159,6 +162,64 @@ def test_without_its_row_each_of_these_does_not_happen() -> None:
     ]
     assert next_of(*((), (None, sees)), **blind) == [15, StepKind.MOUNT, 20, Then.HOLD]
     assert next_of(*((), (None, active("db2", device=True))), **blind) == [17, None, 20, Then.HOLD]
+
+
+LOST = vm("db1", THERE, connected=False)
+UNFIT = says("db2", unready=("mount is missing",))
+SENT = came_to(StepKind.DETACH, "db1", Result.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "other", "words"),
+    [
+        (MoveKind.SWITCHOVER, "db1", says("db2"), "a switchover fences nothing"),
+        (MoveKind.FAILOVER, "db3", says("db2"), "it knows nothing of db1"),
+        (MoveKind.FAILOVER, "db1", UNFIT, "db2 cannot take pgdata: mount is missing"),
+    ],
+)
+def test_a_move_that_cannot_have_the_lost_host_fenced_gives_way(
+    kind: MoveKind, source: str, other: Any, words: str
+) -> None:
+    of = resource(host_fence="own.host")
+    verdict = next_verdict(
+        Case(move(of, kind, source), look(of, (LOST, vm("db2")), (None, other)), (), EPOCH)
+    )
+    assert (verdict.rule, verdict.then) == (43, Then.ABANDON)
+    assert "the host esx1 of db1 is gone" in verdict.reason and verdict.reason.endswith(words)
+
+
+def test_so_does_one_whose_target_is_lost_with_the_disk() -> None:
+    of = resource(host_fence="own.host")
+    lost = vm("db2", THERE, connected=False, host="esx2")
+    verdict = next_verdict(Case(move(of), look(of, (vm("db1", power=Power.OFF), lost)), (), EPOCH))
+    assert (verdict.rule, verdict.reason.partition(": ")[2]) == (43, "it had brought the disk there")
+
+
+@pytest.mark.parametrize(
+    ("kind", "vms", "tried", "words"),
+    [
+        (MoveKind.SWITCHOVER, (LOST, vm("db2", THERE)), (), "db2 may write too"),
+        (MoveKind.SWITCHOVER, (LOST, vm("db2")), SENT, "the detach on db1 will still be carried out"),
+        (MoveKind.FAILOVER, (LOST, vm("db2", task="relocate")), (), "a task runs on db2 (relocate)"),
+        (MoveKind.SWITCHOVER, (replace(LOST, beside=(("web1", ""),)), vm("db2")), (), "esx1 when vCenter last saw it: web1"),
+        (MoveKind.SWITCHOVER, (replace(LOST, hosts=None), vm("db2")), (), "are gone cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_hold_for_a_lost_host_names_why_it_is_not_fenced(
+    kind: MoveKind, vms: Any, tried: tuple[Outcome, ...], words: str
+) -> None:
+    of = resource(host_fence="own.host")
+    verdict = next_verdict(Case(move(of, kind), look(of, vms, (None, says("db2"))), tried, EPOCH))
+    assert (verdict.rule, verdict.then) == (45, Then.HOLD)
+    assert "; host_fence is not called" in verdict.reason and words in verdict.reason
+
+
+def test_a_hold_for_a_lost_host_names_no_reason_where_there_is_no_way_or_it_was_tried() -> None:
+    tried = came_to(StepKind.FENCE_HOST, "db1", times=2)
+    for of, outcomes in ((resource(), ()), (resource(host_fence="own.host"), (*tried, *SENT))):
+        seen = look(of, (LOST, vm("db2")), (None, says("db2")))
+        verdict = next_verdict(Case(move(of), seen, outcomes, EPOCH))
+        assert verdict.rule == 45 and "is not called" not in verdict.reason
 
 
 @pytest.mark.parametrize(
