@@ -772,6 +772,7 @@ def wrong(s: Situation, decision: Decision) -> Iterator[str]:
     if begun.epoch != s.epoch + 1:
         yield "not the next epoch"
     yield from _forbidden(s, begun)
+    yield from _rash(s, begun)
     yield from _needless(s, begun.kind, s.seen.node(begun.source))
 
 
@@ -823,6 +824,23 @@ def _forbidden(s: Situation, begun: Move) -> Iterator[str]:
         "nobody knows what is on the disk": s.wish is None and _is_disputed(s, begun),
     }
     yield from (f"a move is begun, and {words}" for words, is_so in forbidden.items() if is_so)
+
+
+def _rash(s: Situation, begun: Move) -> Iterator[str]:
+    """A failover too many or in the midst of a task, and a mount against somebody, unless a person asks for it."""
+    source, word = s.seen.node(begun.source), s.seen.node(begun.target).facts
+    led = any(k.move and k.move.source == begun.source for k in s.seen.kin)
+    if s.wish is None and begun.kind is MoveKind.FAILOVER and not led:
+        many = sum(s.wall - m["ended"] < 3600.0 for m in s.recent if m.get("damped"))
+        if runs(source.vm) and source.failed and many >= s.resource.max_failovers_per_hour:
+            yield "a node that runs loses the disk again and again within the hour"
+        if source.vm.task != "" and not source.vm.host_gone:
+            yield "a node loses the disk while a task runs on it"
+    if s.wish is None and begun.kind is MoveKind.REPAIR and word is not None:
+        if word.busy:
+            yield "a device is mounted that somebody works on"
+        if word.mounted is MountState.FOREIGN:
+            yield "it is mounted over something else"
 
 
 def _may_be_elsewhere(s: Situation) -> bool:
@@ -957,8 +975,34 @@ def every_lost_host() -> Iterator[Snapshot]:
         yield assess.look(resource(3, host_fence="own.host"), facts, answers, signs, crowd)
 
 
-#: Rows without which a silent node would lose the disk too soon; 603, 640 and 642 only say more than a later row.
-NEEDED = frozenset({594, 541, 605, 615, 638, 639, 641, 643, 644, 645, 646, 652, 653, 654, 695, 790, 793, 795})
+#: Rows without which a node would lose the disk too soon or too often, or it would be mounted where somebody is at work; 603, 640
+#: and 642 only say more than a later row, and 705 waits for somebody who is not to be seen at work.
+NEEDED = frozenset(
+    {
+        541,
+        594,
+        605,
+        610,
+        615,
+        638,
+        639,
+        641,
+        643,
+        644,
+        645,
+        646,
+        650,
+        652,
+        653,
+        654,
+        695,
+        700,
+        710,
+        790,
+        793,
+        795,
+    }
+)
 #: It only begins a move.
 BEGINS = frozenset({515, 543})
 
