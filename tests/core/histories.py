@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tests.core import fate, truth
+from tests.core import fate, lasting, truth
 from tests.core.dice import Script
 from tests.core.world import Crash, World
 from vmdk_failover.engine import Report
 from vmdk_failover.model import Resource
 
 RESULTS = frozenset({"done", "nothing", "held", "refused", "busy", "failed"})
-#: Looks, 30 s apart, after which a resource is active or held with a true reason once the faults have stopped.
+#: Looks, 30 s apart, after which a resource is active or held with a true reason once the faults have stopped; where one of them
+#: lasts, they are farther apart.
 TICKS = 3
 #: So many times a person does what a hold's sentence says before it has to be active.
 REMEDIES = 6
@@ -54,7 +55,10 @@ def history(seed: int, script: Script | None = None, aloud: bool = False) -> His
         found.faults += world.broken
         return found
     on_top = [of for of in world.resources if of.depends_on]
-    for of in (*world.resources, *on_top):
+    first = [
+        of for of in world.resources if not (world.lasting and of.depends_on)
+    ]  # else it waits for what is gone for good
+    for of in (*first, *on_top):
         found.faults += _see_through(found, of)
     found.faults += [] if found.faults else _apart(world)
     found.faults += world.broken
@@ -105,7 +109,7 @@ def _ticks(world: World, of: Resource) -> Report | None:
     was said of a move after which others of the hierarchy were looked at.
     """
     report = None
-    for _ in range(TICKS):
+    for pause in lasting.PAUSES if world.lasting else (TICK,) * TICKS:
         said: list[Report] = []
         for master in range(len(world.masters)):
             word = world.run(None, of, master)
@@ -114,7 +118,7 @@ def _ticks(world: World, of: Resource) -> Report | None:
         report = max(reversed(said), key=lambda r: (r.ok, 0 if r.ok else r.rule), default=None)
         if report is not None and report.ok and not (world.storeys and report.steps):
             break
-        world.clock.now += TICK
+        world.clock.now += pause
     return report
 
 

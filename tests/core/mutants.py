@@ -14,9 +14,10 @@ import pytest
 
 from vmdk_failover import assess, claims, disproof, leaving, policy, remote, rules, shared, silence, witnesses
 from vmdk_failover import journal as journals
+from vmdk_failover.around import Around
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import Case
-from vmdk_failover.model import NodeFacts, Power, VmFacts, node_facts_from_plain
+from vmdk_failover.model import NodeFacts, Power, Resource, VmFacts, node_facts_from_plain
 
 Patch = pytest.MonkeyPatch
 Mutant = Callable[[Patch], None]
@@ -33,6 +34,30 @@ def rows(*numbers: int) -> Mutant:
         patch.setattr(policy, "decide", lambda situation: decide(situation, moves))
 
     return mutate
+
+
+def holding(*numbers: int) -> Mutant:
+    """These rows of the policy begin no move: they hold, with the same words."""
+
+    def mutate(patch: Patch) -> None:
+        decide = policy.decide
+        moves = tuple(
+            replace(row, choice=policy.Choice.HOLD) if row.number in numbers else row for row in policy.POLICY
+        )
+        patch.setattr(policy, "decide", lambda situation: decide(situation, moves))
+
+    return mutate
+
+
+def tenants_are_everywhere(patch: Patch) -> None:
+    """A resource that is paused on any node counts for every node."""
+    sight = assess._sight
+
+    def everywhere(resource: Resource, vm: VmFacts, facts: Any, signs: Any, around: Around) -> NodeSight:
+        every = tuple(dict.fromkeys(tenant for there in around.tenants.values() for tenant in there))
+        return sight(resource, vm, facts, signs, replace(around, tenants={vm.minion: every}))
+
+    patch.setattr(assess, "_sight", everywhere)
 
 
 def silence_is_off(patch: Patch) -> None:
@@ -149,6 +174,14 @@ MUTANTS: Mapping[str, Mutant] = {
     "rows 570 to 573 and 577: nobody goes along": rows(570, 571, 572, 573, 577),
     "row 240: nothing is mounted": rows(240),
     "row 600: all is never well": rows(600),
+    "row 43: a move holds for ever for a lost host": rows(43),
+    "row 515: nothing is mounted again in the blind": rows(515),
+    "row 515: it only holds": holding(515),
+    "row 543: no lost host is fenced": rows(543),
+    "row 543: it only holds": holding(543),
+    "row 647: silence leads to nothing": rows(647),
+    "row 647: it only holds": holding(647),
+    "a resource that is paused anywhere is disturbed everywhere": tenants_are_everywhere,
     "silence is off": silence_is_off,
     "cached power is believed": cached_power_is_believed,
     "suspended is off": suspended_is_off,

@@ -1,7 +1,8 @@
 """
 The calm after the faults: what ends by itself, whether the reason of a hold is true of the world, and what a person does then.
 
-Not all ends by itself: a snapshot stays until somebody deletes it. A resource may be held for that, if it says so.
+Not all ends by itself: a snapshot stays until somebody deletes it. A resource may be held for that, if it says so. Nor does
+what lasts (lasting.py), until a person is sent there.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.core import accidents
+from tests.core import accidents, lasting
 from tests.core.machines import SimNode, SimVm
+from vmdk_failover.around import Ailing, datastore_of
 from vmdk_failover.engine import Report
-from vmdk_failover.model import MoveKind, Power, Resource
+from vmdk_failover.model import MoveKind, Power, Resource, StepKind
 from vmdk_failover.policy import Wish
-from vmdk_failover.situation import TARGET_TRIES, UNLUCKY
+from vmdk_failover.situation import HOUR, TARGET_TRIES, UNLUCKY
+from vmdk_failover.vicinity import LASTS
 
 NEVER = float("inf")
+#: Seconds that may have passed since the look that a reason is of.
+SINCE = 30.0
 
 if TYPE_CHECKING:
     from tests.core.world import World
@@ -50,10 +55,15 @@ def calm(world: World) -> None:
             settle(world, vm)
     world.check("the calm")
     world.say("-- calm")
+    if world.lasting:
+        holder = Eye(world, world.resource).holder()
+        lasting.begin(world, holder.vm if holder else None)
 
 
 def power_up(world: World, vm: SimVm) -> None:
     """The host is back, the VM is started, where the locks allow it."""
+    if vm is world.stays:
+        return
     vm.connected, vm.shown = True, None
     if vm.power is not Power.ON and world.may_start(vm):
         accidents.boot(world, vm)
@@ -111,23 +121,33 @@ class Eye:
         return [n for n in self.nodes.values() if n.vm.lists(n.uuids) and n.vm in self.shown]
 
     def holder(self) -> SimNode | None:
+        """Whoever may write, as far as can be seen from here; else who lists it."""
         holders = self.holders()
-        return next((n for n in holders if n.vm.power is not Power.OFF), holders[0] if holders else None)
+        writers = (n for n in holders if n.vm.power is not Power.OFF or self._is_out_of_sight(n.vm))
+        return next(writers, holders[0] if holders else None)
+
+    def _is_out_of_sight(self, vm: SimVm) -> bool:
+        """With its host, and nobody has said that it is off."""
+        said = [vm.name in master.vicinity.confirmed for master in self.world.masters]
+        return vm.connected is False and not any(said)
 
     def can_take(self, minion: str) -> bool:
         """Whether a node could take the resource, and has not failed to lately."""
         node = self.nodes[minion]
-        vm = node.vm
-        missing = {(d.bus, d.unit) for d in self.of.disks if d.uuid not in {x.uuid for x in vm.disks}}
-        fits = not (missing & vm.slots()) and (not missing or dict(vm.controllers).get(1) == "pvscsi")
-        torn = node.torn or ((node.mounted or node.foreign) and not vm.lists(node.uuids))
+        torn = node.torn or ((node.mounted or node.foreign) and not node.vm.lists(node.uuids))
         return (
-            self._is_up(vm)
-            and fits
+            self._is_up(node.vm)
+            and self.fits(node)
             and not (node.unready or torn)
             and self.failures(minion) < TARGET_TRIES
             and self._is_based(minion)
         )
+
+    def fits(self, node: SimNode) -> bool:
+        """What its VM does not list of the disks has a place there."""
+        listed, taken = {disk.uuid for disk in node.vm.disks}, node.vm.slots()
+        missing = {(disk.bus, disk.unit) for disk in self.of.disks if disk.uuid not in listed}
+        return not (missing & taken) and (not missing or dict(node.vm.controllers).get(1) == "pvscsi")
 
     def _is_based(self, minion: str) -> bool:
         """All that it depends on is in service there, or is where it is itself and could come along."""
@@ -194,12 +214,101 @@ class Eye:
     def target(self) -> SimNode | None:
         return self.nodes.get(self.state.move.target) if self.state.move else self.holder()
 
+    def source(self) -> SimNode | None:
+        return self.nodes.get(self.state.move.source) if self.state.move else None
+
+    def paused_beside(self, node: SimNode) -> bool:
+        """Another resource that is in maintenance has a disk in the VM of this node."""
+        others = [guest for name, guest in self.world.guests.items() if name != self.of.name]
+        there = [guest.inside[node.vm.name] for guest in others if guest.resource.name in self.world.paused]
+        return any(part.vm.lists(part.uuids) for part in there)
+
+    def damped(self) -> int:
+        """Failovers off a running node within the hour."""
+        late = self.world.clock.wall() - SINCE
+        return sum(bool(m.get("damped")) and late - m["ended"] < HOUR for m in self.state.recent)
+
+    def fellows(self) -> list[Ailing]:
+        """What other resources have suffered in the last minute, or could have, by the masters' own word."""
+        late = self.world.clock.now - SINCE - LASTS
+        told = [fault for master in self.world.masters for fault in master.vicinity.faults.values()]
+        return [ailing for at, ailing in told if at >= late and ailing.resource != self.of.name]
+
+    def most_are_silent(self, lost: bool = False) -> bool:
+        """Of at least three that vCenter shows alive; with ``lost``, a host that is gone counts as one more."""
+        alive = [n.vm for n in self.nodes.values() if n.vm.power is not Power.OFF and n.vm.connected]
+        silent = sum(
+            vm.frozen or vm.cut or vm.silent or vm.impostor or vm.power is not Power.ON for vm in alive
+        )
+        return len(alive) + lost >= 3 and 2 * (silent + lost) > len(alive) + lost
+
 
 def _serves(node: SimNode, of: Resource) -> bool:
     """It is in service there, and vCenter shows its disks as they were recorded."""
     listed = {(disk.path, disk.uuid) for disk in node.vm.disks}
     seen = all((disk.path, disk.uuid) in listed for disk in of.disks)
     return seen and node.can_write(of) and not node.trouble and node.services is not False
+
+
+def _isolated(node: SimNode) -> bool:
+    return (node.vm.frozen or node.vm.cut) and node.vm.heartbeat not in ("red", "gray")
+
+
+def _agent_alone(node: SimNode) -> bool:
+    return node.vm.silent and not (node.vm.frozen or node.vm.cut) and node.vm.power is Power.ON
+
+
+def _unheard(node: SimNode) -> bool:
+    return node.vm.frozen or node.vm.cut or node.vm.silent
+
+
+def _is_lost(eye: Eye, report: Report) -> bool:
+    """The holder's host is gone, and it may not be fenced, or that was tried, or no node is there to fence it for."""
+    holder, of, move = eye.holder(), eye.of, eye.state.move
+    if holder is None or holder.vm.connected is not False:
+        return False
+    may = bool(of.host_fence) and (not holder.vm.strangers or of.host_fence_others == "stop")
+    if not may or eye.paused_beside(holder) or not eye.takers() or eye.most_are_silent(lost=True):
+        return True
+    asked = [o for o in eye.state.outcomes if o.step.kind is StepKind.FENCE_HOST]
+    on_its_way = any(
+        o.result.value == "unknown" and o.step.node == holder.vm.name for o in eye.state.outcomes
+    )
+    return move is not None and (len(asked) > 1 or on_its_way or bool(eye.nodes[move.target].vm.task))
+
+
+def _is_blind(eye: Eye, report: Report) -> bool:
+    """vCenter cannot be read, and no node could mount what it was the last to get."""
+    if not eye.world.hypervisor.blind:
+        return False
+    last = eye.state.recent[-1] if eye.state.recent else {}
+    home = eye.nodes.get(last.get("target", "")) if last.get("ok") and not last.get("forgotten") else None
+    others = [n for n in eye.nodes.values() if n is not home and (n.sees(eye.of) or n.mounted or n.foreign)]
+    if home is None or eye.state.move or others or eye.of.depends_on or home.epoch != eye.state.epoch:
+        return True
+    kept = home.mounted or home.foreign or home.torn or home.unready or home.busy or home.trouble
+    return bool(kept) or not (home.sees(eye.of) and home.can_hear()) or home.vm.impostor
+
+
+def _has_fellows(eye: Eye, report: Report) -> bool:
+    """Another resource suffers the same on the same datastore, on another node and another host."""
+    holder = eye.holder()
+    trouble = holder and (holder.trouble or ("device_gone" if holder.torn else None))
+    if holder is None or trouble is None:
+        return False
+    stores = {datastore_of(disk.path) for disk in eye.of.disks}
+    alike = [a for a in eye.fellows() if a.condition == str(getattr(trouble, "value", trouble))]
+    return any(
+        a.datastores & stores and a.node != holder.vm.name and a.hosts - {holder.vm.host} for a in alike
+    )
+
+
+def _came_along(eye: Eye, report: Report) -> bool:
+    """It has come from another node with the same fault."""
+    holder = eye.holder()
+    trouble = holder.trouble.value if holder and holder.trouble else "device_gone"
+    came = [m for m in eye.state.recent if m["ok"] and m.get("condition") == trouble and m["source"]]
+    return holder is not None and any(m["source"] != holder.vm.name for m in came)
 
 
 Truth = Callable[[Eye, Report], bool]
@@ -240,14 +349,22 @@ TRUE: dict[int, Truth] = {
     237: lambda eye, report: eye.state.move is not None and eye.state.move.target not in eye.base(),
     575: lambda eye, report: not eye.base(),
     578: lambda eye, report: not any(eye.can_take(m) for m in eye.base()),
-    155: lambda eye, report: bool(eye.world.paused - {eye.of.name}),
+    20: _is_blind,
+    45: _is_lost,
+    155: lambda eye, report: (source := eye.source()) is not None and eye.paused_beside(source),
     198: lambda eye, report: eye.misplaced(),
     603: lambda eye, report: eye.asks(),
     605: lambda eye, report: eye.asks(),
-    638: lambda eye, report: bool(eye.world.paused - {eye.of.name}),
+    520: _is_blind,
+    545: _is_lost,
+    638: lambda eye, report: (holder := eye.holder()) is not None and eye.paused_beside(holder),
+    641: lambda eye, report: eye.most_are_silent(),
+    644: lambda eye, report: eye.of.on_agent_silent == "hold" and _holder(_agent_alone)(eye, report),
+    646: lambda eye, report: eye.of.on_isolated == "hold" and _holder(_isolated)(eye, report),
+    648: _both(_holder(_unheard), _stuck),
     652: lambda eye, report: eye.asks(),
-    653: lambda eye, report: any(m.get("condition") for m in eye.state.recent),
-    654: lambda eye, report: len(eye.world.resources) > 1,
+    653: _came_along,
+    654: _has_fellows,
     695: lambda eye, report: eye.misplaced(),
     160: lambda eye, report: eye.nodes[eye.state.move.source].has() if eye.state.move else False,
     195: lambda eye, report: eye.lost(),
@@ -257,12 +374,15 @@ TRUE: dict[int, Truth] = {
     530: lambda eye, report: eye.unclear() or eye.kept(),
     610: _holder(lambda n: n.vm.task),
     630: _both(_holder(lambda n: n.vm.power is not Power.ON), _stuck),
-    650: lambda eye, report: any(m.get("damped") for m in eye.state.recent),
+    650: _both(
+        _holder(lambda n: n.trouble or n.torn),
+        lambda eye, report: eye.damped() >= eye.of.max_failovers_per_hour,
+    ),
     670: _both(_holder(lambda n: n.trouble or n.torn), _stuck),
     700: _holder(lambda n: n.busy),
     710: _holder(lambda n: n.foreign),
     730: lambda eye, report: _stuck(eye, report) and any(eye.failures(m) for m in eye.nodes),
-    740: _holder(lambda n: n.unready or n.vm.controllers),
+    740: lambda eye, report: _holder(lambda n: n.unready or not eye.fits(n))(eye, report),
     790: lambda eye, report: eye.lost(),
     793: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     810: _both(lambda eye, report: not eye.holders(), _stuck),
@@ -304,6 +424,21 @@ def _mend(eye: Eye) -> None:
         power_up(eye.world, node.vm)
 
 
+def _take_out(eye: Eye) -> None:
+    """Of a VM that is off and cannot be started because the one that stays has a disk of it open."""
+    for vm in [node.vm for node in eye.nodes.values()]:
+        if vm.power is Power.OFF and vm is not eye.world.stays is not None:
+            theirs = {
+                disk.uuid
+                for other in eye.world.vms.values()
+                if other.power is not Power.OFF
+                for disk in other.disks
+            }
+            for disk in [mine for mine in vm.disks if mine.uuid in theirs]:
+                vm.unplug(disk.path)
+            power_up(eye.world, vm)
+
+
 def _remove_copies(eye: Eye) -> None:
     for node in eye.nodes.values():
         node.vm.impostor = False
@@ -315,6 +450,15 @@ def _clear(eye: Eye) -> None:
 
 def _wait(eye: Eye) -> None:
     eye.world.clock.now += UNLUCKY
+
+
+def _send_somebody(eye: Eye) -> None:
+    """To what has lasted until now."""
+    lasting.stop(eye.world)
+
+
+def _confirm(eye: Eye) -> None:
+    lasting.confirm(eye.world)
 
 
 def _mend_base(eye: Eye) -> None:
@@ -356,13 +500,15 @@ DEEDS: dict[int, Deeds] = {
     **dict.fromkeys((42, 542, 793), (_remove_copies,)),
     **dict.fromkeys((48, 603, 605), (_answer,)),
     **dict.fromkeys((50, 610), (_end_tasks,)),
+    **dict.fromkeys((20, 520, 644, 646), (_send_somebody,)),
+    **dict.fromkeys((45, 545), (_confirm,)),
     237: (_mend_base, _settle, _bring_base, _raise_base),
     575: (_raise_base,),
     **dict.fromkeys((40, 90, 195, 198, 530, 695, 541, 790), (_settle,)),
     **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
     **dict.fromkeys((650, 652, 653, 654), (_mend, _answer, _settle, _clear)),
 }
-OTHERWISE: Deeds = (_put_back, _remove_copies, _mend, _answer, _settle, _wait)
+OTHERWISE: Deeds = (_put_back, _remove_copies, _mend, _answer, _settle, _take_out, _wait)
 
 
 def remedy(world: World, of: Resource, report: Report) -> None:
@@ -370,3 +516,4 @@ def remedy(world: World, of: Resource, report: Report) -> None:
     world.say(f"-- a person mends what {report.rule} says")
     for deed in DEEDS.get(report.rule, OTHERWISE):
         deed(Eye(world, of))
+    lasting.go_on(world)

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.core import fate
+from tests.core import fate, lasting
 from tests.core.dice import Dice, Script
 from tests.core.machines import SimNode, SimVm
 from tests.core.ports import Everybody, GuestPort, LookoutPort, VCenter
@@ -46,6 +46,8 @@ class World:
     :ivar fates: what may happen by itself; few kinds in most worlds, so that the same meets the same.
     :ivar apart: two masters work side by side and nothing keeps them apart, as nobody should have it. Then the locks of VMFS are
         counted on, and all that is promised is that no two nodes can write.
+    :ivar lasting: the fault that does not end with the others, ``""`` in most worlds. :ivar stays: the VM that it is of,
+        from then until a person was sent there. :ivar boots: how often that had booted.
     :ivar broken: sentences of invariants that were broken, in order.
     :ivar told: what happened, for the one who reads a broken history; only with ``aloud``.
     :ivar heard: what the engines told, likewise.
@@ -105,6 +107,9 @@ class World:
             if setting.random() < 0.5:
                 with self.dice.calm():
                     remember(self, r, self.began[r.name])
+        self.lasting = lasting.choose(self, setting)
+        self.stays: SimVm | None = None
+        self.boots = 0
 
     def moment(self) -> Moment:
         """The master's clocks, of which somebody sets one; no master is booted here."""
