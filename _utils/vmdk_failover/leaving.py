@@ -1,6 +1,6 @@
 """
 Rows of the step table that get the disk away from where it is: detach, release, halt, fence, and what is left when a fence
-does not work. Pure.
+does not work or the host is lost. Pure.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from vmdk_failover.case import (
     may_ask_release,
     may_halt,
     may_land,
+    sealable,
     source_name,
     stale,
     why_fence,
@@ -37,7 +38,7 @@ def may_fence_host(case: Case) -> bool:
     return gone and wanted and ready and case.tried(StepKind.FENCE_HOST) < HOOK_TRIES
 
 
-def gives_way(case: Case) -> bool:
+def must_give_way(case: Case) -> bool:
     """
     The holder's host is gone and may be fenced, and this move cannot have that done: it is a planned one, or had brought the
     disk there, or its target is lost. Given up, a failover from there takes its place.
@@ -46,6 +47,19 @@ def gives_way(case: Case) -> bool:
     wanted = bool(case.move.resource.host_fence) and len(lost) == 1
     gone = wanted and lost[0].host_gone and lost[0].facts is None
     return gone and not _fences(case, lost[0]) and not _kept(case, lost[0])
+
+
+def gives_way(case: Case) -> bool:
+    """It must, and nothing that it has asked for may still be carried out."""
+    return must_give_way(case) and not may_land(case)
+
+
+def to_seal(case: Case) -> tuple[str, ...]:
+    """Nodes on which a request that may still be carried out can be made impossible now, so that the move can give way."""
+    if not must_give_way(case):
+        return ()
+    nodes = (outcome.step.node for outcome in sealable(case))
+    return tuple(node for node in nodes if case.seen.node(node).vm.task == "")
 
 
 def _fences(case: Case, node: NodeSight) -> bool:
@@ -73,17 +87,21 @@ def _kept(case: Case, node: NodeSight) -> str:
         return ""
     if others := [n.minion for n in (*stale(case), *case.seen.writers) if n is not node]:
         return f"host_fence is not called, because {' and '.join(dict.fromkeys(others))} may write too"
-    fences = _fences(case, node)
-    if (lost := may_land(case)) and not fences:
-        step = lost[0].step
-        return (
-            f"host_fence is not called, because it is not known whether the {step.kind.value} on {step.node} will still be "
-            "carried out"
-        )
-    if fences and case.target.vm.task != "":
+    if _fences(case, node) and case.target.vm.task != "":
         task = case.target.vm.task or "it cannot be read"
         return f"host_fence is not called yet, because a task runs on {case.target.minion} ({task})"
     return spared(node, of, case.seen.nodes)
+
+
+def _pending(case: Case) -> str:
+    """That a request of this move keeps it from giving way; ``""`` if none does."""
+    lost = may_land(case) if must_give_way(case) else ()
+    return (
+        f"host_fence is not called, because it is not known whether the {lost[0].step.kind.value} on {lost[0].step.node} will "
+        "still be carried out"
+        if lost
+        else ""
+    )
 
 
 def may_hook(case: Case) -> bool:
@@ -94,12 +112,13 @@ def may_hook(case: Case) -> bool:
 
 def stale_words(case: Case) -> str:
     """Whose word is not current, and the ways out."""
-    words = (lost_host_words(n, case.move.resource, case.seen.nodes, _kept(case, n)) for n in stale(case))
+    of, nodes, pending = case.move.resource, case.seen.nodes, _pending(case)
+    words = (lost_host_words(n, of, nodes, _kept(case, n) or pending) for n in stale(case))
     return "; ".join(words) + _said_of_host(case)
 
 
 def _said_of_host(case: Case) -> str:
-    tried = case.tried(StepKind.FENCE_HOST)
+    tried = sum(case.tried(StepKind.FENCE_HOST, n.minion) for n in stale(case))
     return f" (tried {tried} times: {case.said(StepKind.FENCE_HOST)})" if tried else ""
 
 
@@ -121,6 +140,34 @@ def paused_words(case: Case) -> str:
         f"{case.move.source} would have to be powered off, but {names} is there too and is paused, and maintenance is not "
         f"disturbed: 'salt-run vmdk.resume' it, or get the disk off {case.move.source} by hand"
     )
+
+
+LOST_HOST: tuple[Row, ...] = (
+    Row(
+        43,
+        "the holder's host is gone and may be fenced, which is for a failover from there to do",
+        gives_way,
+        Then.ABANDON,
+        gives_way_words,
+    ),
+    Row(
+        44,
+        "the source's host is gone, and there is a way to get it off",
+        may_fence_host,
+        StepKind.FENCE_HOST,
+        lambda c: (
+            f"the host {c.source.vm.host} of {c.move.source} is gone from vCenter and {c.move.source} may still write there"
+        ),
+        source_name,
+    ),
+    Row(
+        45,
+        "the word about a holder is not current",
+        lambda c: bool(stale(c)),
+        Then.HOLD,
+        stale_words,
+    ),
+)
 
 
 LEAVING: tuple[Row, ...] = (

@@ -7,7 +7,7 @@ line needs no recovery code. ``ABANDON`` ends a move without harm: the next look
 
 Safety in one line each: a disk is attached only when no node of the resource but a dead one lists it (rows 60, 80, 200);
 it is detached only from a node that is proven off or has proven its release (rows 110, 120); unknown holds (rows 20-50);
-a move is not given up while a request of its own may still be carried out (rows 62, 63).
+a move is not given up while a request of its own may still be carried out (rows 41, 62, 63).
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from vmdk_failover.case import (
     may_remount,
     names_of,
     sealable,
-    source_name,
     source_unseen,
     stale,
     taken_apart,
@@ -45,7 +44,7 @@ from vmdk_failover.case import (
     unseen_words,
 )
 from vmdk_failover.doubts import impostor_words, misplaced_words, question_words, unclear_words
-from vmdk_failover.leaving import LEAVING, gives_way, gives_way_words, may_fence_host, stale_words
+from vmdk_failover.leaving import LEAVING, LOST_HOST, to_seal
 from vmdk_failover.model import Step, StepKind
 
 __all__ = ["RULES", "UNSEALED", "Case", "Row", "Then", "Verdict", "next_verdict"]
@@ -109,36 +108,24 @@ RULES: tuple[Row, ...] = (
         lambda c: unclear_words(c.seen),
     ),
     Row(
+        41,
+        "a request whose answer was lost may still be carried out, and the move is to make way for a failover from a lost host",
+        lambda c: bool(to_seal(c)),
+        StepKind.SEAL,
+        lambda c: (
+            f"the answer to an earlier request on {to_seal(c)[0]} was lost; before {stale(c)[0].minion} fails over from its lost "
+            "host that is made impossible"
+        ),
+        lambda c: to_seal(c)[0],
+    ),
+    Row(
         42,
         "another VM answers under the name of a node of the move",
         lambda c: bool(impostors(c)),
         Then.HOLD,
         lambda c: impostor_words(impostors(c)[0]),
     ),
-    Row(
-        43,
-        "the holder's host is gone and may be fenced, which is for a failover from there to do",
-        gives_way,
-        Then.ABANDON,
-        gives_way_words,
-    ),
-    Row(
-        44,
-        "the source's host is gone, and there is a way to get it off",
-        may_fence_host,
-        StepKind.FENCE_HOST,
-        lambda c: (
-            f"the host {c.source.vm.host} of {c.move.source} is gone from vCenter and {c.move.source} may still write there"
-        ),
-        source_name,
-    ),
-    Row(
-        45,
-        "the word about a holder is not current",
-        lambda c: bool(stale(c)),
-        Then.HOLD,
-        stale_words,
-    ),
+    *LOST_HOST,
     Row(
         48,
         "a VM concerned waits for an answer in the middle of a task",

@@ -24,7 +24,7 @@ from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, Ste
 from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
-FOR_PROGRESS = frozenset({15, 17, 43, 44, 62, 67, 68, 70, 130, 158, 235, 236, 240})
+FOR_PROGRESS = frozenset({15, 17, 41, 43, 44, 62, 67, 68, 70, 130, 158, 235, 236, 240})
 
 
 @dataclass
@@ -212,6 +212,26 @@ def test_a_hold_for_a_lost_host_names_why_it_is_not_fenced(
     verdict = next_verdict(Case(move(of, kind), look(of, vms, (None, says("db2"))), tried, EPOCH))
     assert (verdict.rule, verdict.then) == (45, Then.HOLD)
     assert "; host_fence is not called" in verdict.reason and words in verdict.reason
+
+
+def test_a_lost_request_is_made_impossible_before_a_move_gives_way_for_a_lost_host() -> None:
+    """The request is to another VM than the lost one; without the row it would hold until the lost host is back."""
+    of = resource(host_fence="own.host")
+    lost = vm("db2", THERE, connected=False, host="esx2")
+    for off, rules_ in (
+        ({}, (41, 45)),
+        ({"task": "relocate"}, (45, 45)),
+        ({"change_version": "2"}, (43, 43)),
+    ):
+        seen = look(of, (vm("db1", THERE, power=Power.OFF, **off), lost), ())
+        case = Case(move(of), seen, space.based(SENT), EPOCH)
+        verdicts = next_verdict(case), next_verdict(case, without(41))
+        assert tuple(verdict.rule for verdict in verdicts) == rules_
+        if 41 in rules_:
+            assert verdicts[0].step and (verdicts[0].step.kind, verdicts[0].step.node) == (
+                StepKind.SEAL,
+                "db1",
+            )
 
 
 def test_a_hold_for_a_lost_host_names_no_reason_where_there_is_no_way_or_it_was_tried() -> None:

@@ -271,9 +271,8 @@ def _is_lost(eye: Eye, report: Report) -> bool:
     if not may or eye.paused_beside(holder) or not eye.takers() or eye.most_are_silent(lost=True):
         return True
     asked = [o for o in eye.state.outcomes if o.step.kind is StepKind.FENCE_HOST]
-    on_its_way = any(
-        o.result.value == "unknown" and o.step.node == holder.vm.name for o in eye.state.outcomes
-    )
+    unknown = [eye.nodes[o.step.node].vm for o in eye.state.outcomes if o.result.value == "unknown"]
+    on_its_way = any(vm.connected is not True or vm.task for vm in unknown)  # and cannot be made impossible
     return move is not None and (len(asked) > 1 or on_its_way or bool(eye.nodes[move.target].vm.task))
 
 
