@@ -116,7 +116,7 @@ def _ticks(world: World, of: Resource) -> Report | None:
             said = said if word is None or not word.steps else []
             said += [word] if word else []
         report = max(reversed(said), key=lambda r: (r.ok, 0 if r.ok else r.rule), default=None)
-        if report is not None and report.ok and not (world.storeys and report.steps):
+        if report is not None and report.ok and not (world.storeys and report.result == "done"):
             break
         world.clock.now += pause
     return report
