@@ -6,17 +6,16 @@ also while a disk fails, hangs or vanishes. One line ``OK name`` or ``FAILED nam
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
-import termios
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.guest.inside import dev, host, open_line, sh, until, uuid_of
 from vmdk_failover.guest import children, devices, lvm, mapped, mounts
 from vmdk_failover.guest.facts import node_facts
 from vmdk_failover.guest.latest import latest
@@ -39,38 +38,8 @@ def trial(function: Callable[[], None]) -> Callable[[], None]:
     return function
 
 
-def host(do: str, **arguments: object) -> None:
-    """Have the host do something to a disk."""
-    print("HOST " + json.dumps({"do": do, **arguments}), flush=True)
-    answer = sys.stdin.readline().strip()
-    assert answer == "done", answer
-
-
-def sh(*argv: str) -> str:
-    """Run a program that must succeed. Returns what it said."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}: {done.stdout} {done.stderr}"
-    return done.stdout
-
-
-def uuid_of(number: int) -> str:
-    return f"6000c29{number:025x}"
-
-
-def dev(number: int) -> str:
-    """Device node of a disk."""
-    return os.path.realpath(f"/dev/disk/by-id/wwn-0x{uuid_of(number)}")
-
-
 def sees(number: int) -> bool:
     return devices.find(disk(number), HERE) is not None
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.05)
 
 
 def disk(number: int) -> Disk:
@@ -457,9 +426,7 @@ def xfs_and_a_partition_below_lvm() -> None:
 
 def main() -> None:
     """Run the trials; after one has failed, the world is not what the next expects."""
-    tty = termios.tcgetattr(0)
-    tty[3] &= ~(termios.ECHO | termios.ICANON)
-    termios.tcsetattr(0, termios.TCSANOW, tty)
+    open_line()
     STATE.mkdir(parents=True, exist_ok=True)
     for one in TRIALS:
         began = time.monotonic()

@@ -2,7 +2,8 @@
 A guest under software emulation, with VMware's paravirtual SCSI controllers: what this machine's own kernel may not have (SCSI
 disks, device-mapper, a watchdog) is tried there. Needs the image of ``lab/guest/image.sh``; never opens /dev/kvm.
 
-The program in the guest asks for faults by a line ``HOST {json}`` on its serial line and gets an answer before it goes on.
+The program in the guest asks for faults by a line ``HOST {json}`` on its serial line and gets an answer before it goes on:
+``done``, what the host has to say as JSON, or ``failed`` and why.
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ def build(image: Path = IMAGE) -> None:
 
 
 def _payload(path: Path, program: Path) -> None:
-    """The product's node side and the program, as a disk that holds a tar."""
+    """The product's node side, the program and what it takes of the lab, as a disk that holds a tar."""
+    of_the_lab = (ROOT / "lab/__init__.py", ROOT / "lab/linux.py", *sorted(HERE.glob("*.py")))
     with tarfile.open(path, "w") as tar:
         for file in sorted(LIBRARY.rglob("*.py")):
             tar.add(file, f"vmdk_failover/{file.relative_to(LIBRARY)}")
+        for file in of_the_lab:
+            tar.add(file, str(file.relative_to(ROOT)))
         tar.add(program, "run.py")
 
 
@@ -205,8 +209,8 @@ class Vm:
 
     def _obey(self, order: dict[str, Any]) -> None:
         try:
-            getattr(self, order.pop("do"))(**order)
-            answer = "done"
+            said = getattr(self, order.pop("do"))(**order)
+            answer = "done" if said is None else json.dumps(said)
         except RuntimeError as err:
             answer = f"failed: {err}"
         self._line.sendall(f"{answer}\n".encode())
