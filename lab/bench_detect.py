@@ -112,17 +112,18 @@ def _measure(fstype: str, load: str, name: str, runs: int) -> list[dict[str, Any
     cell = {"fault": name, "fs": fstype, "load": load}
     told = {
         **cell,
-        **_figures([one.told for one in sights]),
+        **figures([one.told for one in sights]),
         **_words(sights, missed),
         "goal_ms": fault.goal(load),
     }
     if all(one.first == one.told for one in sights):
         return [told]
-    seen = {**cell, "fault": f"{name}, first sight", **_figures([one.first for one in sights])}
+    seen = {**cell, "fault": f"{name}, first sight", **figures([one.first for one in sights])}
     return [{**seen, **_words(sights, missed), "goal_ms": FIRST_MS}, told]
 
 
-def _figures(times: list[float]) -> dict[str, Any]:
+def figures(times: Sequence[float]) -> dict[str, Any]:
+    """Median, 90th percentile and number of some milliseconds."""
     ordered = sorted(times)
     if not ordered:
         return {"median_ms": None, "p90_ms": None, "n": 0}
@@ -136,13 +137,14 @@ def _figures(times: list[float]) -> dict[str, Any]:
 
 def _words(sights: Sequence[Sight], missed: Sequence[str]) -> dict[str, Any]:
     return {
-        "source": _commonest([one.source for one in sights]),
+        "source": commonest([one.source for one in sights]),
         "conditions": dict(Counter(one.condition for one in sights)),
         "missed": len(missed),
     }
 
 
-def _commonest(words: Sequence[str]) -> str:
+def commonest(words: Sequence[str]) -> str:
+    """The word that is there most often, ``none`` if there is none."""
     return Counter(words).most_common(1)[0][0] if words else "none"
 
 

@@ -1,37 +1,40 @@
 """
-``make guest``: trials in a guest, one line each; the exit code is 1 if one fails (root; two to five minutes).
+``make guest``: trials in a guest, one line each; the exit code is 1 if one fails (root; two to five minutes). ``detect`` is a
+measurement of half an hour and only made when it is named.
 
-    python -m lab.guest [-v] [lvm] [halt]
+    python -m lab.guest [-v] [lvm] [halt] [detect [--runs 10] [--only WORD] [--fs xfs] [--load idle]]
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from lab.guest import vm
+from lab.guest import detect, vm
 
 LIMIT_S = 1800.0
 HERE = Path(__file__).parent
 
 
-def lvm(folder: Path, verbose: bool) -> bool:
+def lvm(folder: Path, given: argparse.Namespace) -> bool:
     """A resource on two disks with LVM, through everything that can happen to it. Returns whether all went well."""
     with vm.Vm(folder, HERE / "lvm_trial.py") as machine:
         line = ""
         for line in machine.lines(LIMIT_S):
-            if verbose or line.startswith(("OK", "FAILED")):
+            if given.verbose or line.startswith(("OK", "FAILED")):
                 print(line, flush=True)
     return line == "GUEST-END 0"
 
 
-def halt(folder: Path, verbose: bool) -> bool:
+def halt(folder: Path, given: argparse.Namespace) -> bool:
     """A machine that only its watchdog can end. Returns whether that came in time."""
     with vm.Vm(folder, HERE / "halt_trial.py", disks=0) as machine:
         for line in machine.lines(60.0):
-            if verbose:
+            if given.verbose:
                 print(line, flush=True)
             if line.startswith("ARMED"):
                 began, limit = time.monotonic(), float(line.split()[1])
@@ -45,17 +48,50 @@ def halt(folder: Path, verbose: bool) -> bool:
     return False
 
 
-TRIALS = {"lvm": lvm, "halt": halt}
+def detection(folder: Path, given: argparse.Namespace) -> bool:
+    """How soon the prober tells of a failing disk, by the guest's clock. Returns whether it always did."""
+    wishes = {
+        "runs": given.runs,
+        "only": given.only,
+        "fs": given.fs or detect.FILE_SYSTEMS,
+        "loads": given.load or detect.LOADS,
+    }
+    return detect.run(folder, given.verbose, wishes)
+
+
+TRIALS = {"lvm": lvm, "halt": halt, "detect": detection}
+USUAL = ("lvm", "halt")
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; ends the program if it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m lab.guest", description="Trials in an emulated guest.")
+    parser.add_argument(
+        "trials", nargs="*", metavar="TRIAL", help=f"{', '.join(TRIALS)}; {' and '.join(USUAL)} if left out"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show all that the guests say")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="detect: runs per cell")
+    parser.add_argument("--only", default="", metavar="WORD", help="detect: faults whose name has WORD in it")
+    parser.add_argument("--fs", choices=detect.FILE_SYSTEMS, action="append", help="detect: file systems")
+    parser.add_argument(
+        "--load", choices=detect.LOADS, action="append", help="detect: whether somebody uses the disk"
+    )
+    given = parser.parse_args(argv)
+    unknown = [name for name in given.trials if name not in TRIALS]
+    if unknown:
+        parser.error(f"there is no trial {unknown[0]}; there are {', '.join(TRIALS)}")
+    given.trials = given.trials or list(USUAL)
+    return given
 
 
 def main() -> int:
-    """Run the trials that are named, or all. ``-v`` shows all that the guests say."""
+    """Run the trials that are named, or the usual ones."""
+    given = arguments(sys.argv[1:])
     vm.build()
-    wanted = [one for one in sys.argv[1:] if one in TRIALS] or list(TRIALS)
     went_well = True
-    for name in wanted:
+    for name in given.trials:
         with tempfile.TemporaryDirectory(prefix="vmdk-guest-", dir=vm.scratch()) as folder:
-            went_well &= TRIALS[name](Path(folder), "-v" in sys.argv)
+            went_well &= TRIALS[name](Path(folder), given)
     return 0 if went_well else 1
 
 

@@ -1,0 +1,135 @@
+"""
+``make guest ARGS=detect``: how soon the prober tells of a failing disk inside a guest on SCSI, by the guest's own clock. Prints a
+table and writes build/bench/detect-guest.json; ``detect_trial.py`` is the program in the guest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.bench_detect import LOADS, commonest, figures
+from lab.bench_faults import LOAD
+from lab.guest import vm
+
+OUT = vm.ROOT / "build" / "bench" / "detect-guest.json"
+FILE_SYSTEMS = ("ext4", "xfs")
+#: From so many milliseconds without a processor on, a run says more of the host than of the guest.
+KEPT_WAITING_MS = 2.0
+_LIMIT_S = 7200.0
+_CELL = ("fault", "fs", "load")
+_TIMES = ("verdict_ms", "first_ms", "kernel_ms", "asked_ms", "struck_ms", "waited_ms")
+
+
+@dataclass
+class Machine(vm.Vm):
+    """A guest that is told what to measure, and how long its processor had to wait for one of the host's."""
+
+    wishes: dict[str, Any] = field(default_factory=dict)
+
+    def wished(self) -> dict[str, Any]:
+        """What is to be measured."""
+        return self.wishes
+
+    def waited(self) -> float:
+        """Milliseconds for which the guest's processor could have run and had none, since it exists."""
+        (cpu,) = self.qmp("query-cpus-fast")
+        path = Path(f"/proc/{self._process.pid}/task/{cpu['thread-id']}/schedstat")
+        return int(path.read_text().split()[1]) / 1e6
+
+
+def row(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the runs of one cell come to: medians in milliseconds, and those of the runs that the host did not disturb."""
+    good = [one for one in runs if "missed" not in one]
+    quiet = [one["told_ms"] for one in good if one["waited_ms"] < KEPT_WAITING_MS]
+    return {
+        **{key: runs[0][key] for key in _CELL},
+        **figures([one["told_ms"] for one in good]),
+        "goal_ms": runs[0]["goal_ms"],
+        "source": commonest([one["source"] for one in good]),
+        "conditions": dict(Counter(one["condition"] for one in good)),
+        "missed": len(runs) - len(good),
+        "undisturbed": figures(quiet),
+        **{key: _median([one[key] for one in good]) for key in _TIMES},
+        "load_average": _median([one["load_average"] for one in runs]),
+        "runs": [dict(one) for one in runs],
+    }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    there = [one for one in values if one is not None]
+    return round(statistics.median(there), 2) if there else None
+
+
+def text(one: Mapping[str, Any]) -> str:
+    """A row for people."""
+    is_in_time = one["median_ms"] is not None and one["median_ms"] <= one["goal_ms"]
+    word = "MISSED" if one["missed"] else "" if is_in_time else "over"
+    quiet = one["undisturbed"]
+    return (
+        f"{one['fault']:20} {one['fs']:5} {one['load']:7} {one['median_ms']!s:>7} {one['p90_ms']!s:>7} {one['n']:>3}"
+        f" {one['goal_ms']:>6g} {word:6} {quiet['median_ms']!s:>7} {quiet['n']:>3} {one['verdict_ms']!s:>8}"
+        f" {one['waited_ms']!s:>7} {one['load_average']!s:>5}  {one['source']}"
+    )
+
+
+HEAD = (
+    f"{'ms':20} {'':5} {'':7} {'median':>7} {'p90':>7} {'n':>3} {'goal':>6} {'':6} {'quiet':>7} {'n':>3} {'verdict':>8}"
+    f" {'waited':>7} {'load':>5}  source"
+)
+
+
+def merged(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that were measured now instead of those of the same cell; the others stay."""
+    cells = [[one[key] for key in _CELL] for one in new]
+    return [dict(one) for one in old if [one[key] for key in _CELL] not in cells] + [dict(one) for one in new]
+
+
+def _write(guest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"rows": [], "guest": {}}
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    value = {"guest": guest or old["guest"], "rows": merged(old["rows"], rows)}
+    OUT.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
+    """
+    Measure in one guest.
+
+    :param folder: for the guest's files. :param verbose: show each run.
+    :param wishes: ``runs`` (of each cell), ``only`` (part of a fault's name), ``fs`` and ``loads`` (names).
+    :return: whether every fault of every run was told.
+    """
+    runs: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    guest: dict[str, Any] = {}
+    line = ""
+    print(HEAD, flush=True)
+    try:
+        program = vm.HERE / "detect_trial.py"
+        with Machine(folder, program, disks=2, wishes={**wishes, "program": LOAD}) as machine:
+            for line in machine.lines(_LIMIT_S):
+                word, _, rest = line.partition(" ")
+                if word == "RUN":
+                    runs.append({**json.loads(rest), "load_average": round(os.getloadavg()[0], 2)})
+                elif word == "CELL":
+                    rows.append(row(runs))
+                    print(text(rows[-1]), flush=True)
+                    runs = []
+                elif word == "GUEST":
+                    guest = {**json.loads(rest), "accel": "tcg", "host_processors": os.cpu_count()}
+                if verbose or word not in ("RUN", "CELL", "GUEST", "GUEST-END"):
+                    print(line, flush=True)
+    finally:
+        if rows:
+            _write(guest, rows)
+    return line == "GUEST-END 0" and not any(one["missed"] for one in rows)
+
+
+__all__ = ["FILE_SYSTEMS", "LOADS", "Machine", "merged", "row", "run", "text"]
