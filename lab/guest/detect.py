@@ -17,6 +17,7 @@ from typing import Any
 from lab.bench_detect import LOADS, commonest, figures
 from lab.bench_faults import LOAD
 from lab.guest import vm
+from lab.guest.inside import loop_ms
 
 OUT = vm.ROOT / "build" / "bench" / "detect-guest.json"
 FILE_SYSTEMS = ("ext4", "xfs")
@@ -54,6 +55,7 @@ def row(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "goal_ms": runs[0]["goal_ms"],
         "source": commonest([one["source"] for one in good]),
         "conditions": dict(Counter(one["condition"] for one in good)),
+        "first": dict(Counter(one["first"] for one in good)),
         "missed": len(runs) - len(good),
         "undisturbed": figures(quiet),
         **{key: _median([one[key] for one in good]) for key in _TIMES},
@@ -98,6 +100,12 @@ def _write(guest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     OUT.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+def _machine(guest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a guest says of itself, and how many times slower than this machine it is."""
+    slower = round(guest["loop_ms"] / loop_ms(), 1)
+    return {**guest, "accel": "tcg", "host_processors": os.cpu_count(), "times_slower": slower}
+
+
 def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
     """
     Measure in one guest.
@@ -123,12 +131,14 @@ def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
                     print(text(rows[-1]), flush=True)
                     runs = []
                 elif word == "GUEST":
-                    guest = {**json.loads(rest), "accel": "tcg", "host_processors": os.cpu_count()}
+                    guest = _machine(json.loads(rest))
                 if verbose or word not in ("RUN", "CELL", "GUEST", "GUEST-END"):
                     print(line, flush=True)
     finally:
         if rows:
             _write(guest, rows)
+    if guest:
+        print(f"kernel {guest['kernel']}, {guest['times_slower']} times slower than this machine, {OUT}")
     return line == "GUEST-END 0" and not any(one["missed"] for one in rows)
 
 

@@ -168,7 +168,9 @@ def _remount(patient: Patient) -> None:
 
 
 def _say(name: str, word: str) -> Callable[[Patient], object]:
-    return lambda patient: patient.attribute(name).write_text(word)
+    return lambda patient: patient.attribute(name).write_text(
+        f"{word}\n"
+    )  # a state without its end of line is refused
 
 
 def _trigger(patient: Patient) -> None:

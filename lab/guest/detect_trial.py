@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.guest.detect_faults import FAULTS, Fault, Patient
-from lab.guest.inside import host, open_line
+from lab.guest.inside import host, loop_ms, open_line
 from lab.guest.kernel_lines import KernelLines, moment
 from vmdk_failover.guest import latest
 from vmdk_failover.guest.places import HERE, boot_clock, read
@@ -61,13 +61,15 @@ class Blow:
 
     @contextmanager
     def struck(self) -> Iterator[None]:
-        """It begins with the block, and has ended after it."""
+        """It begins with the block, and has ended after it; :raises Missed: if it could not be struck."""
         thread = threading.Thread(target=self._strike)
         thread.start()
         try:
             yield
         finally:
             thread.join()
+            if self.error:
+                raise Missed(f"it could not be struck: {self.error}")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Sight:
 
     at: float
     first_at: float
+    first: str
     report: Mapping[str, Any]
 
 
@@ -87,9 +90,9 @@ def _told(watch: Watch, fault: Fault) -> Sight:
         for report in watch.wait(0.05):
             at = boot_clock()
             first_at = first_at or at
-            if report["condition"] in fault.conditions:
-                return Sight(at, first_at, report)
             seen.append(str(report["condition"]))
+            if seen[-1] in fault.conditions:
+                return Sight(at, first_at, seen[0], report)
     raise Missed(f"{' or '.join(fault.conditions)} was not told within {_LIMIT_S} s, but {seen or 'nothing'}")
 
 
@@ -136,6 +139,7 @@ def figures(blow: Blow, sight: Sight, lines: Sequence[tuple[float, str]], doubt:
         "struck_ms": round((blow.ended - blow.began) * 1000, 2),
         "doubt_ms": 0.0 if heard is None else round(doubt * 1000, 2),
         "condition": sight.report["condition"],
+        "first": sight.first,
         "source": sources[-1] if sources else "?",
     }
 
@@ -147,8 +151,6 @@ def _measured(watch: Watch, kernel: KernelLines, patient: Patient, fault: Fault)
         with blow.struck():
             sight = _told(watch, fault)
         waited = float(host("waited")) - waited
-        if blow.error:
-            raise Missed(f"it could not be struck: {blow.error}")
         return {**figures(blow, sight, kernel.read(), kernel.mark.doubt), "waited_ms": round(waited, 2)}
     finally:
         fault.heal(patient)
@@ -175,7 +177,7 @@ def _guest() -> dict[str, Any]:
         sources = json.load(file)["sources"]
     clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     names = {"kernel": "/proc/sys/kernel/osrelease", "clocksource": clock}
-    return {**{key: read(path) for key, path in names.items()}, "sources": sources}
+    return {**{key: read(path) for key, path in names.items()}, "sources": sources, "loop_ms": loop_ms()}
 
 
 def _cells(wished: Mapping[str, Any]) -> Iterator[tuple[Patient, Fault, dict[str, Any]]]:

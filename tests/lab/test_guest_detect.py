@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ def struck(name: str) -> Blow:
     return Blow(BY_NAME[name], patient=None, began=100.0, ended=100.2)  # type: ignore[arg-type]
 
 
-SIGHT = Sight(at=100.040, first_at=100.035, report=REPORT)
+SIGHT = Sight(at=100.040, first_at=100.035, first="io_error", report=REPORT)
 
 
 def test_a_strike_in_the_guest_counts_from_before_the_call() -> None:
     run = figures(struck("device deleted"), SIGHT, [(100.020, f"sd 0:0:1:0: [sdb] {REMOVED}")], 0.0)
     assert (run["told_ms"], run["first_ms"], run["verdict_ms"]) == (40.0, 35.0, 30.0)
     assert (run["kernel_ms"], run["struck_ms"], run["asked_ms"]) == (20.0, 200.0, None)
-    assert (run["condition"], run["source"]) == ("device_gone", "sysfs, by-id")
+    assert (run["condition"], run["source"], run["first"]) == ("device_gone", "sysfs, by-id", "io_error")
 
 
 def test_a_removal_by_the_host_counts_from_the_kernels_own_line() -> None:
@@ -76,6 +77,16 @@ def test_a_removal_that_the_kernel_does_not_speak_of_has_no_figure() -> None:
 def test_another_fault_of_the_hosts_counts_from_before_it_was_asked() -> None:
     run = figures(struck("all EIO"), SIGHT, [(100.025, LINE)], 0.0)
     assert (run["told_ms"], run["struck_ms"], run["asked_ms"]) == (40.0, 200.0, None)
+
+
+def test_a_strike_that_fails_is_no_fault_that_was_not_told() -> None:
+    def fail(_: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    blow = Blow(replace(BY_NAME["device offline"], strike=fail), patient=None)  # type: ignore[arg-type]
+    with pytest.raises(Missed, match=r"could not be struck: .*Invalid"), blow.struck():
+        raise Missed("nothing was told")
+    assert blow.ended >= blow.began > 0
 
 
 # -- the faults
@@ -112,6 +123,7 @@ def ran(told: float, waited: float = 0.5, **more: Any) -> dict[str, Any]:
     cell = {"fault": "device deleted", "fs": "xfs", "load": "idle", "goal_ms": 15, "load_average": 3.5}
     said = {
         "condition": "device_gone",
+        "first": "io_error",
         "source": "sysfs",
         "kernel_ms": None,
         "asked_ms": None,
@@ -132,6 +144,7 @@ def test_a_row_is_the_median_and_apart_from_it_that_of_the_undisturbed_runs() ->
     assert row["undisturbed"] == {"median_ms": 11, "p90_ms": 12, "n": 2}
     assert (row["kernel_ms"], row["asked_ms"], row["waited_ms"]) == (7.0, None, 0.5)
     assert (row["source"], row["conditions"], row["load_average"]) == ("sysfs", {"device_gone": 3}, 3.5)
+    assert row["first"] == {"io_error": 3}
     assert len(row["runs"]) == 3
 
 
@@ -156,6 +169,11 @@ def test_head_and_rows_have_the_same_columns() -> None:
     shown = detect.text(detect.row([ran(10)]))
     assert detect.HEAD.index("source") == shown.index("sysfs")
     assert detect.HEAD.index("goal") + len("goal") == shown.index(" 15 ") + len(" 15")
+
+
+def test_a_guest_is_compared_with_the_machine_it_runs_on() -> None:
+    slow = detect._machine({"loop_ms": 1e6, "kernel": "6.1"})
+    assert slow["times_slower"] > 100 and slow["kernel"] == "6.1"
 
 
 def test_what_was_not_measured_now_stays_as_it_was() -> None:
