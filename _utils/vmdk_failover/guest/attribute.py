@@ -19,6 +19,11 @@ class Attribute:
         except OSError:
             self._fd = -1
 
+    @property
+    def was_there(self) -> bool:
+        """It could be opened; if it cannot be read now, what it was of has gone."""
+        return self._fd >= 0
+
     def read(self) -> str | None:
         """What it says now, without white space around it; ``None`` if it is not there or has gone since."""
         if self._fd < 0:

@@ -22,6 +22,8 @@ _FATAL = re.compile(
     r"|updating journal superblock"
 )
 _HARMLESS = frozenset({"DISCARD", "SECURE_ERASE", "WRITE_ZEROES"})
+#: What the kernel removes first of a SCSI disk: its other faces. The block device follows when its last requests have ended.
+_FACES = frozenset({b"SUBSYSTEM=bsg", b"SUBSYSTEM=scsi_generic", b"SUBSYSTEM=scsi_device"})
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def _of_request(found: re.Match[str], text: str) -> Complaint | None:
         return None
     reads = operation == "READ" or text.endswith("async page read")
     return Complaint(found["name"], READ if reads else WRITE, text, int(said.get("sector") or -1))
+
+
+def is_leaving(message: bytes) -> bool:
+    """Whether a uevent says that some SCSI device is being taken away."""
+    return message.startswith(b"remove@") and not _FACES.isdisjoint(message.split(b"\0"))
 
 
 def uevent(message: bytes) -> tuple[str, str] | None:

@@ -80,7 +80,7 @@ class Prober:
 
     def _open_sources(self) -> None:
         self._sources.open_mountinfo(self._places.proc / "self/mountinfo", self._look)
-        self._sources.open_uevents(self._devices_changed)
+        self._sources.open_uevents(self._devices_changed, self._disk_leaves)
         self._sources.open_log(self._kernel_complains)
         self._sources.open_fs_errors(self._filesystem_reports)
         self._sources.open_vanishing(self._places.dev, self._places.by_id, self._something_vanished)
@@ -96,6 +96,16 @@ class Prober:
             self._next_tick = now
             self._look()
         if ours or (names and not all(one.is_complete for one in self._watched.values())):
+            self._look_again()
+
+    def _disk_leaves(self) -> None:
+        """Told before the kernel announces that the disk has gone: first it ends what is under way there."""
+        leaving = [one for one in self._watched.values() if one.states.leaving()]
+        if leaving:
+            now, lines = boot_clock(), mounts.parse(self._sources.table().decode(errors="surrogateescape"))
+            for one in leaving:
+                one.glance(now, lines)
+            self._tell(now, leaving)
             self._look_again()
 
     def _look_again(self) -> None:

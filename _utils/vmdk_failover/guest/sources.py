@@ -103,8 +103,12 @@ class Sources:
 
     # -- devices that come and go
 
-    def open_uevents(self, hear: Callable[[frozenset[str] | None], None]) -> None:
-        """``hear`` gets the names of block devices that have come, gone or changed; ``None`` if some were lost."""
+    def open_uevents(self, hear: Callable[[frozenset[str] | None], None], leaves: Callable[[], None]) -> None:
+        """
+        ``hear`` gets the names of block devices that have come, gone or changed; ``None`` if some were lost.
+
+        :param leaves: called before that if a SCSI device is being taken away, whose block device is still there perhaps.
+        """
         try:
             netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_UEVENT)
             netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -113,7 +117,7 @@ class Sources:
             self.note("uevents", str(err.strerror))
             return self._log(f"disks that come and go are seen a little later, there are no uevents: {err}")
         netlink.setblocking(False)
-        self.listen(netlink.fileno(), lambda: hear(_changed_blocks(netlink)))
+        self.listen(netlink.fileno(), lambda: hear(_changed_blocks(netlink, leaves)))
         self.live["uevents"] = LIVE
 
     # -- the kernel's log
@@ -234,16 +238,19 @@ class Sources:
             self._epoll.modify(fd, _ONCE)
 
 
-def _changed_blocks(netlink: socket.socket) -> frozenset[str] | None:
+def _changed_blocks(netlink: socket.socket, leaves: Callable[[], None]) -> frozenset[str] | None:
     """Read all uevents that have come in. Returns the kernel names of block devices in them, ``None`` if some were lost."""
     found: set[str] = set()
     while True:
         try:
-            event = kernel_log.uevent(netlink.recv(65536))
+            message = netlink.recv(65536)
         except BlockingIOError:
             return frozenset(found)
         except OSError:
             return None
+        if kernel_log.is_leaving(message):
+            leaves()
+        event = kernel_log.uevent(message)
         if event:
             found.add(event[1])
 

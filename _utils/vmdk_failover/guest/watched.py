@@ -17,6 +17,7 @@ from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import Places
 from vmdk_failover.guest.probe import Probe
 from vmdk_failover.guest.probes import Probes, device_of
+from vmdk_failover.guest.scsi_states import ScsiStates
 from vmdk_failover.guest.trials import Trials
 from vmdk_failover.guest.verdict import Verdict
 from vmdk_failover.model import Condition, Mount, Resource
@@ -29,7 +30,6 @@ QUIET_S = 10.0
 LONG_PAUSE_S = 2.0
 _ERROR = {READ: "read error", WRITE: "write error"}
 _DEVICE, _FS, _MOUNT, _OPTIONS = "device", "fs", "mount", "options"
-_OFFLINE = frozenset({"offline", "transport-offline"})
 
 
 class Watched:
@@ -50,7 +50,7 @@ class Watched:
         self._remembered: dict[str, str] = {}
         self._flags = Flags(self.verdict)
         self._counts: dict[str, tuple[Attribute, int]] = {}
-        self._states: dict[str, Attribute] = {}
+        self.states = ScsiStates(places)
         self._mount_ids: tuple[tuple[int, int], ...] = ()
         self.ours: tuple[tuple[Mount, Line], ...] = ()
         self._last_failed_write = 0.0
@@ -77,14 +77,14 @@ class Watched:
         if not alive:
             self._forget(held)
 
+    def glance(self, now: float, lines: Sequence[Line]) -> None:
+        """Judge by the states of the disks alone, which is much sooner done than a look at everything."""
+        shown = [mounts.visible(lines, mount.mountpoint) for mount in self.resource.mounts]
+        self._judge_state(now, any(line is not None and self._holding.is_ours(line) for line in shown))
+
     def _hold(self, held: Holding) -> None:
         self._holding = held
-        names = {device.name for device in held.found}
-        for name, state in tuple(self._states.items()):  # a name may come back with another disk
-            if name not in names or state.read() is None:
-                self._states.pop(name).close()
-        for name in names - self._states.keys():
-            self._states[name] = Attribute(self.places.block(name) / "device/state")
+        self.states.keep({device.name for device in held.found})
 
     def _note_mounts(self, now: float, ours: Sequence[tuple[Mount, Line]]) -> None:
         """A new mount starts with a clean record: what was said of the one before is over."""
@@ -122,18 +122,21 @@ class Watched:
         held = self._holding
         self._seen_complete = held.complete or (self._seen_complete and alive)
         vanished = any(mounts.is_vanished(line, self.places) for line in lines)
-        offline = self._offline()
         if alive and not held.complete and (self._seen_complete or vanished):
             words = f"disk {held.missing} ({', '.join(held.blocks)}) has left this node while in use (sysfs, by-id)"
+            self.verdict.put(_DEVICE, Condition.DEVICE_GONE, words, now)
+        elif not self._judge_state(now, alive):
+            self.verdict.clear(_DEVICE)
+
+    def _judge_state(self, now: float, alive: bool) -> bool:
+        leaving, offline = self.states.leaving() if alive else [], self.states.offline()
+        if leaving:
+            words = f"the kernel is taking {leaving[0]} away from this node while in use (sysfs device/state)"
             self.verdict.put(_DEVICE, Condition.DEVICE_GONE, words, now)
         elif offline:
             words = f"the kernel has set {offline[0]} offline (sysfs device/state)"
             self.verdict.put(_DEVICE, Condition.DEVICE_OFFLINE, words, now)
-        else:
-            self.verdict.clear(_DEVICE)
-
-    def _offline(self) -> list[str]:
-        return [name for name, state in self._states.items() if state.read() in _OFFLINE]
+        return bool(leaving or offline)
 
     def _judge_mounts(self, now: float, shown: Sequence[tuple[Mount, Line | None]], alive: bool) -> None:
         for mount, line in shown:
@@ -203,7 +206,7 @@ class Watched:
             if count > before:
                 words = f"ext4 on {name} has counted {count - before} errors since it was mounted (sysfs errors_count)"
                 self.verdict.put(_FS, Condition.FS_ERROR, words, now)
-        return bool(self.verdict.signs) or self._flags.is_undecided or bool(self._offline())
+        return bool(self.verdict.signs) or self._flags.is_undecided or bool(self.states.offline())
 
     def _judge_write_error(self, now: float) -> None:
         written, before = self.motion.written, self._written_at_error
@@ -314,9 +317,7 @@ class Watched:
         """Let go of all devices."""
         self.probes.close()
         self._forget_counts()
-        for state in self._states.values():
-            state.close()
-        self._states = {}
+        self.states.close()
 
 
 def report(name: str, watched: Watched, now: float, boot_id: str, seq: int) -> Mapping[str, object]:
