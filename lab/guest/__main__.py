@@ -55,6 +55,7 @@ def detection(folder: Path, given: argparse.Namespace) -> bool:
         "only": given.only,
         "fs": given.fs or detect.FILE_SYSTEMS,
         "loads": given.load or detect.LOADS,
+        "processors": given.processors,
     }
     return detect.run(folder, given.verbose, wishes)
 
@@ -75,6 +76,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--fs", choices=detect.FILE_SYSTEMS, action="append", help="detect: file systems")
     parser.add_argument(
         "--load", choices=detect.LOADS, action="append", help="detect: whether somebody uses the disk"
+    )
+    parser.add_argument(
+        "--processors", type=int, default=1, metavar="N", help="detect: that the guest has (1)"
     )
     given = parser.parse_args(argv)
     unknown = [name for name in given.trials if name not in TRIALS]

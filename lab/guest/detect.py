@@ -24,13 +24,13 @@ FILE_SYSTEMS = ("ext4", "xfs")
 #: From so many milliseconds without a processor on, a run says more of the host than of the guest.
 KEPT_WAITING_MS = 2.0
 _LIMIT_S = 7200.0
-_CELL = ("fault", "fs", "load")
+_CELL = ("fault", "fs", "load", "processors")
 _TIMES = ("verdict_ms", "first_ms", "kernel_ms", "asked_ms", "struck_ms", "waited_ms")
 
 
 @dataclass
 class Machine(vm.Vm):
-    """A guest that is told what to measure, and how long its processor had to wait for one of the host's."""
+    """A guest that is told what to measure, and how long its processors had to wait for one of the host's."""
 
     wishes: dict[str, Any] = field(default_factory=dict)
 
@@ -39,10 +39,10 @@ class Machine(vm.Vm):
         return self.wishes
 
     def waited(self) -> float:
-        """Milliseconds for which the guest's processor could have run and had none, since it exists."""
-        (cpu,) = self.qmp("query-cpus-fast")
-        path = Path(f"/proc/{self._process.pid}/task/{cpu['thread-id']}/schedstat")
-        return int(path.read_text().split()[1]) / 1e6
+        """Milliseconds for which the guest's processors could have run and had none of the host's, since it exists."""
+        threads = [one["thread-id"] for one in self.qmp("query-cpus-fast")]
+        paths = [Path(f"/proc/{self._process.pid}/task/{thread}/schedstat") for thread in threads]
+        return sum(int(path.read_text().split()[1]) for path in paths) / 1e6
 
 
 def row(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -74,15 +74,16 @@ def text(one: Mapping[str, Any]) -> str:
     is_in_time = one["median_ms"] is not None and one["median_ms"] <= one["goal_ms"]
     word = "MISSED" if one["missed"] else "" if is_in_time else "over"
     quiet = one["undisturbed"]
+    cell = f"{one['fault']:20} {one['fs']:5} {one['load']:7}{one['processors']:>2}"
     return (
-        f"{one['fault']:20} {one['fs']:5} {one['load']:7} {one['median_ms']!s:>7} {one['p90_ms']!s:>7} {one['n']:>3}"
+        f"{cell} {one['median_ms']!s:>7} {one['p90_ms']!s:>7} {one['n']:>3}"
         f" {one['goal_ms']:>6g} {word:6} {quiet['median_ms']!s:>7} {quiet['n']:>3} {one['verdict_ms']!s:>8}"
         f" {one['waited_ms']!s:>7} {one['load_average']!s:>5}  {one['source']}"
     )
 
 
 HEAD = (
-    f"{'ms':20} {'':5} {'':7} {'median':>7} {'p90':>7} {'n':>3} {'goal':>6} {'':6} {'quiet':>7} {'n':>3} {'verdict':>8}"
+    f"{'ms':20} {'':5} {'':7}{'':2} {'median':>7} {'p90':>7} {'n':>3} {'goal':>6} {'':6} {'quiet':>7} {'n':>3} {'verdict':>8}"
     f" {'waited':>7} {'load':>5}  source"
 )
 
@@ -111,7 +112,7 @@ def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
     Measure in one guest.
 
     :param folder: for the guest's files. :param verbose: show each run.
-    :param wishes: ``runs`` (of each cell), ``only`` (part of a fault's name), ``fs`` and ``loads`` (names).
+    :param wishes: ``runs`` (of each cell), ``only`` (part of a fault's name), ``fs`` and ``loads`` (names), ``processors``.
     :return: whether every fault of every run was told.
     """
     runs: list[dict[str, Any]] = []
@@ -119,24 +120,24 @@ def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
     guest: dict[str, Any] = {}
     line = ""
     print(HEAD, flush=True)
-    try:
-        program = vm.HERE / "detect_trial.py"
-        with Machine(folder, program, disks=2, wishes={**wishes, "program": LOAD}) as machine:
-            for line in machine.lines(_LIMIT_S):
-                word, _, rest = line.partition(" ")
-                if word == "RUN":
-                    runs.append({**json.loads(rest), "load_average": round(os.getloadavg()[0], 2)})
-                elif word == "CELL":
-                    rows.append(row(runs))
-                    print(text(rows[-1]), flush=True)
-                    runs = []
-                elif word == "GUEST":
-                    guest = _machine(json.loads(rest))
-                if verbose or word not in ("RUN", "CELL", "GUEST", "GUEST-END"):
-                    print(line, flush=True)
-    finally:
-        if rows:
-            _write(guest, rows)
+    program = vm.HERE / "detect_trial.py"
+    wishes = {**wishes, "program": LOAD}
+    with Machine(folder, program, disks=2, processors=wishes["processors"], wishes=wishes) as machine:
+        for line in machine.lines(_LIMIT_S):
+            word, _, rest = line.partition(" ")
+            if word == "RUN":
+                here = {"processors": machine.processors, "load_average": round(os.getloadavg()[0], 2)}
+                runs.append({**json.loads(rest), **here})
+            elif word == "CELL":
+                rows.append(row(runs))
+                _write(guest, rows)
+                print(text(rows[-1]), flush=True)
+                runs = []
+            elif word == "GUEST":
+                guest = _machine(json.loads(rest))
+                _write(guest, rows)
+            if verbose or word not in ("RUN", "CELL", "GUEST", "GUEST-END"):
+                print(line, flush=True)
     if guest:
         print(f"kernel {guest['kernel']}, {guest['times_slower']} times slower than this machine, {OUT}")
     return line == "GUEST-END 0" and not any(one["missed"] for one in rows)

@@ -65,6 +65,7 @@ class Vm:
     program: Path
     disks: int = 4
     image: Path = IMAGE
+    processors: int = 1
     log: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Vm:
@@ -96,7 +97,8 @@ class Vm:
     def _argv(self) -> Sequence[str]:
         folder = self.folder
         return [
-            "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1",
+            "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max",
+            "-smp", str(self.processors),
             "-m", "768", "-nodefaults", "-display", "none", "-no-reboot", "-S",
             "-kernel", f"{self.image}/vmlinuz", "-initrd", f"{self.image}/initrd.gz",
             "-append", "console=ttyS0 mitigations=off no_timer_check panic=-1 quiet",

@@ -120,7 +120,14 @@ def test_a_removed_device_has_15_ms_and_a_mount_that_is_not_idle_cannot_be_unmou
 
 def ran(told: float, waited: float = 0.5, **more: Any) -> dict[str, Any]:
     times = dict.fromkeys(("verdict_ms", "first_ms", "struck_ms"), told / 2)
-    cell = {"fault": "device deleted", "fs": "xfs", "load": "idle", "goal_ms": 15, "load_average": 3.5}
+    cell = {
+        "fault": "device deleted",
+        "fs": "xfs",
+        "load": "idle",
+        "goal_ms": 15,
+        "load_average": 3.5,
+        "processors": 1,
+    }
     said = {
         "condition": "device_gone",
         "first": "io_error",
@@ -133,7 +140,7 @@ def ran(told: float, waited: float = 0.5, **more: Any) -> dict[str, Any]:
 
 
 MISSED_RUN = {
-    **{key: ran(1)[key] for key in ("fault", "fs", "load", "goal_ms", "load_average")},
+    **{key: ran(1)[key] for key in ("fault", "fs", "load", "goal_ms", "load_average", "processors")},
     "missed": "not told",
 }
 
@@ -177,9 +184,9 @@ def test_a_guest_is_compared_with_the_machine_it_runs_on() -> None:
 
 
 def test_what_was_not_measured_now_stays_as_it_was() -> None:
-    old = [detect.row([ran(10)]), detect.row([ran(20, fs="ext4")])]
+    old = [detect.row([one]) for one in (ran(10), ran(20, fs="ext4"), ran(30, processors=2))]
     rows = detect.merged(old, [detect.row([ran(11)])])
-    assert [(one["fs"], one["median_ms"]) for one in rows] == [("ext4", 20), ("xfs", 11)]
+    assert [(one["fs"], one["median_ms"]) for one in rows] == [("ext4", 20), ("xfs", 30), ("xfs", 11)]
 
 
 # -- the guest
