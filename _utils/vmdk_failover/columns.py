@@ -19,14 +19,18 @@ def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
     ]
 
 
-def folded(rows: Sequence[Sequence[str]], width: int, gap: str = "  ") -> list[str]:
-    """The rows with each column as wide as its widest entry; the last one takes as many lines as ``width`` leaves it."""
+def folded(rows: Sequence[Sequence[str]], width: int, gap: str = "  ") -> list[list[str]]:
+    """
+    The lines of each row, with each column as wide as its widest entry; the last one takes as many lines as ``width`` leaves it.
+    """
     heads = aligned([(*row[:-1], "|") for row in rows], gap)
     left = len(heads[0]) - 1
     return [
-        f"{head[:left] if number == 0 else ' ' * left}{line}".rstrip()
+        [
+            f"{head[:left] if number == 0 else ' ' * left}{line}".rstrip()
+            for number, line in enumerate(wrapped(row[-1], width - left))
+        ]
         for head, row in zip(heads, rows, strict=True)
-        for number, line in enumerate(wrapped(row[-1], width - left))
     ]
 
 

@@ -157,18 +157,22 @@ def _doctor(answer: Plain, width: int) -> Iterator[str]:
 
 
 def _table(found: Sequence[Plain], width: int) -> Iterator[str]:
-    """What was found in columns. What it is about has one of its own, if that leaves half of the width."""
+    """
+    What was found in columns, and below each what to do, over the whole width: people copy the commands in it. What it is about
+    has a column of its own, if that leaves half of the width.
+    """
     about = [" ".join(str(one[key]) for key in ("resource", "node") if one.get(key)) for one in found]
     longest = max(len("ABOUT"), *map(len, about))
     apart = any(about) and len("SEVERITY") + 4 + longest <= width / 2
     rows = [("SEVERITY", *(("ABOUT",) if apart else ()), "WHAT IT IS, AND WHAT TO DO")]
     for one, of in zip(found, about, strict=True):
-        cells = (of,) if apart else ()
-        rows.append(
-            (str(one["severity"]), *cells, f"{of}: {one['what']}" if of and not apart else one["what"])
-        )
-        rows.append(("", *("" for _ in cells), f"-> {one['do']}"))
-    yield from folded(rows, width)
+        what = f"{of}: {one['what']}" if of and not apart else one["what"]
+        rows.append((str(one["severity"]), *((of,) if apart else ()), what))
+    head, *blocks = folded(rows, width)
+    yield from head
+    for one, lines in zip(found, blocks, strict=True):
+        yield from lines
+        yield from wrapped(f"  -> {one['do']}", width)
 
 
 #: Keys that only this answer has together → how it is written.

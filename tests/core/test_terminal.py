@@ -308,9 +308,9 @@ def test_a_doctor_counts_what_stands_in_the_way() -> None:
         "",
         "SEVERITY  ABOUT       WHAT IT IS, AND WHAT TO DO",
         "error     db1         It is off.",
-        "                      -> Switch it on.",
+        "  -> Switch it on.",
         "hint      pgdata db1  It is off.",
-        "                      -> Switch it on.",
+        "  -> Switch it on.",
     ]
     assert doctor() == ["Nothing stands in the way of a failover.", "Looked at: this master"]
 
@@ -332,11 +332,20 @@ def test_what_a_doctor_finds_is_a_table_that_fits(node: str, width: int, column:
     lines = doctor(found, width=width)
     assert max(map(len, lines)) <= width
     about = f"pgdata {node}" if node else ""
-    apart = column > 10
     assert lines[3].index("WHAT IT IS") == column and lines[4][:7] == "warning"
-    assert all(line[:column].strip() in ("", "warning", f"warning   {about}") for line in lines[4:])
-    told = re.sub(r" +", " ", " ".join(line[column:] for line in lines[4:]))
-    assert told == f"{f'{about}: ' if about and not apart else ''}{words} -> {do}"
+    below = next(number for number, line in enumerate(lines) if line.startswith("  -> "))
+    assert all(line[:column].strip() in ("", "warning", f"warning   {about}") for line in lines[4:below])
+    told = " ".join(line[column:].strip() for line in lines[4:below])
+    assert told == f"{f'{about}: ' if about and column == 10 else ''}{words}"
+    assert " ".join(line.strip() for line in lines[below:]) == f"-> {do}"
+
+
+def test_a_command_is_on_one_line_if_the_terminal_has_room_for_it() -> None:
+    do = "govc role.update -a ROLE VirtualMachine.Interact.PowerOff"
+    about = {"resource": "pgdata", "node": "db1.example.com"}
+    assert f"  -> {do}" in doctor(
+        {"severity": "error", "what": "A privilege lacks.", "do": do, **about}, width=80
+    )
 
 
 @pytest.mark.parametrize("answer", [None, "text", 5, [], {}, {"a": 1}, {"a": [1]}, {"accepted": True}])
