@@ -62,8 +62,8 @@ def test_good_reads_do_not_hide_that_writes_fail(reader: Reader, rig: Rig) -> No
     rig.fault.set("write=eio flush=eio")
     reader.until("io_error")
     for _ in range(40):  # four probe intervals
-        assert reader.word() == "io_error"
         time.sleep(0.1)
+        assert reader.word() == "io_error"
     assert {report["condition"] for report in reader.told} == {"io_error"}
 
 
@@ -213,8 +213,8 @@ def test_good_writes_do_not_hide_that_reads_fail(reader: Reader, rig: Rig) -> No
     rig.fault.set("read=eio")
     reader.until("io_error", 2.0)
     for _ in range(30):
-        assert reader.word() == "io_error"
         time.sleep(0.1)
+        assert reader.word() == "io_error"
     rig.fault.set("ok")
     reader.until("ok", 5.0)
 

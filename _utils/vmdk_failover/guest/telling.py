@@ -59,9 +59,9 @@ class Telling:
                 self._last[name] = dict(report(name, one, now, self.boot_id, self._seq))
                 changed.append(self._last[name])
         if changed:
-            self._write(now)
-            for one_report in changed:
+            for one_report in changed:  # at once; the file is for those who ask later
                 self._readers.push(one_report)
+            self._write(now)
 
     def beat(self, now: float) -> None:
         """Say that the prober lives and that its latest word still holds."""
