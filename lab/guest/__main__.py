@@ -1,6 +1,6 @@
 """
 ``make guest``: trials in a guest, one line each; the exit code is 1 if one fails (root; two to five minutes). ``detect`` is a
-measurement of half an hour and only made when it is named.
+measurement of ten minutes and only made when it is named.
 
     python -m lab.guest [-v] [lvm] [halt] [detect [--runs 10] [--only WORD] [--fs xfs] [--load idle]]
 """

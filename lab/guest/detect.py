@@ -95,9 +95,10 @@ def merged(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -
 
 
 def _write(guest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """:param guest: what the guest says of itself, by the number of its processors."""
     old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {"rows": [], "guest": {}}
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    value = {"guest": guest or old["guest"], "rows": merged(old["rows"], rows)}
+    value = {"guest": {**old["guest"], **guest}, "rows": merged(old["rows"], rows)}
     OUT.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
@@ -130,12 +131,12 @@ def run(folder: Path, verbose: bool, wishes: Mapping[str, Any]) -> bool:
                 runs.append({**json.loads(rest), **here})
             elif word == "CELL":
                 rows.append(row(runs))
-                _write(guest, rows)
+                _write({}, rows)
                 print(text(rows[-1]), flush=True)
                 runs = []
             elif word == "GUEST":
                 guest = _machine(json.loads(rest))
-                _write(guest, rows)
+                _write({str(machine.processors): guest}, rows)
             if verbose or word not in ("RUN", "CELL", "GUEST", "GUEST-END"):
                 print(line, flush=True)
     if guest:

@@ -189,6 +189,18 @@ def test_what_was_not_measured_now_stays_as_it_was() -> None:
     assert [(one["fs"], one["median_ms"]) for one in rows] == [("ext4", 20), ("xfs", 30), ("xfs", 11)]
 
 
+def test_what_is_written_of_one_guest_does_not_hide_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect, "OUT", tmp_path / "bench" / "detect-guest.json")
+    detect._write({"1": {"kernel": "6.1"}}, [detect.row([ran(10)])])
+    detect._write({}, [detect.row([ran(20, processors=2)])])
+    detect._write({"2": {"kernel": "6.2"}}, [detect.row([ran(20, processors=2)])])
+    found = json.loads(detect.OUT.read_text())
+    assert found["guest"] == {"1": {"kernel": "6.1"}, "2": {"kernel": "6.2"}}
+    assert [one["processors"] for one in found["rows"]] == [1, 2]
+
+
 # -- the guest
 
 
@@ -230,7 +242,7 @@ def test_the_host_says_done_or_why_not(tmp_path: Path, monkeypatch: pytest.Monke
     assert asked(machine, do="hang", number=1, on=True) == "failed: qom-set: no such disk\n"
 
 
-def test_half_an_hour_of_measuring_has_to_be_asked_for() -> None:
+def test_ten_minutes_of_measuring_have_to_be_asked_for() -> None:
     assert command.arguments([]).trials == ["lvm", "halt"]
     given = command.arguments(["-v", "detect", "--runs", "3", "--fs", "xfs"])
     assert (given.trials, given.verbose, given.runs, given.fs, given.load) == (
