@@ -8,6 +8,7 @@ PY := build/venv/bin/python
 BIN := build/venv/bin
 VENV := build/venv/.made-from
 PURE := tests/core tests/packaging tests/vsphere
+WITH_SALT := tests/integration
 PACKAGE := _utils/vmdk_failover
 
 .PHONY: docs examples docs-tools matrix corner help demo scenario bench bench-detect bench-detect-peers bench-peers bench-scale bench-bus bench-storm bench-people soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
@@ -74,14 +75,15 @@ soak: setup ## a million histories of the simulation on all cores, goes on where
 
 test: preflight lint vcenter docs-tools corner unit ## all checks and tests (root, Linux)
 
-# What needs no lab runs on all cores, a file at a time; labs need the machine's devices and its time, so they come one by one.
+# What needs no lab runs on all cores, a file at a time. Labs with Salt come one by one, beside what tests the node's side and the
+# lab itself: both wait most of their time.
 unit:
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@failed=0; \
 	$(PY) -m pytest -n $(shell nproc) --dist loadfile $(PURE) || failed=1; \
-	$(PY) -m pytest $(PURE:%=--ignore=%) || failed=1; \
+	$(PY) scripts/side_by_side.py $(WITH_SALT) -- $(PURE:%=--ignore=%) $(WITH_SALT:%=--ignore=%) || failed=1; \
 	exit $$failed
 endif
 
