@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 #: What is written into no terminal is so wide.
 WIDTH = 100
+#: A command in a sentence; not what stands between two apostrophes.
+_QUOTED = re.compile(r"(?<!\w)'[^']+'(?!\w)")
+#: In place of a space at which no line ends.
+_GLUE = "\xa0"
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
@@ -51,15 +56,21 @@ def short(wall: Any, now: float) -> str:
 
 
 def wrapped(line: str, width: int) -> list[str]:
-    """A line as so many as it takes, indented further; words stay whole, for people copy them."""
+    """A line as so many as it takes, indented further; words and quoted commands stay whole, for people copy them."""
     if len(line) <= width:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        line.lstrip(),
+    room = width - len(indent) - 2
+    lines = textwrap.wrap(
+        _QUOTED.sub(lambda found: _whole(found[0]) if len(found[0]) < room else found[0], line.lstrip()),
         width,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [one.replace(_GLUE, " ") for one in lines]
+
+
+def _whole(words: str) -> str:
+    return words.replace(" ", _GLUE)
