@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,19 @@ def ended(world: World, count: int = 1, ago: float = 600.0, **more: Any) -> None
 
 def pause_mail(world: World) -> None:
     world.operator.pause(world.resources[1], True)
+
+
+def test_a_lost_host_may_wait_for_a_task_that_runs_on_the_holder_and_on_no_other(world: World) -> None:
+    holder, other = (part(world, 0, minion).vm for minion in ("db1", "db2"))
+    world.resources = tuple(
+        replace(of, host_fence="own.fence", host_fence_others="stop") for of in world.resources
+    )
+    world.resource = world.resources[0]
+    holder.connected = False
+    other.task = "relocate (running)"
+    assert not is_true(world, 545)
+    holder.task = "relocate (running)"
+    assert is_true(world, 545)
 
 
 def test_a_resource_is_disturbed_where_its_disk_is_and_only_while_it_is_paused(world: World) -> None:

@@ -263,10 +263,15 @@ def _unheard(node: SimNode) -> bool:
 
 
 def _is_lost(eye: Eye, report: Report) -> bool:
-    """The holder's host is gone, and it may not be fenced, or that was tried, or no node is there to fence it for."""
+    """
+    The holder's host is gone, and it may not be fenced, or that was tried, or no node is there to fence it for. A task on the
+    holder's VM, a vMotion perhaps, excuses its silence as long as it runs.
+    """
     holder, of, move = eye.holder(), eye.of, eye.state.move
     if holder is None or holder.vm.connected is not False:
         return False
+    if holder.vm.task:
+        return True
     may = bool(of.host_fence) and (not holder.vm.strangers or of.host_fence_others == "stop")
     if not may or eye.paused_beside(holder) or not eye.takers() or eye.most_are_silent(lost=True):
         return True
