@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.journal import MemoryJournal
+from vmdk_failover.claims import Claims
 from vmdk_failover.errors import CannotObserve, JournalError
 from vmdk_failover.journal import RECENT, Entry, FileJournal, _outcome
 from vmdk_failover.model import Disk, Move
@@ -99,7 +100,18 @@ class Diary(FileJournal):
 
 
 class SharedDiary(SharedJournal, MemoryJournal):
-    """The journal of one of two masters: the real logic in memory."""
+    """The journal of one of two masters: the real logic in memory, and no note of maintenance that other histories could see."""
+
+    def __init__(self, claims: Claims) -> None:
+        super().__init__(claims=claims)
+        self.maintenance: set[str] = set()
+
+    def in_maintenance(self, resource: str) -> bool:
+        """See the real one."""
+        return resource in self.maintenance
+
+    def _note_maintenance(self, resource: str, paused: bool) -> None:
+        (self.maintenance.add if paused else self.maintenance.discard)(resource)
 
 
 class Shelf:
