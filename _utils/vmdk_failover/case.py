@@ -205,7 +205,7 @@ def lost_words(outcome: Outcome) -> str:
 def cannot_go_on(case: Case) -> bool:
     """One of the rows that give the move up would match (65, 80, 100, 150, 210), or send a person to do it (105, 195)."""
     lost = elsewhere(case) or target_lost(case) or unclean(case)
-    asks = source_unseen(case) or case.tried(StepKind.DETACH) >= DETACH_TRIES
+    asks = source_unseen(case) or (case.tried(StepKind.DETACH) >= DETACH_TRIES and not arrived(case))
     return bool(case.strangers) or lost or asks or not may_attach(case)
 
 
