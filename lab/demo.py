@@ -107,9 +107,10 @@ def _prove(lab: Lab, timeline: Timeline, fault: float, arrived: bool) -> bool:
         "proof",
         f"{gap:.2f} s passed between two acknowledged records: that is all the service was away",
     )
-    for note in notes:
+    blind = lab.observer.blind(fault)
+    for note in filter(None, [*notes, blind]):
         timeline.say(None, "note", note)
-    return arrived and bool(told) and not missing and not doubles
+    return arrived and bool(told) and not missing and not doubles and not found.damaged and not blind
 
 
 def _switch_back(lab: Lab, say: Callable[[str], None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,17 +13,17 @@ FILE = "ledger.log"
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a ledger file holds. numbers: of the good records, in order. damaged: lines that are none. size: bytes
+    """What a ledger file holds. records: number and writer of the good ones, in order. damaged: lines that are none. size: bytes
     up to the end of the last whole line; what follows is a torn record."""
 
-    numbers: tuple[int, ...]
+    records: tuple[tuple[int, str], ...]
     damaged: int
     size: int
 
     @property
     def last(self) -> int:
         """The highest number; 0 when there is none."""
-        return max(self.numbers, default=0)
+        return max((number for number, _ in self.records), default=0)
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,19 @@ def record(number: int, node: str) -> bytes:
     return f"{words} {zlib.crc32(words.encode()):08x}\n".encode()
 
 
-def _number(line: bytes) -> int | None:
+def _record(line: bytes) -> tuple[int, str] | None:
     words, _, checksum = line.rpartition(b" ")
     if f"{zlib.crc32(words):08x}".encode() != checksum:
         return None
-    return int(words.split(b" ")[0])
+    number, _, node = words.decode().partition(" ")
+    return int(number), node
 
 
 def parse_ledger(data: bytes) -> Ledger:
     """Read a ledger file."""
     whole = data[: data.rfind(b"\n") + 1]
-    found = [_number(line) for line in whole.splitlines()]
-    good = tuple(number for number in found if number is not None)
+    found = [_record(line) for line in whole.splitlines()]
+    good = tuple(one for one in found if one is not None)
     return Ledger(good, len(found) - len(good), len(whole))
 
 
@@ -67,8 +69,14 @@ def parse_acknowledged(text: str) -> list[Acknowledged]:
 
 
 def lost(acknowledged: Iterable[Acknowledged], ledger: Ledger) -> list[int]:
-    """The numbers that were acknowledged and are not on the disk."""
-    return sorted({one.number for one in acknowledged} - set(ledger.numbers))
+    """
+    The numbers that were acknowledged and are not on the disk.
+
+    Each acknowledgement needs a record of its own, by the same writer: the next one goes on counting from what it finds, so after
+    a loss the same numbers come again, and a number alone would be found.
+    """
+    told = Counter((one.number, one.node) for one in acknowledged)
+    return sorted(number for number, _ in (told - Counter(ledger.records)).elements())
 
 
 def longest_pause(acknowledged: Iterable[Acknowledged], since: float) -> float:

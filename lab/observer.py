@@ -9,7 +9,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,8 @@ from lab.node import Node
 
 _PAUSE = 0.02
 _LIMIT = 5.0
+#: Seconds without a look at the nodes' mounts after which it has not seen enough to acquit anybody.
+BLIND_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,18 @@ class Sight:
 
 @dataclass
 class Findings:
-    """What was wrong. Each double is (moment, disk, those who had it at once); the moment is when it began."""
+    """What was wrong. Each double is (moment, disk, those who had it at once); the moment is when it began.
+
+    looks: at the mounts of all nodes. unreadable: looks that failed, there or at the vCenter. gaps: (from, to) without a look at
+    the mounts, those longer than BLIND_S.
+    """
 
     double_holders: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)
     double_mounts: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     looks: int = 0
     unreadable: int = 0
+    gaps: list[tuple[float, float]] = field(default_factory=list)
 
 
 def holders(inventory: Mapping[str, Any], disk: str) -> tuple[str, ...]:
@@ -54,7 +61,10 @@ def holders(inventory: Mapping[str, Any], disk: str) -> tuple[str, ...]:
 
 
 class Observer:
-    """Looks every 20 ms while its block runs. control: URL of the vCenter's control interface."""
+    """Looks every 20 ms while its block runs. control: URL of the vCenter's control interface.
+
+    Mounts and vCenter are looked at side by side: a vCenter that hangs blinds nobody for the mounts.
+    """
 
     def __init__(self, control: str, nodes: Sequence[Node], disks: Sequence[Disk]) -> None:
         address = urlsplit(control)
@@ -65,22 +75,53 @@ class Observer:
         self._said: tuple[bytes, Mapping[str, Any] | None] = (b"", None)
         self._before: dict[tuple[str, str], tuple[str, ...]] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="observer", daemon=True)
+        self._seen, self._problem = 0.0, ""
+        self._threads = [
+            threading.Thread(target=self._watch, args=(look,), name="observer", daemon=True)
+            for look in (self._look_at_mounts, self._look_at_holders)
+        ]
 
     def __enter__(self) -> Observer:
-        self._thread.start()
+        self._seen = time.monotonic()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join(_LIMIT)
+        for thread in self._threads:
+            thread.join(_LIMIT)
         self._vcenter.close()
 
-    def _watch(self) -> None:
+    def _watch(self, look: Callable[[], None]) -> None:
         while not self._stop.wait(_PAUSE):
-            self._look_at_mounts()
-            self._look_at_holders()
-            self.findings.looks += 1
+            try:
+                look()
+            except Exception as problem:  # a witness who falls silent would acquit everybody
+                self._failed(f"{type(problem).__name__}: {problem}")
+
+    def _failed(self, why: str) -> None:
+        with self._lock:
+            self.findings.unreadable += 1
+            self._problem = why
+
+    def blind(self, since: float) -> str:
+        """Why its silence since a moment (monotonic seconds) proves nothing; empty if it looked all the time."""
+        now = self._seen if self._stop.is_set() else time.monotonic()
+        gaps = [*self.findings.gaps, (self._seen, now)]
+        longest = max(to - max(start, since) for start, to in gaps)
+        if longest <= BLIND_S:
+            return ""
+        return (
+            f"the witness did not see the mounts for {longest:.1f} s{self._problem and f' ({self._problem})'}"
+        )
+
+    def amiss(self, since: float = 0.0) -> str:
+        """What speaks against all being well since a moment: who had a disk at once, or that it did not look; else empty."""
+        with self._lock:
+            doubles = [*self.findings.double_holders, *self.findings.double_mounts]
+        said = [f"{disk} was at once at {', '.join(who)}" for moment, disk, who in doubles if moment >= since]
+        return "; ".join(filter(None, [*said, self.blind(since)]))
 
     def _inventory(self) -> Mapping[str, Any] | None:
         try:
@@ -88,9 +129,9 @@ class Observer:
             said = self._vcenter.getresponse().read()
             if said != self._said[0]:  # mostly it is the same
                 self._said = said, json.loads(said)
-        except (OSError, http.client.HTTPException, ValueError):
+        except (OSError, http.client.HTTPException, ValueError) as problem:
             self._vcenter.close()
-            self.findings.unreadable += 1
+            self._failed(f"the vCenter: {problem}")
             return None
         return self._said[1]
 
@@ -106,6 +147,10 @@ class Observer:
         for disk in self._disks:
             who = tuple(sorted(node.name for node in self._nodes if mountpoints(node, disk)))
             self._note("mounted", "unmounted", disk.path, who, self.findings.double_mounts)
+        before, self._seen = self._seen, time.monotonic()
+        if self._seen - before > BLIND_S:
+            self.findings.gaps.append((before, self._seen))
+        self.findings.looks += 1
 
     def _note(
         self,

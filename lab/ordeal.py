@@ -185,11 +185,14 @@ def _last_words(lab: Lab, since: float) -> str:
 def judge(stage: Stage, blow: Blow, since: float, end: str, where: str, struck: int, note: str) -> Verdict:
     """Put together what the witness saw."""
     lab, notes = stage.lab, [note] if note else []
-    told, found = trial.read_back(lab, lab.disks[DISK], notes) if end == "active" else ([], None)
-    missing = lost(told, found) if found is not None else []
-    if end == "active" and (found is None or found.damaged or not told):
+    told, found = trial.read_back(lab, lab.disks[DISK], notes)
+    missing = lost(told, found)
+    if found.damaged or (end == "active" and not told):
         notes.append("the ledger is damaged or was not read")
         end = "lost"
+    if end in GOOD and (blind := lab.observer.blind(since)):
+        notes.append(blind)
+        end = "missed"
     doubles = stage.doubles()
     pause = longest_pause(trial.acknowledged(lab), since)
     good = end in GOOD and not missing and not any(doubles)

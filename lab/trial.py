@@ -157,7 +157,9 @@ def _measure(lab: Lab, scenario: Scenario, settings: Settings) -> Outcome:
     checked = _checked(lab, scenario, notes)
     notes += _last_word(lab, fault)
     outcome = judge(lab, scenario, fault, mounted, lab.observer.findings, ledger, notes)
-    outcome = replace(outcome, ok=outcome.ok and checked)
+    if blind := lab.observer.blind(fault):
+        notes.append(blind)
+    outcome = replace(outcome, ok=outcome.ok and checked and not blind)
     pause = round(longest_pause(ledger[0], fault) * 1000)
     if scenario.held:
         outcome = replace(outcome, fault_to_mounted_ms=None, ok=outcome.ok and not outcome.steps)
@@ -244,7 +246,10 @@ def acknowledged(lab: Lab) -> list[Any]:
 
 
 def read_back(lab: Lab, disk: Disk, notes: list[str]) -> tuple[list[Any], Ledger]:
-    """The acknowledged records, and then the ledger as the disk has it, read where it is mounted."""
+    """The acknowledged records, and then the ledger as the disk has it, read where it is mounted.
+
+    Of a ledger that could not be read nothing is acknowledged; whoever asks may not take that for "nothing lost".
+    """
     told = acknowledged(lab)
     for node in lab.nodes.values():
         if node.is_running and not node.is_frozen and mountpoints(node, disk):

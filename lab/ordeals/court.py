@@ -241,10 +241,14 @@ def _with_witness(stage: Stage, verdict: Verdict, acks: Acks, began: float, note
         notes.append(problem)
         verdict = replace(verdict, ok=False, end="stuck" if verdict.ok else verdict.end)
     told, found = trial.read_back(stage.lab, stage.lab.disks[DISK], notes)
-    missing = lost(told, found) if told else []
-    if told and found.damaged:
+    missing = lost(told, found)
+    if found.damaged:
         notes.append(f"{found.damaged} damaged records on the disk")
-        verdict = replace(verdict, ok=False)
+        verdict = replace(verdict, ok=False, end="lost")
+    blind = stage.lab.observer.blind(began)
+    if verdict.ok and (blind or not told):  # read_back has said why
+        notes += [blind] if blind else []
+        verdict = replace(verdict, ok=False, end="missed")
     doubles = stage.doubles()
     return replace(
         verdict,

@@ -128,7 +128,7 @@ def run(runs: int, seed: int, faults: Sequence[Fault], idle_s: float) -> list[me
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns 1 if a product lost data or had the disk twice, or this one did not recover; 2 if the lab does not work."""
+    """Returns 1 if a product lost data, had the disk twice or nobody saw, or this one did not recover; 2 if the lab fails."""
     parser = argparse.ArgumentParser(prog="python -m lab.peers", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of what chance decides")
@@ -147,7 +147,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    bad = [one for one in results if one.lost or one.doubles]
+    bad = [one for one in results if one.lost != 0 or one.doubles != 0]
     return 1 if bad or any(one.back_s is None for one in results if one.product != THERE) else 0
 
 

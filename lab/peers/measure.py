@@ -42,7 +42,7 @@ _DECIDED = re.compile(
 @dataclass(frozen=True)
 class Result:
     """Seconds after the fault. gap_s: the longest time without an acknowledged record. lost: acknowledged and not on the
-    disk. doubles: how often two had the disk at once. None: it did not happen within the time."""
+    disk. doubles: how often two had the disk at once. None: it did not happen within the time, or nobody saw."""
 
     product: str
     fault: str
@@ -50,8 +50,8 @@ class Result:
     decided_s: float | None
     back_s: float | None
     gap_s: float
-    lost: int
-    doubles: int
+    lost: int | None
+    doubles: int | None
     how: str = ""
 
     def plain(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _judged(lab: Lab, product: str, fault: Fault, struck: float) -> Result:
     back, gap = _back(told, struck)
     ledger = trial.read_back(lab, lab.disks[DISK], notes)
     seen = lab.observer.findings
-    missing = lost(*ledger) if ledger[0] else []
+    blind = lab.observer.blind(struck)
     doubles = len(seen.double_holders) + len(seen.double_mounts)
     return Result(
         product,
@@ -97,9 +97,9 @@ def _judged(lab: Lab, product: str, fault: Fault, struck: float) -> Result:
         None,
         back if served else None,
         gap,
-        len(missing),
-        doubles,
-        "; ".join(notes),
+        len(lost(*ledger)) if ledger[0] else None,
+        None if blind else doubles,
+        "; ".join(filter(None, [*notes, blind])),
     )
 
 

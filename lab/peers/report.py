@@ -32,14 +32,19 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 **{name: None if value is None else round(value, 2) for name, value in seconds.items()},
                 "back_least_s": round(min(longest), 2) if longest else None,
                 "back_most_s": round(max(longest), 2) if longest else None,
-                "lost": sum(one.lost for one in runs),
-                "doubles": sum(one.doubles for one in runs),
+                "lost": _total([one.lost for one in runs]),
+                "doubles": _total([one.doubles for one in runs]),
                 "sooner": "",
             }
         )
     for row in found:
         row["sooner"] = _sooner(str(row["fault"]), found)
     return found
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """Of all runs; None if one of them was not seen."""
+    return None if None in counts else sum(filter(None, counts))
 
 
 def _sooner(fault: str, found: Sequence[Mapping[str, Any]]) -> str:
@@ -56,10 +61,15 @@ def table(results: Sequence[Result]) -> str:
     for row in rows(results):
         cells = [f"{_seconds(row[f'{column}_s']):>9}" for column in COLUMNS]
         cells += [f"{_seconds(row[name]):>7}" for name in ("back_least_s", "back_most_s")]
-        wrong = f"  LOST {row['lost']}, DOUBLES {row['doubles']}" if row["lost"] or row["doubles"] else ""
+        wrong = f"  LOST {_count(row['lost'])}, DOUBLES {_count(row['doubles'])}"
+        wrong = "" if row["lost"] == row["doubles"] == 0 else wrong
         mark = " <" if row["sooner"] == row["product"] else ""
         lines.append(f"{row['fault']:12} {row['product']:26} {' '.join(cells)}  {row['n']}{mark}{wrong}")
     return "\n".join(lines)
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(value)
 
 
 def _seconds(value: float | None) -> str:

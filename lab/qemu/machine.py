@@ -175,7 +175,7 @@ class Machine:
 
 
 def overlay(base: Path, kind: str, path: Path) -> None:
-    """Make a file that keeps the changes to an image. kind: raw or qcow2. Raises LabError."""
+    """Make a file that keeps the changes to an image. kind: raw or qcow2; a relative base is seen from path. Raises LabError."""
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", os.fspath(base), "-F", kind, os.fspath(path)]
     made = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     if made.returncode:

@@ -68,7 +68,8 @@ def _make(made: Template) -> None:
     with tarfile.open(made.payload, "w") as tar:
         tar.add(HERE / "agent.py", "run.py")
     os.truncate(made.payload, _PAYLOAD_SIZE)
-    overlay(vm.IMAGE / "root.raw", "raw", made.root)
+    # by a relative name: the folder of the project may be moved, or be seen under another name
+    overlay(Path(os.path.relpath(vm.IMAGE / "root.raw", PLACE)), "raw", made.root)
     with open(made.memory, "wb") as file:
         file.truncate(MEMORY_MB << 20)
     tap = network.make_cable("labtemplate")

@@ -78,7 +78,7 @@ def settled(lab: Lab) -> Iterator[None]:
     assert wait_until(lambda: _well(lab), LIMIT, 0.5), lab.master.run("vmdk.status")
     yield
     assert wait_until(lambda: _well(lab), LIMIT, 0.5), lab.master.run("vmdk.status")
-    assert not lab.observer.findings.double_holders and not lab.observer.findings.double_mounts
+    assert not lab.observer.amiss()
 
 
 def _well(lab: Lab) -> bool:

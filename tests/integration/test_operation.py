@@ -37,7 +37,7 @@ def settled(lab: Lab) -> Iterator[None]:
     assert _status(lab)["active"] == FIRST
     yield
     assert wait_until(lambda: _status(lab)["state"] == "active", LIMIT, 0.5), _status(lab)
-    assert not lab.observer.findings.double_holders and not lab.observer.findings.double_mounts
+    assert not lab.observer.amiss()
 
 
 def _is_on(lab: Lab, node: str) -> bool:

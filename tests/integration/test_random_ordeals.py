@@ -68,6 +68,8 @@ def test_a_hold_for_a_reason_that_is_not_so_is_no_good_end(
 def test_a_record_that_is_not_on_the_disk_is_counted_as_lost(place: Stage) -> None:
     node = active(place.lab)[0]
     with (place.lab.run_dir / "shared" / "ledger.ack").open("a") as file:
-        file.write(f"999999999 1.0 {node}\n")
+        file.write(
+            f"1 1.0 {node}\n"
+        )  # acknowledged twice: the first one was gone when the second was written
     verdict = court.suffer(place, Story(SEED, 1, ()))
     assert (verdict.ok, verdict.lost, verdict.end) == (False, 1, "active"), verdict

@@ -60,7 +60,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(autouse=True)
 def whole(lab: Lab) -> Iterator[None]:
     yield
-    assert not lab.observer.findings.double_holders and not lab.observer.findings.double_mounts
+    assert not lab.observer.amiss()
 
 
 def section(title: str) -> str:

@@ -12,11 +12,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from lab.ledger import Acknowledged
+from lab.ledger import Acknowledged, parse_ledger, record
 from lab.ordeals import clock, court, drawing, report, run
 from lab.ordeals.catalogue import FAULTS
 from lab.ordeals.court import Verdict
@@ -183,6 +183,33 @@ def test_time_without_service_goes_on_until_the_verdict() -> None:
     assert court.longest(told, 0.5, 2.0) == pytest.approx(0.5)
     assert court.longest(told, 1.0, 9.0) == pytest.approx(7.0)
     assert court.longest([], 1.0, 9.0) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("told", "disk", "blind", "expected"),
+    [
+        ([1, 2], [1, 2], "", (True, "active", 0)),
+        ([1, 2], [1], "", (False, "active", 1)),
+        ([], [], "", (False, "missed", 0)),  # not read
+        ([1, 2], [1, 2], "it did not look", (False, "missed", 0)),
+    ],
+)
+def test_who_did_not_see_acquits_nobody(
+    told: list[int],
+    disk: list[int],
+    blind: str,
+    expected: tuple[bool, str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    acknowledged = [Acknowledged(number, 1.0, "a") for number in told]
+    ledger = parse_ledger(b"".join(record(number, "a") for number in disk))
+    monkeypatch.setattr(court.trial, "read_back", lambda *_: (acknowledged, ledger))
+    lab = SimpleNamespace(disks={DISK: None}, observer=SimpleNamespace(blind=lambda _: blind))
+    stage = SimpleNamespace(lab=lab, restore=lambda: "", doubles=lambda: (0, 0))
+    verdict = Verdict(1, "", (), True, "active", "a")
+    acks = SimpleNamespace(since=lambda _: [])
+    found = court._with_witness(cast(Any, stage), verdict, cast(Any, acks), 0.0, [])
+    assert (found.ok, found.end, found.lost) == expected
 
 
 def test_the_report_counts_what_was_seen() -> None:
