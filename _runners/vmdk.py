@@ -8,6 +8,7 @@ says whether it went well. Configuration: docs/configuration.md.
 :depends: pyvmomi (``saltext-vmdk[master]``)
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -50,6 +51,7 @@ from vmdk_failover import (
     arguments,
     confirming,
     describe,
+    draining,
     editing,
     errors,
     examine,
@@ -76,15 +78,22 @@ def __virtual__():
 def _with_app(work):
     """Call ``work`` with the product on this master; an error becomes an answer with ``error`` and ``code``."""
     try:
-        bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False)
-        with salt.client.get_local_client(mopts=__opts__) as client, bus:
-            here = app.App(__opts__, client, lambda entry: _tell(bus, entry), log.warning, _call_hook)
-            try:
-                return _judged(work(here))
-            finally:
-                here.close()
+        with _app() as here:
+            return _judged(work(here))
     except errors.FailoverError as err:
         return _judged({"ok": False, "error": err.reason, "code": err.code})
+
+
+@contextlib.contextmanager
+def _app():
+    """The product on this master, with connections of its own: it is used by one thread at a time."""
+    bus = salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False)
+    with salt.client.get_local_client(mopts=__opts__) as client, bus:
+        here = app.App(__opts__, client, lambda entry: _tell(bus, entry), log.warning, _call_hook)
+        try:
+            yield here
+        finally:
+            here.close()
 
 
 def _call_hook(function, facts):
@@ -251,6 +260,30 @@ def switchover(name, target="", at="", test=False):
     if test:
         return _with_app(lambda here: operate.plan(here, name, target, model.MoveKind.SWITCHOVER))
     return _with_app(lambda here: operate.switchover(here, name, target))
+
+
+@_asked
+def drain(node, test=False):
+    """
+    Switch everything over that a node holds, each resource to its best ready backup, several at once; those that depend on each
+    other together. If one of them cannot leave cleanly, none is moved, and it is said which and why.
+
+    The node stays a backup: what fails later may come to it. ``vmdk.power_off`` keeps it out.
+
+    node
+        Minion id.
+
+    test
+        Only say what would be done. The exit code is 1 if something could not leave.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.drain db1 test=True
+        salt-run vmdk.drain db1
+    """
+    return _with_app(lambda here: draining.drain(here, str(node), _app, bool(test)))
 
 
 @_asked

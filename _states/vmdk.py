@@ -21,8 +21,8 @@ is active asks for that itself:
           - fun: vmdk.is_active
             args: [pgdata]
 
-In an orchestration on the master (``salt-run state.orchestrate``) ``vmdk.active``, ``attached``, ``detached``, ``powered_off``
-and ``protected`` bring a resource to where it is wanted. They do it as ``salt-run vmdk.switchover`` does, under the resource's
+In an orchestration on the master (``salt-run state.orchestrate``) ``vmdk.active``, ``attached``, ``detached``, ``drained``,
+``powered_off`` and ``protected`` bring a resource to where it is wanted. They do it as ``salt-run vmdk.switchover`` does, under the resource's
 lock and by the same rules: nothing is attached or detached without release, mount and services.
 
 .. code-block:: yaml
@@ -246,6 +246,53 @@ def detached(name, node):
             - node: db1
     """
     return _wanted(name, lambda here: f"not {node}" if _holds(here, node) is False else "", "", away=node)
+
+
+def drained(name, wait=0):
+    """
+    A node holds nothing. What it holds is switched over, each resource to its best ready backup; if one of them cannot leave
+    cleanly, none is moved.
+
+    name
+        Minion id.
+
+    wait
+        Seconds to wait until everything can leave: after a reboot of another node it takes a moment.
+
+    CLI Example:
+
+    .. code-block:: yaml
+
+        db1:
+          vmdk.drained:
+            - wait: 60
+    """
+    said = _drained(name, 0.0 if __opts__["test"] else float(wait))
+    if said.get("error"):
+        return _ret(name, False, said["error"])
+    found = said["resources"]
+    changes = {one: {"old": name, "new": found[one]["target"]} for one in said["moved"]}
+    if not said["ok"]:
+        stays = "; ".join(f"{one}: {way['reason']}" for one, way in found.items() if not way["ok"])
+        return _ret(name, False, f"{name} is not drained: {stays}", changes)
+    if not changes:
+        return _ret(name, True, f"{name} holds nothing")
+    words = ", ".join(f"{one} to {way['new']}" for one, way in changes.items())
+    if __opts__["test"]:
+        return _ret(name, None, f"would be switched over: {words}", changes)
+    return _ret(name, True, f"switched over: {words}", changes)
+
+
+def _drained(name, wait):
+    """Have it drained as soon as everything can leave. It is tried once: a release that fails stops services each time."""
+    until = time.monotonic() + wait
+    while True:
+        would = _run("drain", node=name, test=True)
+        if would.get("error") or would["ok"] or time.monotonic() >= until:
+            break
+        time.sleep(min(2.0, max(0.0, until - time.monotonic())))
+    idle = __opts__["test"] or would.get("error") or not would["moved"]
+    return would if idle else _run("drain", node=name, test=False)
 
 
 def powered_off(name):

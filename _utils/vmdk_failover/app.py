@@ -294,15 +294,17 @@ class App:
         known = ", ".join(sorted(self.settings.resources)) or "none"
         raise ConfigError(f"there is no resource called {name!r}; known are: {known}")
 
-    def run(self, name: str, wish: Wish | None = None) -> Report:
+    def run(self, name: str, wish: Wish | None = None, wait: float = 0.0) -> Report:
         """
         Look at a resource and do what follows; see :meth:`vmdk_failover.engine.Engine.run`. A master that is not the active one
         does nothing.
+
+        :param wait: seconds for a look that is under way.
         """
         if self.bystander:
             return Report(name, "refused", 0, self.bystander)
         try:
-            report = self.engine.run(self.resource(name), wish)
+            report = self.engine.run(self.resource(name), wish, wait)
         except FailoverError:
             raise
         except Exception as err:

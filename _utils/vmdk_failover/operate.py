@@ -97,8 +97,14 @@ def plan(app: App, name: str, target: str = "", kind: MoveKind | None = None) ->
     """
     if kind is not None and app.bystander:
         return _no_move("refuse", 0, app.bystander, kind)
-    resource = app.resource(name)
-    seen, record = app.engine.look(resource)
+    seen, record = app.engine.look(app.resource(name))
+    return plan_of(app, seen, record, target, kind)
+
+
+def plan_of(
+    app: App, seen: Snapshot, record: Record, target: str = "", kind: MoveKind | None = None
+) -> dict[str, Any]:
+    """The dry run of what was seen and is remembered already; see :func:`plan`."""
     if record.move is not None:
         return _on_paper(record.move, seen, record, kind)
     asked = kind or (MoveKind.SWITCHOVER if target or _is_well(app, seen, record) else None)

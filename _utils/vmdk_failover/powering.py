@@ -55,6 +55,6 @@ def _idle(app: App, resource: Resource, node: str) -> VmFacts:
     if any(one is not False for one in listed):
         raise Refused(
             f"{node} has the disk of {resource.name}, or it is not known whether it has; "
-            f"'salt-run vmdk.switchover {resource.name}' first"
+            f"'salt-run vmdk.drain {node}' first"
         )
     return vm

@@ -186,6 +186,7 @@ _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"resource", "planned", "target"}, _planned),
     ({"resource", "cancelled", "target"}, _planned),
     ({"node", "off", "changed"}, _power),
+    ({"node", "moved", "stays"}, terminal_words.drained),
     ({"resource", "adopted", "not_heard"}, terminal_words.adopted),
     ({"resource", "cleared", "taken_as_deleted"}, terminal_words.cleared),
     ({"changed", "began_now", "waiting_for"}, terminal_words.rotated),

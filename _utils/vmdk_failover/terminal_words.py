@@ -1,4 +1,7 @@
-"""What a person's word has changed, as people read it: an adoption, an acknowledged hold, a host that is off, new keys. Pure."""
+"""
+What a person's word has changed, as people read it: an adoption, an acknowledged hold, a host that is off, new keys, a node that
+is drained. Pure.
+"""
 
 from __future__ import annotations
 
@@ -66,3 +69,24 @@ def confirmed(answer: Plain) -> Iterator[str]:
     yield f"  so do {', '.join(answer['confirmed'])}; looked at anew: {', '.join(answer['resources'])}"
     if answer.get("test"):
         yield "Nothing was written. Be sure that the host is off before you say so."
+
+
+def drained(answer: Plain) -> Iterator[str]:
+    """``drain``: what has left the node, would leave it, or cannot."""
+    node, found = answer["node"], answer["resources"]
+    bad = [name for name, way in found.items() if not way["ok"]]
+    if not found:
+        yield f"{node}: holds nothing."
+    elif bad and not answer["moved"]:
+        yield f"{node}: NOT DRAINED, nothing {'would be' if answer.get('test') else 'was'} moved: {', '.join(bad)} cannot leave."
+    elif bad:
+        yield f"{node}: NOT DRAINED: {', '.join(bad)} did not leave as it should."
+    else:
+        yield f"{node}: {'would be drained; nothing was done' if answer.get('test') else 'drained, it holds nothing'}."
+    left = "could leave for" if bad and not answer["moved"] else "would go to" if answer.get("test") else "on"
+    for name in sorted(found, key=lambda one: found[one]["ok"]):
+        way = found[name]
+        rule = f" (rule {way['rule']})" if way["rule"] else ""
+        yield f"  {name}: {left} {way['target']}" if way["ok"] else f"  {name}: {way['reason']}{rule}"
+    if answer["ok"] and not answer.get("test"):
+        yield f"It is a backup as before; 'salt-run vmdk.power_off {node}' keeps it out."
