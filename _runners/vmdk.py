@@ -376,16 +376,12 @@ def resume(name, test=False):
 
         salt-run vmdk.resume pgdata
     """
-
-    def work(here):
-        answer = appointed.resume(here, str(name), bool(test))
-        return _look_now(answer, answer.get("resumed") or [answer["resource"]])
-
-    return _with_app(work)
+    return _with_app(lambda here: _look_now(appointed.resume(here, str(name), bool(test))))
 
 
-def _look_now(answer, names):
+def _look_now(answer):
     """What a person has changed is looked at now, not with the next event or the engine's next tick."""
+    names = answer.get("resumed", answer.get("resources", [answer.get("resource")]))
     for name in () if answer.get("test") else names:
         supervisor.hint(app.state_dir(__opts__) / "engine.sock", name)
     return answer
@@ -414,12 +410,7 @@ def clear(name, test=False):
         salt-run vmdk.clear pgdata test=True
         salt-run vmdk.clear pgdata
     """
-
-    def work(here):
-        answer = operate.clear(here, str(name), bool(test))
-        return _look_now(answer, [answer["resource"]])
-
-    return _with_app(work)
+    return _with_app(lambda here: _look_now(operate.clear(here, str(name), bool(test))))
 
 
 @_asked
@@ -484,12 +475,7 @@ def confirm_off(node, test=False):
         salt-run vmdk.confirm_off db1 test=True
         salt-run vmdk.confirm_off db1
     """
-
-    def work(here):
-        answer = confirming.confirm_off(here, str(node), _who(), bool(test))
-        return _look_now(answer, answer["resources"])
-
-    return _with_app(work)
+    return _with_app(lambda here: _look_now(confirming.confirm_off(here, str(node), _who(), bool(test))))
 
 
 @_asked

@@ -22,8 +22,8 @@ is active asks for that itself:
             args: [pgdata]
 
 In an orchestration on the master (``salt-run state.orchestrate``) ``vmdk.active``, ``attached``, ``detached``, ``drained``,
-``powered_off`` and ``protected`` bring a resource to where it is wanted. They do it as ``salt-run vmdk.switchover`` does, under the resource's
-lock and by the same rules: nothing is attached or detached without release, mount and services.
+``powered_off`` and ``protected`` bring a resource or a node to where it is wanted. They do it as a switchover does,
+under the resource's lock and by the same rules: nothing is attached or detached without release, mount and services.
 
 .. code-block:: yaml
 

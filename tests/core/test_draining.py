@@ -25,7 +25,9 @@ THIRD = Disk("[ds1] shared/web.vmdk", "6000c29" + "0" * 24 + "3", 1, 2)
 
 def named(name: str, disk: Disk, nodes: int = 2, **options: Any) -> Resource:
     (mount,) = resource().mounts
-    mounts = (replace(mount, mountpoint=f"/srv/{name}", fs_uuid=f"c0ffee00-0000-4000-8000-{disk.uuid[-12:]}"),)
+    mounts = (
+        replace(mount, mountpoint=f"/srv/{name}", fs_uuid=f"c0ffee00-0000-4000-8000-{disk.uuid[-12:]}"),
+    )
     return replace(resource(nodes, (disk,), **options), name=name, mounts=mounts)
 
 
@@ -219,7 +221,10 @@ def test_those_that_depend_on_each_other_are_asked_for_once(hall: Build) -> None
     done = here.drain()
     assert done["ok"] and done["moved"] == ["pgdata", "web", "app"]
     assert here.on() == {"app": ["db2"], "pgdata": ["db2"], "web": ["db2"]}
-    assert sorted(here.asked) == ["pgdata to db2", "web to db2"]  # app went along, and is not asked for to go back
+    assert sorted(here.asked) == [
+        "pgdata to db2",
+        "web to db2",
+    ]  # app went along, and is not asked for to go back
     steps = here.stage.sides["app"].steps
     assert steps.count("release db1") == 1 and steps[-1] == "mount db2"
 
@@ -263,7 +268,9 @@ def test_a_move_that_takes_one_along_is_waited_for(hall: Build) -> None:
     assert done.ok
     side = here.stage.sides["app"]
     side.guest.nodes["db2"].mounted, done_before = False, here.stage.journal.state("app").epoch
-    here.stage.journal.begin(Move(side.resource, MoveKind.SWITCHOVER, "db1", "db2", done_before + 1, "it follows", 571))
+    here.stage.journal.begin(
+        Move(side.resource, MoveKind.SWITCHOVER, "db1", "db2", done_before + 1, "it follows", 571)
+    )
     here.asked.clear()
     assert draining._has_left(here.app(), "db1", "app") is True
     assert here.asked == ["look at app"] and here.on()["app"] == ["db2"]
@@ -358,7 +365,10 @@ def test_the_state_fails_where_one_cannot_leave_and_in_a_dry_run_too(hall: Build
     for test in (True, False):
         said = state.call(test=test)
         assert (said["result"], said["changes"]) == (False, {})
-        assert said["comment"] == "db1 is not drained: web: paused by an operator; 'salt-run vmdk.resume' ends it"
+        assert (
+            said["comment"]
+            == "db1 is not drained: web: paused by an operator; 'salt-run vmdk.resume' ends it"
+        )
     assert state.call("db7")["comment"] == "db7 is not a node of any resource"
 
 

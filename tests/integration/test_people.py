@@ -20,9 +20,11 @@ from lab.linux import wait_until
 from lab.observer import mountpoints
 from lab.saltlab import program
 from lab.scenarios import DISK, FIRST, SECOND
-from lab.wishes import Wishes
+from lab.wishes import DiskWish, Wishes
 
 LIMIT = 30.0
+#: A second disk, which is protected by few tests only.
+OTHER = "web"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def lab() -> Iterator[Lab]:
         del made["vmdk"]["resources"]
         return made
 
-    wishes = Wishes(master_overrides=options, minion_overrides=product.minion_options)
+    disks = (DiskWish(DISK), DiskWish(OTHER, unit=1, holder=1))
+    wishes = Wishes(disks=disks, master_overrides=options, minion_overrides=product.minion_options)
     with Lab(wishes) as up:
         up.mount(FIRST)
         product.wait_engine(up)
@@ -54,25 +57,25 @@ def _read(lab: Lab, *arguments: str) -> tuple[int, list[str]]:
     return done.code, done.out.splitlines()
 
 
-def _status(lab: Lab) -> dict[str, Any]:
-    found: dict[str, Any] = lab.master.run("vmdk.status", DISK)["resources"][DISK]
+def _status(lab: Lab, name: str = DISK) -> dict[str, Any]:
+    found: dict[str, Any] = lab.master.run("vmdk.status", name)["resources"][name]
     return found
 
 
-def _is_on(lab: Lab, node: str) -> bool:
-    return bool(mountpoints(lab.nodes[node], lab.disks[DISK]))
+def _is_on(lab: Lab, node: str, name: str = DISK) -> bool:
+    return bool(mountpoints(lab.nodes[node], lab.disks[name]))
 
 
-def _settled(lab: Lab, node: str) -> bool:
-    here = _status(lab)
+def _settled(lab: Lab, node: str, name: str = DISK) -> bool:
+    here = _status(lab, name)
     return bool(here["protected"] and here["active"] == node)
 
 
-def _bring(lab: Lab, node: str) -> None:
+def _bring(lab: Lab, node: str, name: str = DISK) -> None:
     """Have it on a node, and everything ready, before a test that wants it there."""
-    if not _is_on(lab, node):
-        assert lab.master.run("vmdk.switchover", DISK, f"target={node}")["result"] == "done"
-    assert wait_until(lambda: _settled(lab, node), LIMIT, 0.5), _status(lab)
+    if not _is_on(lab, node, name):
+        assert lab.master.run("vmdk.switchover", name, f"target={node}")["result"] == "done"
+    assert wait_until(lambda: _settled(lab, node, name), LIMIT, 0.5), _status(lab, name)
 
 
 def _orchestrate(lab: Lab, sls: str, test: bool = False) -> dict[str, dict[str, Any]]:
@@ -283,8 +286,65 @@ def test_on_a_node_these_states_refuse(lab: Lab) -> None:
     assert "orchestration on the master" in json.dumps(said)
 
 
+@pytest.fixture
+def both(lab: Lab) -> Iterator[tuple[str, ...]]:
+    """Two resources, each protected, for as long as a test lasts."""
+    lab.nodes[FIRST].run(["mkdir", "-p", lab.mountpoint(OTHER)])
+    if not any(_is_on(lab, node, OTHER) for node in (FIRST, SECOND)):
+        lab.mount(SECOND, OTHER)
+    here, there = (FIRST, SECOND) if _is_on(lab, FIRST, OTHER) else (SECOND, FIRST)
+    where = f"mountpoint={lab.mountpoint(OTHER)}"
+    assert lab.master.run("vmdk.protect", OTHER, f"node={here}", where, f"backups={there}")["written"]
+    assert wait_until(lambda: _settled(lab, here, OTHER), LIMIT, 0.5), _status(lab, OTHER)
+    yield (DISK, OTHER)
+    lab.master.run("vmdk.unprotect", OTHER)
+
+
+def _last(lab: Lab, name: str) -> dict[str, Any]:
+    """The move of a resource that has ended last."""
+    found = [one["finished"] for one in lab.master.run("vmdk.history", name)[name] if "finished" in one]
+    last: dict[str, Any] = found[-1]
+    return last
+
+
+def test_a_node_is_drained_of_all_that_it_holds_or_of_nothing(lab: Lab, both: tuple[str, ...]) -> None:
+    for name in both:
+        _bring(lab, SECOND, name)
+    code, said = _read(lab, "vmdk.drain", SECOND, "test=True")
+    assert (code, said[0]) == (0, f"{SECOND}: would be drained; nothing was done."), said
+    lab.master.run("vmdk.pause", OTHER)
+    code, said = _read(lab, "vmdk.drain", SECOND)
+    assert code == 1 and said[0] == f"{SECOND}: NOT DRAINED, nothing was moved: {OTHER} cannot leave.", said
+    assert all(_is_on(lab, SECOND, name) for name in both)
+    lab.master.run("vmdk.resume", OTHER)
+    for name in both:
+        _bring(lab, SECOND, name)
+    code, said = _read(lab, "vmdk.drain", SECOND)
+    assert (code, said[0]) == (0, f"{SECOND}: drained, it holds nothing."), said
+    assert all(_is_on(lab, FIRST, name) for name in both)
+    moves = [_last(lab, name) for name in both]
+    assert all(move["kind"] == "switchover" and move["ok"] for move in moves), moves
+    begun, ended = [move["ended"] - move["took"] for move in moves], [move["ended"] for move in moves]
+    assert max(begun) < min(ended), moves  # at the same time
+    assert _read(lab, "vmdk.drain", "nobody")[0] == 1
+
+
+def test_a_state_drains_once_and_says_so(lab: Lab, both: tuple[str, ...]) -> None:
+    for name in both:
+        _bring(lab, FIRST, name)
+    sls, moved = f"{FIRST}:\n  vmdk.drained:\n    - wait: 60\n", {"old": FIRST, "new": SECOND}
+    would = _orchestrate(lab, sls, test=True)[FIRST]
+    assert (would["result"], would["changes"]) == (None, dict.fromkeys(both, moved)), would
+    assert all(_is_on(lab, FIRST, name) for name in both)
+    done = _orchestrate(lab, sls)[FIRST]
+    assert (done["result"], done["changes"]) == (True, would["changes"]), done
+    assert all(_is_on(lab, SECOND, name) for name in both)
+    again = _orchestrate(lab, sls)[FIRST]
+    assert (again["result"], again["changes"]) == (True, {}), again
+
+
 class Reboots:
-    """Power cycles the nodes that say that they reboot, SECOND first, and writes down where the resource is meanwhile."""
+    """Power cycles the nodes that say that they reboot, SECOND first, and writes down whether all runs on the other one then."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab, self.asked, self.over = lab, lab.run_dir / "shared" / "reboots", threading.Event()
@@ -308,14 +368,17 @@ class Reboots:
             self.lab.nodes[node].power_off()
             self.lab.vcenter.guest_power(self.lab.nodes[node].name, "poweredOff")
             time.sleep(6.0)
-            self.seen.append((node, _is_on(self.lab, other)))
+            self.seen.append((node, all(_is_on(self.lab, other, name) for name in (DISK, OTHER))))
             self.lab.power_on(node)
 
 
-def test_both_nodes_are_patched_while_the_other_one_serves(lab: Lab) -> None:
-    patched, before = lab.run_dir / "shared" / "patched", _status(lab)["epoch"]
-    script = f"mountpoint -q {lab.mountpoint()} && exit 1; echo patched >> /run/lab/shared/patched; touch /run/reboot-required"
-    sls = f"patch:\n  cmd.run:\n    - name: {script}\n"
+@pytest.mark.timeout(500)
+def test_both_nodes_are_patched_while_the_other_one_serves(lab: Lab, both: tuple[str, ...]) -> None:
+    _bring(lab, SECOND, OTHER)  # which nobody speaks of
+    patched, before = lab.run_dir / "shared" / "patched", {name: _status(lab, name)["epoch"] for name in both}
+    used = " || ".join(f"mountpoint -q {lab.mountpoint(name)}" for name in both)
+    script = f"{{ {used}; }} && exit 1; echo patched >> /run/lab/shared/patched; touch /run/reboot-required"
+    sls = f"patch:\n  cmd.run:\n    - name: {json.dumps(script)}\n"
     (lab.run_dir / "files" / "ospatch.sls").write_text(sls)
     given = {"resource": DISK, "home": FIRST, "away": SECOND, "patch": "ospatch"}
     pillar = json.dumps({**given, "reboot_by": "echo reboots >> /run/lab/shared/reboots"})
@@ -323,12 +386,15 @@ def test_both_nodes_are_patched_while_the_other_one_serves(lab: Lab) -> None:
         said = lab.master.run("state.orchestrate", "orch.patch", f"pillar={pillar}", seconds=400)
     states = next(iter(said["data"].values()))
     assert all(one["result"] for one in states.values()), states
-    assert patched.read_text().split() == ["patched", "patched"] and _is_on(lab, FIRST)
+    assert patched.read_text().split() == ["patched", "patched"]
+    assert _is_on(lab, FIRST) and _is_on(lab, SECOND, OTHER)
     assert reboots.asked.read_text().split() == ["reboots", "reboots"]
-    assert reboots.seen == [(SECOND, True), (FIRST, True)]  # each while the other one served
-    moves = [one["finished"] for one in lab.master.run("vmdk.history", DISK)[DISK] if "finished" in one]
-    since = [(one["kind"], one["target"]) for one in moves if one["epoch"] > before]
-    assert since[-2:] == [("switchover", SECOND), ("switchover", FIRST)] and len(since) <= 3, since
+    assert reboots.seen == [(SECOND, True), (FIRST, True)]  # each while the other one served, with both
+    for name, last in ((DISK, FIRST), (OTHER, SECOND)):
+        moves = [one["finished"] for one in lab.master.run("vmdk.history", name)[name] if "finished" in one]
+        since = [(one["kind"], one["target"]) for one in moves if one["epoch"] > before[name]]
+        there = SECOND if last == FIRST else FIRST
+        assert since[-2:] == [("switchover", there), ("switchover", last)] and len(since) <= 3, since
 
 
 def test_unprotected_it_stays_where_it_is(lab: Lab) -> None:

@@ -195,7 +195,7 @@ def test_a_node_is_replaced_and_a_vm_is_restored(lab: Lab) -> None:
     type_it(lab, title, "salt-run vmdk.doctor NAME", None)
     _settled(lab, FIRST)
     title = "A node is to be replaced, or taken out of service"
-    type_it(lab, title, "salt-run vmdk.switchover NAME")
+    assert "drained, it holds nothing" in type_it(lab, title, "salt-run vmdk.drain db1")
     type_it(lab, title, "salt-run vmdk.edit NAME add_backup=db3")
     _settled(lab, SECOND)
     type_it(lab, title, "salt-run vmdk.power_off db1")

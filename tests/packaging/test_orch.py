@@ -36,9 +36,8 @@ def test_each_node_is_patched_rebooted_and_looked_at_before_anything_moves_there
     for name, before in zip(order[1:], order, strict=False):
         (body,) = made[name].values()
         assert [one for wanted in body["require"] for one in wanted.values()] == [before], name
-    assert [next(iter(body)) for body in made.values()] == ["vmdk.active", *(
-        ["salt.state", "salt.state", "vmdk.protected", "vmdk.active"] * 2
-    )]  # fmt: skip
+    half = ["vmdk.drained", "salt.state", "vmdk.drained", "salt.state", "vmdk.protected", "vmdk.active"]
+    assert [next(iter(body)) for body in made.values()] == ["vmdk.active", *half, *half]
     for who, node in (("backup", "db2"), ("home", "db1")):
         patch, reboot = made[f"patch_the_{who}"]["salt.state"], made[f"reboot_the_{who}"]["salt.state"]
         assert (patch["tgt"], patch["sls"], reboot["tgt"], reboot["sls"]) == (
@@ -49,10 +48,21 @@ def test_each_node_is_patched_rebooted_and_looked_at_before_anything_moves_there
         )
         assert "retry" not in patch and reboot["retry"]["attempts"] * reboot["retry"]["interval"] == 600
         assert made[f"{who}_is_ready_again"]["vmdk.protected"]["wait"] == 600
+        for before, empty in (("patch", "is_empty"), ("reboot", "is_still_empty")):
+            (last,) = made[f"{before}_the_{who}"]["salt.state"]["require"]
+            assert made[last["vmdk"]]["vmdk.drained"]["name"] == node and last["vmdk"] == f"{who}_{empty}"
     assert (
         made["switch_over"]["vmdk.active"]["node"] == "db2"
         and made["switch_back"]["vmdk.active"]["node"] == "db1"
     )
+
+
+@pytest.mark.parametrize(("given", "names"), [("pgdata", ["pgdata"]), (["pgdata", "web"], ["pgdata", "web"])])
+def test_one_resource_or_several_are_brought_home(given: Any, names: list[str]) -> None:
+    made = rendered("orch/patch.sls", **{**PILLAR, "resource": given})
+    for one in ("at_home", "backup_is_ready_again", "switch_over", "home_is_ready_again", "switch_back"):
+        (body,) = made[one].values()
+        assert body["names"] == names, one
 
 
 @pytest.mark.parametrize("given", ["", "molly-guard 'now'"])

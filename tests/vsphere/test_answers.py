@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vmdk_failover import (
     adopt,
     appointed,
     confirming,
+    draining,
     editing,
     examine,
     operate,
@@ -85,6 +87,8 @@ ASKS: Asks = [
     ("recover", lambda d: operate.recover(d.app(), "pgdata")),
     ("switchover", lambda d: operate.switchover(d.app(), "pgdata", "db1")),
     ("failover", lambda d: operate.failover(d.app(), "pgdata", "db1")),
+    ("drain", lambda d: draining.drain(d.app(), "db1", lambda: nullcontext(d.app()), test=True)),
+    ("drain", lambda d: draining.drain(d.app(), "db2", lambda: nullcontext(d.app()))),
     ("switchover at=…", lambda d: appointed.plan(d.app(), "pgdata", "", "22:00")),
     ("switchover at=…", lambda d: appointed.plan(d.app(), "pgdata", "", "22:00", test=True)),
     ("cancel", lambda d: appointed.cancel(d.app(), "pgdata", test=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,8 @@ import yaml
 from lab.hypervisor import Vcenter
 from tests.vsphere.test_adopt import Nodes, Site
 from tests.vsphere.world import DISK, SECOND, resource
-from vmdk_failover import config, operate, powering, signing
+from vmdk_failover import config, draining, operate, powering, signing
+from vmdk_failover.around import Flaws
 from vmdk_failover.errors import ConfigError, FailoverError, Refused
 from vmdk_failover.model import Move, MoveKind, Resource, to_plain
 
@@ -172,3 +174,35 @@ def test_a_lock_that_is_held_keeps_it_on(two: Two, monkeypatch: pytest.MonkeyPat
     with two.app().lock.resource("web", "switchover"), pytest.raises(FailoverError):
         powering.power_off(two.app(), "db2")
     assert two.vcenter.vm("db2-vm")["power"] == "poweredOn"
+
+
+# -- a node is drained ----------------------------------------------------------------------------------------------
+
+
+def drained(two: Two, node: str, test: bool = False) -> dict[str, Any]:
+    return draining.drain(two.app(), node, lambda: contextlib.nullcontext(two.app()), test)
+
+
+def test_what_would_leave_is_seen_at_one_glance(two: Two) -> None:
+    said = drained(two, "db1", test=True)
+    assert (said["ok"], said["moved"], said["test"]) == (True, ["pgdata", "web"], True), said
+    assert {way["target"] for way in said["resources"].values()} == {"db2"}
+    assert two.many.asked == ["vmdk.all_facts"]
+    assert drained(two, "db2")["resources"] == {}
+
+
+def test_nothing_leaves_where_it_is_not_known_who_has_what(two: Two) -> None:
+    two.vcenter.net("503")
+    try:
+        said = drained(two, "db2")
+    finally:
+        two.vcenter.net("")
+    assert (said["ok"], said["moved"], said["stays"]) == (False, [], ["pgdata", "web"])
+    assert all("vCenter cannot be read" in way["reason"] for way in said["resources"].values())
+
+
+def test_the_best_backup_of_one_that_is_not_ready_keeps_all_there(two: Two) -> None:
+    two.app().vicinity.find("web", {"db2": Flaws(two.vcenter.vm("db2-vm")["host"], ("a tool is missing",))})
+    said = drained(two, "db1")
+    assert [said["resources"][name]["ok"] for name in ("pgdata", "web")] == [True, False]
+    assert "a tool is missing" in said["resources"]["web"]["reason"] and said["moved"] == []
