@@ -38,6 +38,7 @@ patch_the_backup:
 backup_is_still_empty:
   vmdk.drained:
     - name: {{ away }}
+    - wait: 60
     - require:
       - salt: patch_the_backup
 
@@ -81,6 +82,7 @@ patch_the_home:
 home_is_still_empty:
   vmdk.drained:
     - name: {{ home }}
+    - wait: 60
     - require:
       - salt: patch_the_home
 

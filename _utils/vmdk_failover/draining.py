@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +22,8 @@ from vmdk_failover.model import MoveKind, Resource
 
 #: So many switchovers at the same time: most of each is a wait for services, while a VM is changed by one at a time.
 AT_ONCE = 4
+#: A request that is refused is made so often, so many seconds apart: a node that takes several may be slow to answer.
+TRIES, PAUSE = 3, 2.0
 
 #: The product once more, for a thread of its own.
 Another = Callable[[], AbstractContextManager[App]]
@@ -41,6 +43,9 @@ class Way:
     target: str
     rule: int
     reason: str
+
+
+INTERRUPTED = Way(False, "", 0, "it was not tried, because the drain was interrupted")
 
 
 def drain(app: App, node: str, another: Another, test: bool = False) -> dict[str, Any]:
@@ -141,24 +146,27 @@ def _leave(app: App, node: str, ways: Mapping[str, Way], another: Another) -> di
         with another() as own:
             return _one_by_one(own, node, {name: ways[name].target for name in group})
 
-    told = {name: way for found in _at_once(move, groups) for name, way in found.items()}
+    told = _at_once(move, groups)
     now = operate.status_of_all(app, list(ways))
     return {name: _became(node, now[name], told.get(name)) for name in ways}
 
 
 def _at_once(
     move: Callable[[Sequence[str]], dict[str, Way]], groups: Sequence[Sequence[str]]
-) -> list[dict[str, Way]]:
+) -> dict[str, Way]:
+    """After a Ctrl-C what is under way ends, and nothing more is begun."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        # Salt keeps its options in the context
+        work = [pool.submit(contextvars.copy_context().run, move, group) for group in groups]
         try:
-            # Salt keeps its options in the context
-            work: list[Future[dict[str, Way]]] = [
-                pool.submit(contextvars.copy_context().run, move, group) for group in groups
-            ]
-            return [one.result() for one in work]
-        except BaseException:  # Ctrl-C: what is under way ends, nothing more is begun
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            wait(work)
+        except (KeyboardInterrupt, SystemExit):  # Salt makes the one of the other
+            for one in reversed(work):
+                one.cancel()
+    told: dict[str, Way] = {}
+    for group, one in zip(groups, work, strict=True):
+        told.update(dict.fromkeys(group, INTERRUPTED) if one.cancelled() else one.result())
+    return told
 
 
 def _one_by_one(app: App, node: str, targets: Mapping[str, str]) -> dict[str, Way]:
@@ -178,11 +186,18 @@ def _one_by_one(app: App, node: str, targets: Mapping[str, str]) -> dict[str, Wa
 
 
 def _ask(app: App, name: str, target: str) -> Way:
-    """To a node that is named: without one, what somebody else has moved meanwhile would be moved back."""
-    try:
-        said = operate.switchover(app, name, target)
-    except FailoverError as err:
-        return Way(False, "", 0, err.reason)
+    """
+    To a node that is named: without one, what somebody else has moved meanwhile would be moved back. A refusal before anything
+    was done stops no service, so it is asked for again; a move that was given up is not.
+    """
+    for number in range(TRIES):
+        app.clock.sleep(PAUSE if number else 0.0)
+        try:
+            said = operate.switchover(app, name, target)
+        except FailoverError as err:
+            return Way(False, "", 0, err.reason)
+        if said["ok"] or said["steps"]:
+            break
     return Way(said["ok"], target if said["ok"] else "", said["rule"], said["reason"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.core.build import DATA, WAL, resource
-from tests.core.golden_stage import Stage
+from tests.core.golden_stage import Ready, Stage
 from tests.core.test_states import loaded
 from vmdk_failover import draining, operate, panorama, terminal
 from vmdk_failover.engine import Report
@@ -92,7 +92,6 @@ def hall(monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
 
 
 PGDATA, WEB = named("pgdata", DATA), named("web", THIRD)
-LEDGER = named("ledger", Disk("[ds1] shared/ledger.vmdk", "6000c29" + "0" * 24 + "4", 1, 3))
 APP = named("app", WAL, depends_on=("pgdata",))
 
 
@@ -261,6 +260,29 @@ def test_what_somebody_else_has_moved_meanwhile_is_left_there(
     assert here.asked == ["web to db2", "pgdata to db2"]
 
 
+def test_a_node_that_is_slow_to_answer_once_is_asked_again(
+    hall: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = hall(PGDATA)
+    node, ask = here.stage.sides["pgdata"].guest.nodes["db2"], draining._ask
+
+    def then(app: Any, name: str, target: str) -> Any:
+        node.silent = True
+        here.stage.ready.append(Ready(lambda: setattr(node, "silent", False), here.stage.clock.now + 1.0))
+        return ask(app, name, target)
+
+    monkeypatch.setattr(draining, "_ask", then)
+    assert here.drain()["ok"] and here.asked == ["pgdata to db2"] * 2
+
+
+def test_one_that_is_refused_for_good_is_told(hall: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = hall(PGDATA)
+    monkeypatch.setattr(draining, "_has_left", lambda *_: here.stage.ask("pgdata", "pause") == "")
+    said = here.drain()
+    assert said["stays"] == ["pgdata"] and said["resources"]["pgdata"]["rule"] == 510
+    assert here.asked == ["pgdata to db2"] * draining.TRIES
+
+
 def test_a_move_that_takes_one_along_is_waited_for(hall: Build) -> None:
     """The engine has taken the rider over, so that the drain's own run did not bring it to its end."""
     here = hall(PGDATA, APP)
@@ -288,27 +310,49 @@ def test_several_leave_at_the_same_time(hall: Build, monkeypatch: pytest.MonkeyP
     assert draining.drain(here.app(), "db1", here.another)["moved"] == ["pgdata", "web"]
 
 
-def test_after_ctrl_c_nothing_more_is_begun(hall: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, asked, told = hall(PGDATA, WEB, LEDGER), [], threading.Event()
-    shutdown = ThreadPoolExecutor.shutdown
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_after_ctrl_c_what_is_under_way_ends_and_nothing_more_is_begun(
+    hall: Build, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    here, begun, told, ask, cancel = (
+        hall(PGDATA, WEB),
+        threading.Event(),
+        threading.Event(),
+        draining._ask,
+        Future.cancel,
+    )
 
-    def ask(app: Any, name: str, target: str) -> draining.Way:
-        asked.append(name)
-        if name == "pgdata":
-            raise KeyboardInterrupt
-        assert told.wait(20)  # it is under way, and ends
-        return draining.Way(True, target, 70, "active on db2")
+    def slow(app: Any, name: str, target: str) -> draining.Way:
+        begun.set()
+        assert told.wait(20)
+        return ask(app, name, target)
 
-    def tell(pool: ThreadPoolExecutor, wait: bool = True, **more: Any) -> None:
-        shutdown(pool, wait=False, **more)
-        told.set()
-        shutdown(pool, wait=wait, **more)
+    def interrupted(_: Any) -> None:
+        assert begun.wait(20)
+        raise end
 
-    monkeypatch.setattr(draining, "_ask", ask)
-    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", tell)
-    with pytest.raises(KeyboardInterrupt):
-        draining.drain(here.app(), "db1", here.another)
-    assert "ledger" not in asked
+    def cancelled(one: Future[Any]) -> bool:
+        done = cancel(one)
+        told.set() if not done else None
+        return done
+
+    monkeypatch.setattr(draining, "_ask", slow)
+    monkeypatch.setattr(draining, "wait", interrupted)
+    monkeypatch.setattr(Future, "cancel", cancelled)
+    said = here.drain()
+    assert (said["ok"], said["moved"], said["stays"]) == (False, ["pgdata"], ["web"])
+    assert said["resources"]["web"]["reason"] == "it was not tried, because the drain was interrupted"
+    assert here.on() == {"pgdata": ["db2"], "web": ["db1"]}
+
+
+def test_what_a_thread_meets_is_not_lost(hall: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    here = hall(PGDATA)
+    monkeypatch.setattr(draining, "_ask", broken)
+    with pytest.raises(ZeroDivisionError):
+        here.drain()
 
 
 def test_a_stranger_and_a_master_that_only_watches_are_refused(hall: Build) -> None:

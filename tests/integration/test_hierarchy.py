@@ -125,6 +125,14 @@ def test_a_switchover_of_one_takes_both(lab: Lab, asked: str) -> None:
     assert not _has_address(lab, here)
 
 
+def test_a_drained_node_lets_both_go_together(lab: Lab) -> None:
+    here, there = _home(lab)
+    said = lab.master.run("vmdk.drain", here)
+    assert (said["ok"], said["moved"]) == (True, [BELOW, ABOVE]), said
+    assert {name: way["target"] for name, way in said["resources"].items()} == {BELOW: there, ABOVE: there}
+    assert _are_on(lab, there) and not _has_address(lab, here)
+
+
 def test_the_one_on_top_is_mounted_last(lab: Lab) -> None:
     here, there = _home(lab)
     began = time.monotonic()

@@ -329,6 +329,28 @@ def test_a_node_is_drained_of_all_that_it_holds_or_of_nothing(lab: Lab, both: tu
     assert _read(lab, "vmdk.drain", "nobody")[0] == 1
 
 
+def test_what_is_under_way_when_a_drain_is_interrupted_ends_well(lab: Lab, both: tuple[str, ...]) -> None:
+    for name in both:
+        _bring(lab, FIRST, name)
+    place, cell, since = lab.run_dir / "interrupted", lab.master.cell, time.monotonic()
+    argv = shlex.join([sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.drain", FIRST])
+    draining = cell.start(
+        ["sh", "-c", f"echo $$ > {place}; exec env --default-signal=INT {argv} > {place}.out 2>&1"]
+    )
+
+    def begun() -> bool:
+        return all(lab.master.events.seen(f"vmdk-move/{name}/step", since) for name in both)
+
+    assert wait_until(begun, LIMIT, 0.05)
+    cell.run(["kill", "-INT", place.read_text().strip()])
+    assert draining.wait(LIMIT) == 0
+    assert all(_is_on(lab, SECOND, name) for name in both)  # at once, without anybody who goes on with it
+    said = (lab.run_dir / "interrupted.out").read_text()
+    assert "Exiting gracefully" in said and "drained, it holds nothing" in said and "Traceback" not in said, (
+        said
+    )
+
+
 def test_a_state_drains_once_and_says_so(lab: Lab, both: tuple[str, ...]) -> None:
     for name in both:
         _bring(lab, FIRST, name)
