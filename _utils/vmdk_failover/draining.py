@@ -45,6 +45,7 @@ class Way:
     reason: str
 
 
+#: Of what was not begun when a person had enough.
 INTERRUPTED = Way(False, "", 0, "it was not tried, because the drain was interrupted")
 
 
