@@ -52,7 +52,7 @@ import salt.utils.event
 from vmdk_failover import (
     app,
     appointed,
-    describe,
+    authentic,
     farewell,
     fitness,
     listening,
@@ -122,12 +122,14 @@ def _on_master(tick):
 def _recover(opts, name, alive):
     """One look at one resource and what follows from it; runs in a process of its own."""
     bus = salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False)
+    own = authentic.announcements(opts)
     with salt.client.get_local_client(mopts=opts) as client, bus:
 
         def tell(entry):
             alive(float(entry.get("within", 0.0)))
-            log.info("%s", describe.sentence(entry))
-            bus.fire_event({**entry, "sentence": describe.sentence(entry)}, describe.tag(entry))
+            body, tag = own.event(entry)
+            log.info("%s", body["sentence"])
+            bus.fire_event(body, tag)
 
         def call_hook(function, facts):
             import salt.runner  # on masters only, and hardly ever

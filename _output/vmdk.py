@@ -32,7 +32,7 @@ if _FOUND == _WANT:
 # --- end of bootstrap
 import salt.output.nested
 
-from vmdk_failover import terminal
+from vmdk_failover import columns, terminal
 from vmdk_failover.guest import text
 
 __virtualname__ = "vmdk"
@@ -53,7 +53,7 @@ def output(data, **kwargs):
         salt-call --local vmdk.status --out=vmdk
     """
     if not isinstance(data, dict):
-        return str(data)
+        return "\n".join(map(columns.printable, str(data).splitlines()))
     mine = {key: value for key, value in data.items() if key != "outputter"}
     found = terminal.lines(mine, terminal.width())
     if found is not None:
@@ -67,4 +67,4 @@ def _one(node, answer, kwargs):
     if found is None:
         salt.output.nested.__opts__ = __opts__
         return [salt.output.nested.output({node: answer}, **kwargs)]
-    return [f"{node}:", *(f"  {line}" for line in found)]
+    return [f"{columns.printable(str(node))}:", *(f"  {line}" for line in found)]

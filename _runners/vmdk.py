@@ -49,6 +49,7 @@ from vmdk_failover import (
     app,
     appointed,
     arguments,
+    authentic,
     confirming,
     describe,
     draining,
@@ -102,10 +103,11 @@ def _call_hook(function, facts):
 
 
 def _tell(bus, entry):
-    log.info("%s", describe.sentence(entry))
-    bus.fire_event({**entry, "sentence": describe.sentence(entry)}, describe.tag(entry))
-    words = live.progress(entry)
-    if words and entry["what"] != "ended" and _is_for_people() and sys.stderr.isatty():
+    body, tag = authentic.announcements(__opts__).event(entry)
+    log.info("%s", body["sentence"])
+    bus.fire_event(body, tag)
+    words = live.progress(body)
+    if words and body["what"] != "ended" and _is_for_people() and sys.stderr.isatty():
         sys.stderr.write(f"{words}\n")  # the answer itself goes to stdout
 
 
@@ -205,7 +207,7 @@ def watch(name="", every=2):
         return terminal.lines(answer, terminal.width()) or [str(answer)]
 
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as ear:
-        live.watch(ear, look, str(name), float(every))
+        live.watch(ear, look, authentic.announcements(__opts__).believes, str(name), float(every))
     return ""
 
 
@@ -668,6 +670,24 @@ def doctor(name=""):
 
 
 @_asked
+def genuine(event):
+    """
+    Whether an event ``vmdk-move/…`` or ``vmdk-state/…`` is this master's own word of the last ten minutes. Any minion can send
+    one that looks the same; whatever acts on such events has to ask this first (docs/notification.md).
+
+    event
+        All of the event's data, as a mapping or as JSON.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run vmdk.genuine '{"what": "done", "resource": "pgdata", "at": 1795378536.02, "signature": "…"}'
+    """
+    return _with_app(lambda here: {"genuine": authentic.announcements(__opts__).is_genuine(event)})
+
+
+@_asked
 def rules():
     """
     The tables of rules by which everything is decided.
@@ -678,7 +698,4 @@ def rules():
 
         salt-run vmdk.rules --out=json
     """
-    found = {"policy": {}, "steps": {}}
-    for row in describe.table():
-        found[row["table"]][row["rule"]] = f"{row['when']}: {row['then']}"
-    return found
+    return describe.tables()

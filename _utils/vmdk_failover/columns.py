@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 import textwrap
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: What is written into no terminal is so wide.
@@ -45,6 +46,31 @@ def moment(wall: Any) -> str:
         return datetime.datetime.fromtimestamp(float(wall)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except (TypeError, ValueError, OverflowError, OSError):
         return ""
+
+
+def printable(text: str) -> str:
+    r"""
+    A text that does nothing to a terminal: each control character, line break, half of a pair or mark that turns the direction
+    of writing is shown as its escape, as in ``\x1b[2J``. Letters and blanks of all languages stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def harmless(value: Any) -> Any:
+    """A plain value with every text in it :func:`printable`, the names of keys too."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(key)): harmless(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [harmless(one) for one in value]
+    return value
 
 
 def short(wall: Any, now: float) -> str:

@@ -44,6 +44,14 @@ def table() -> list[dict[str, Any]]:
     return steps + chosen
 
 
+def tables() -> dict[str, dict[int, str]]:
+    """``policy`` and ``steps``: each row as a sentence, by its number."""
+    found: dict[str, dict[int, str]] = {"policy": {}, "steps": {}}
+    for row in table():
+        found[row["table"]][row["rule"]] = f"{row['when']}: {row['then']}"
+    return found
+
+
 def tag(entry: Mapping[str, Any]) -> str:
     """Under which tag an entry of a run goes onto the event bus."""
     if entry.get("what") == "state":

@@ -48,6 +48,15 @@ class Keys:
         before = self._secret(_OLD)
         return signing.node_key(before, minion) if before is not None else ""
 
+    def announcing(self) -> list[str]:
+        """
+        The keys of what this master tells on its event bus: the current one, and the one before while that still counts.
+
+        :raises JournalError: as :meth:`secret`.
+        """
+        made = (self.secret(), self._secret(_OLD))
+        return [signing.announcing_key(one) for one in made if one is not None]
+
     def spoke(self, minion: str, key: str) -> None:
         """A node has spoken under ``key``."""
         if not self.changing or not hmac.compare_digest(key, self.current(minion)):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from vmdk_failover import describe
-from vmdk_failover.columns import moment, wrapped
+from vmdk_failover.columns import moment, printable, wrapped
 
 #: So many lines of what moves do are shown below the status.
 KEPT = 12
@@ -26,7 +26,17 @@ Event = Mapping[str, Any]
 
 
 def progress(entry: Event) -> str:
-    """What an event of a move tells, as a sentence; ``""`` if it is nothing for people."""
+    """
+    What an event of a move tells, as a sentence that does nothing to a terminal; ``""`` if it is nothing for people, or not of
+    such a form.
+    """
+    try:  # whoever fires an event chooses what is in it
+        return printable(_told(entry))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return ""
+
+
+def _told(entry: Event) -> str:
     if entry.get("what") not in TOLD or (entry.get("what") == "decided" and entry.get("choice") == "nothing"):
         return ""
     if entry.get("what") == "ended":
@@ -73,6 +83,7 @@ class View:
 
     def show(self, lines: Sequence[str]) -> None:
         """How everything stands now."""
+        lines = [printable(line) for line in lines]
         if self.is_terminal:
             self.shown = lines
             self._draw()
@@ -106,11 +117,14 @@ class View:
         self.out.flush()
 
 
-def watch(ear: Any, look: Callable[[], Sequence[str]], name: str, every: float) -> None:
+def watch(
+    ear: Any, look: Callable[[], Sequence[str]], is_genuine: Callable[[Event], bool], name: str, every: float
+) -> None:
     """
     Show the live view on stdout until Ctrl-C.
 
-    :param ear: Salt's event bus. :param name: one resource, ``""`` for all. :param every: seconds between two looks.
+    :param ear: Salt's event bus. :param is_genuine: whether an event is this master's own word; others are not shown.
+    :param name: one resource, ``""`` for all. :param every: seconds between two looks.
     """
     ends: list[bool] = []
 
@@ -122,7 +136,9 @@ def watch(ear: Any, look: Callable[[], Sequence[str]], name: str, every: float) 
         found = None if ends else ear.get_event(wait=seconds, tag="vmdk-", match_type="startswith")
         if ends:  # Salt's event bus keeps a Ctrl-C to itself, here and while it looks
             raise KeyboardInterrupt
-        return found if isinstance(found, dict) and name in ("", found.get("resource")) else None
+        if not isinstance(found, dict) or found.get("what") not in TOLD:
+            return None
+        return found if name in ("", found.get("resource")) and is_genuine(found) else None
 
     before = signal.signal(signal.SIGINT, end)  # Salt's own would end in a traceback
     try:

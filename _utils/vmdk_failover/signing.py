@@ -2,8 +2,8 @@
 Permits and signed answers: HMAC-SHA-256 with one key per node.
 
 The master has one secret; each node's key is derived from it and is the only secret a node has. A signature covers a
-purpose (``permit``, ``answer``, ``heartbeat``), so that none can be passed off as another. What cannot be verified is unknown:
-neither health nor silence.
+purpose (``permit``, ``answer``, ``heartbeat``, ``event``), so that none can be passed off as another. What cannot be verified is
+unknown: neither health nor silence.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from vmdk_failover.model import Permit, Resource, to_plain
 def node_key(master_secret: bytes, minion: str) -> str:
     """Derive the key of ``minion`` from the master's secret; 64 hex digits."""
     return hmac.new(master_secret, b"vmdk node key:" + minion.encode(), hashlib.sha256).hexdigest()
+
+
+def announcing_key(master_secret: bytes) -> str:
+    """Derive the key of what a master tells on its own event bus; 64 hex digits. It is on no node."""
+    return hmac.new(master_secret, b"vmdk announcing key", hashlib.sha256).hexdigest()
 
 
 def canonical(value: Any) -> bytes:
@@ -187,3 +192,17 @@ def check_answer(key: str, answer: Any, nonce: str, minion: str) -> dict[str, An
     if body.get("nonce") != nonce or body.get("minion") != minion:
         raise BadSignature(f"the answer of {minion} belongs to another question")
     return body
+
+
+def sign_event(key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of the master's own with its signature, made with its announcing ``key``."""
+    return {**body, "signature": _mac(key, "event", body)}
+
+
+def is_event_signed(key: str, body: Mapping[str, Any], signature: object) -> bool:
+    """Whether ``signature`` is what :func:`sign_event` made of ``body`` with ``key``; whatever the form of either."""
+    try:
+        wanted = _mac(key, "event", body)
+    except (TypeError, ValueError, RecursionError):  # no master signs what cannot be written plainly
+        return False
+    return hmac.compare_digest(wanted.encode(), str(signature).encode(errors="replace"))

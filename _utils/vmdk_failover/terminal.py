@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
-from vmdk_failover.columns import WIDTH, folded, moment, wrapped
+from vmdk_failover.columns import WIDTH, folded, moment, printable, wrapped
 from vmdk_failover.terminal_history import step_done
 
 Plain = Mapping[str, Any]
@@ -25,20 +25,23 @@ def width() -> int:
 
 def lines(answer: Any, width: int = WIDTH) -> list[str] | None:
     """
-    An answer of a runner as lines; ``None`` if it is none that is known here.
+    An answer of a runner as lines, which do nothing to a terminal; ``None`` if it is none that is known here.
 
     :param width: what ``status`` and ``doctor`` are to fit into.
     """
-    if not isinstance(answer, Mapping):
-        return None
+    found = _lines(answer, width) if isinstance(answer, Mapping) else None
+    return None if found is None else [printable(line) for line in found]
+
+
+def _lines(answer: Plain, width: int) -> Iterator[str] | None:
     if set(answer) >= {"all_well", "resources"}:
-        return list(terminal_status.status(answer, width))
+        return terminal_status.status(answer, width)
     if set(answer) >= {"findings", "looked_at"}:
-        return list(_doctor(answer, width))
+        return _doctor(answer, width)
     for keys, write in _WRITERS:
         if keys <= set(answer):
-            return list(write(answer))
-    return list(terminal_history.history(answer)) if terminal_history.is_history(answer) else None
+            return write(answer)
+    return terminal_history.history(answer) if terminal_history.is_history(answer) else None
 
 
 # -- plan and what was done -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -105,6 +105,66 @@ def test_what_is_nothing_for_people_is_not_told(entry: dict[str, Any]) -> None:
     assert live.progress(entry) == ""
 
 
+RUBBISH: list[dict[str, Any]] = [
+    {**ENDED, "took": "x"},
+    {**ENDED, "took": [1]},
+    {**ENDED, "took": 10**400},
+    {**DONE, "took": "soon"},
+    {**DONE, "took": {}},
+]
+
+
+@pytest.mark.parametrize("entry", RUBBISH)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_event_of_bad_form_ends_nothing_and_is_not_told(entry: dict[str, Any], terminal: bool) -> None:
+    assert live.progress(entry) == ""
+    said = view([["all well"]], entry, STEP, terminal=terminal)
+    assert "releasing the disk on db1" in said and "ended" not in said
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"what": "step", "resource": {}, "step": [], "node": None, "reason": 5, "at": "never"},
+        {"what": "state", "active": [1], "reason": None, "at": 1e300},
+        {"what": "hold", "rule": {}, "epoch": [2]},
+    ],
+)
+def test_odd_words_end_nothing(entry: dict[str, Any]) -> None:
+    assert "releasing the disk on db1" in view([["all well"]], entry, STEP)
+
+
+EVIL = "\x1b[2J\x1b]0;all is well\x07\n\x9b2J"
+SHOWN = r"\x1b[2J\x1b]0;all is well\x07\n\x9b2J"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_would_do_something_to_a_terminal_is_shown_instead(terminal: bool) -> None:
+    said = view([["all" + EVIL]], {**STEP, "reason": EVIL}, terminal=terminal, size=lambda: (200, 24))
+    left = said.replace("\x1b[H\x1b[J", "")  # of its own
+    assert all(line.isprintable() for line in left.splitlines())
+    assert f"all{SHOWN}" in left and f"on db1 – {SHOWN}" in left
+
+
+def test_only_what_is_the_masters_own_word_is_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    class Ear:
+        left: ClassVar[list[Any]] = [
+            {**STEP, "node": "forged"}, [], "x", None, {"what": []}, {**STEP, "resource": "mail"}, {**STEP, "own": 1}
+        ]  # fmt: skip
+
+        def subscribe(self, *_: object) -> None:
+            pass
+
+        def get_event(self, **_: object) -> Any:
+            if not self.left:
+                raise KeyboardInterrupt
+            return self.left.pop(0)
+
+    live.watch(Ear(), lambda: ["all well"], lambda event: "own" in event, "pgdata", 60.0)
+    said = capsys.readouterr().out
+    assert said.count("releasing the disk on") == 1 and "forged" not in said
+
+
 #: A bus that keeps Ctrl-C to itself, as Salt's does.
 PROGRAM = """
 import time
@@ -118,7 +178,7 @@ class Ear:
         except KeyboardInterrupt:
             return None
 
-live.watch(Ear(), lambda: ["all well"], "", 60.0)
+live.watch(Ear(), lambda: ["all well"], lambda event: True, "", 60.0)
 print("and further", flush=True)
 """
 

@@ -350,6 +350,21 @@ def test_a_command_is_on_one_line_if_the_terminal_has_room_for_it(width: int) ->
     assert " ".join(line.strip() for line in lines[5:]) == f"-> {do}"
 
 
+def test_what_a_node_has_put_into_a_reason_does_nothing_to_a_terminal() -> None:
+    evil, shown = "\x1b[2J\x1b]0;x\x07\x9b", r"\x1b[2J\x1b]0;x\x07\x9b"
+    why = {"ready": False, "why_not": [evil]}
+    held = {**HELD, "reason": evil, "not_protected_because": [evil], "nodes": {"db1": READY, "db2": why}}
+    found = {"severity": "error", "what": evil, "do": evil, "resource": "", "node": evil}
+    asked: list[list[str] | None] = [
+        status([evil], pgdata=held),
+        doctor(found),
+        terminal.lines({"error": evil, "code": "refused"}),
+        terminal.lines({"pgdata": [{"hold": {"reason": evil, "rule": 1, "since": 1.7e9}}]}),
+    ]
+    for lines in asked:
+        assert lines and all(line.isprintable() for line in lines) and any(shown in line for line in lines)
+
+
 @pytest.mark.parametrize("answer", [None, "text", 5, [], {}, {"a": 1}, {"a": [1]}, {"accepted": True}])
 def test_what_is_not_known_is_left_alone(answer: Any) -> None:
     assert terminal.lines(answer) is None

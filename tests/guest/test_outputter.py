@@ -35,6 +35,8 @@ def opts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ({"local": {"something": "else"}}, "local:\n    ----------\n    something:\n        else"),
         ({"db1": CHECKED, "db2": False}, "db1:\n  pgdata: ok - mounted.\ndb2:\n    False"),
         ("a word", "a word"),
+        ("a word\nand \x1b[2Janother", "a word\nand \\x1b[2Janother"),
+        ({"l\x07": {**CHECKED, "sentence": "a\x1b[2Jb\x9b"}}, "l\\x07:\n  pgdata: ok - a\\x1b[2Jb\\x9b."),
     ],
 )
 def test_it_lays_out_what_it_knows_and_leaves_the_rest_to_salt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -14,12 +15,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lab import product
 from lab.cluster import Lab
+from lab.events import Event
 from lab.inventory import PASSWORD
 from lab.linux import wait_until
 from lab.observer import mountpoints
 from lab.scenarios import DISK, FIRST, SECOND
 from lab.wishes import Wishes
 from tests.integration import sinks
+from tests.integration.test_trust import attack, event
+from vmdk_failover.authentic import Announcements
 
 LIMIT, PORT = 30.0, 9475
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "notify"
@@ -211,12 +215,45 @@ def test_each_change_of_state_is_a_mail_and_a_post(site: Site) -> None:
     assert len(site.mail.kept) <= 12  # changes, not looks
 
 
+def announced(site: Site) -> list[Event]:
+    """What the master has told of itself."""
+    tags = (f"vmdk-state/{DISK}/*", f"vmdk-move/{DISK}/*")
+    return [one for tag in tags for one in site.lab.master.events.seen(tag) if "cmd" not in one.data]
+
+
 def test_what_a_minion_sends_is_no_mail(site: Site) -> None:
-    site.lab.master.local(SECOND, "event.send", f"vmdk-state/{DISK}/active", {"sentence": "forged!"})
-    assert site.lab.master.events.wait(f"vmdk-state/{DISK}/active", LIMIT, 0.0, lambda e: "id" in e.data)
+    """In all three forms in which a minion can send; as a beacon's its content is free, so it looks just like the master's."""
+    true = next(one for one in announced(site) if one.tag == f"vmdk-state/{DISK}/active")
+    forged = {**true.data, "sentence": "forged!", "protected": True, "at": time.time()}
+    unsigned = {key: value for key, value in forged.items() if key not in ("signature", "_stamp")}
+    tag, since = true.tag, time.monotonic()
+    attack(site.lab, event(tag, **forged), event(tag, **unsigned))
+    attack(site.lab, event(tag, **forged), form="single")
+    site.lab.master.local(SECOND, "event.send", tag, {"sentence": "forged!"})
+    words = ["forged!"] * 2, ["forged!"] * 2
+    assert wait_until(lambda: _forged(site, tag, since) == words, LIMIT, 0.2), _forged(site, tag, since)
     before = len(site.mail.kept)
     site.lab.master.run("vmdk.pause", DISK)
     assert wait_until(
         lambda: any("paused" in one for one in site.mail.kept[before:]), 60.0, 0.3
     )  # a true one came after it
     assert not any("forged!" in one for one in site.mail.kept + site.web.kept)
+
+
+def _forged(site: Site, tag: str, since: float) -> tuple[list[str], list[str]]:
+    """What has come in the master's own form, and in that of a minion."""
+    seen = [one.data for one in site.lab.master.events.seen(tag, since)]
+    bare = [one["sentence"] for one in seen if one.get("sentence") == "forged!"]
+    wrapped = [one["data"]["sentence"] for one in seen if isinstance(one.get("data"), dict)]
+    return bare, wrapped
+
+
+def test_anybody_on_the_master_can_ask_whose_word_an_event_is(site: Site) -> None:
+    told = [one for one in announced(site) if one.data.get("sentence") != "forged!"]
+    assert {one.data["what"] for one in told} >= {"state", "decided", "step", "outcome", "done", "ended"}
+    latest = max(told, key=lambda one: one.data["at"]).data
+    own = Announcements(site.lab.master.root / "var/lib/salt/vmdk", lambda: latest["at"])
+    assert all(own.is_genuine(one.data) for one in told)
+    assert site.lab.master.run("vmdk.genuine", json.dumps(latest)) == {"genuine": True}
+    forged = json.dumps({**latest, "sentence": "forged!"})
+    assert site.lab.master.run("vmdk.genuine", forged) == {"genuine": False}

@@ -32,6 +32,7 @@ TYPED = {
     "salt-run vmdk.edit pgdata": f"{_QUICK}::test_options_are_changed_as_the_page_says",
     "salt-run vmdk.report pgdata": f"{_QUICK}::test_the_report_of_the_page",
     "salt-run vmdk.watch": "tests/integration/test_people.py::test_the_live_view_tells_of_a_move_and_ends_with_ctrl_c",
+    "salt-run vmdk.genuine": "tests/integration/test_observation.py::test_anybody_on_the_master_can_ask_whose_word_an_event_is",
     "salt-run vmdk.doctor": f"{_QUICK}::test_the_master_is_looked_at_before_anything_is_protected",
     "salt-run state.orchestrate orch.patch": (
         "tests/integration/test_people.py::test_both_nodes_are_patched_while_the_other_one_serves"

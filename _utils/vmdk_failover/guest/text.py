@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vmdk_failover.columns import printable
 from vmdk_failover.model import Condition
 
 Plain = Mapping[str, Any]
@@ -69,14 +70,20 @@ def summary(name: str, facts: Plain, watcher: Plain) -> dict[str, str]:
 
 
 def lines(answer: Any) -> list[str] | None:
-    """An answer of ``vmdk.status``, ``check``, ``users`` or ``doctor`` as lines; ``None`` if it is none of them."""
-    if not isinstance(answer, Mapping):
-        return None
+    """
+    An answer of ``vmdk.status``, ``check``, ``users`` or ``doctor`` as lines, which do nothing to a terminal; ``None`` if it is
+    none of them.
+    """
+    found = _lines(answer) if isinstance(answer, Mapping) else None
+    return None if found is None else [printable(line) for line in found]
+
+
+def _lines(answer: Plain) -> Iterator[str] | None:
     for key, write in _WRITERS.items():
         if key in answer:
-            return list(write(answer))
+            return write(answer)
     if all(isinstance(one, Mapping) and "summary" in one for one in answer.values()):
-        return list(_status(answer))
+        return _status(answer)
     return None
 
 

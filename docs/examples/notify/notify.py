@@ -21,27 +21,49 @@ log = logging.getLogger(__name__)
 LIMIT = 10
 
 
-def change(sentence, resource, state, protected):
+def change(event):
     """
-    Send one sentence wherever ``notify`` in the master's configuration says.
+    Tell of a change, if it is the master's own word: any minion can send an event that looks the same. What notify.sls calls.
+
+    event
+        The event's data as JSON.
+    """
+    answer = __salt__["vmdk.genuine"](event)
+    if "error" in answer:  # nobody can tell whose word it is, and that is worth a mail
+        return _tell("the master", "NOT KNOWN", f"no change of a resource is told: {answer['error']}")
+    if not answer["genuine"]:
+        log.warning("notify: an event was passed over, for it is not the master's own word of now")
+        return False
+    said = json.loads(event)
+    return _tell(said["resource"], "ok" if said["protected"] else said["state"].upper(), said["sentence"])
+
+
+def test():
+    """
+    Send a word to try the ways with.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run notify.change 'a test' pgdata active True
+        salt-run notify.test
     """
+    return _tell("notify", "test", "this is a test, nothing has happened")
+
+
+def _tell(what, mark, sentence):
+    """Send it every way that ``notify`` in the master's configuration names; whether all of them took it."""
     asked = __opts__.get("notify") or {}
-    mark = "ok" if protected is True else state.upper()
-    subject = " ".join(f"[vmdk] {resource}: {mark}".split())  # one line, whatever was sent
+    done = True
     for way, send in (("mail", _mail), ("webhook", _post)):
         if asked.get(way):
             try:
-                send(asked[way], subject, sentence)
-            except (OSError, smtplib.SMTPException, ValueError) as err:
-                log.error("notify: no %s was sent for %s: %s", way, resource, err)
-                return False
-    return True
+                send(asked[way], f"[vmdk] {what}: {mark}", sentence)
+            except Exception as err:  # whatever it is, the other way is tried too
+                why = err if isinstance(err, OSError) else type(err).__name__  # other words may show the URL
+                log.error("notify: no %s was sent for %s: %s", way, what, why)
+                done = False
+    return done
 
 
 def _mail(asked, subject, sentence):
