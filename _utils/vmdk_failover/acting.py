@@ -30,7 +30,7 @@ from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
 from vmdk_failover.rules import Then, Verdict
 
 #: Rows by which a move leaves a running node that answers; these are not done without end.
-DAMPED = frozenset({597, 660})
+DAMPED = frozenset({597, 660, 735})
 
 #: What vCenter does to a VM: one at a time per node, across all resources. The fence of a host has a lock of its own.
 WRITES = frozenset(

@@ -41,6 +41,32 @@ def worn_out(s: Situation, h: NodeSight) -> bool:
     return unmounted(s, h) and (came or tries >= max(1, s.resource.local_tries))
 
 
+def barred(s: Situation, h: NodeSight) -> bool:
+    """Its own word: nothing of the file system is in use there, and it could not be mounted. It will let go without a fence."""
+    facts = h.facts
+    idle = facts is not None and facts.mounted is MountState.UNMOUNTED and facts.superblock is False
+    return idle and bool(facts and facts.unready) and not h.leaving
+
+
+def _unfit_words(s: Situation) -> str:
+    """Why it is mounted neither there nor elsewhere."""
+    words = _cannot_words(s)
+    if not s.targets():
+        return f"{words}; {no_target(s)}"
+    facts = s.holder.facts if s.holder else None
+    if facts is None or (facts.mounted is MountState.UNMOUNTED and facts.superblock is False):
+        return words
+    return (
+        f"{words}. Part of it is still in use there, so it is not moved by itself: 'salt-run vmdk.failover {s.resource.name}' "
+        "does that, with a fence if it must"
+    )
+
+
+def _cannot_words(s: Situation) -> str:
+    unfit = s.holder.unfit() if s.holder else ()
+    return f"unmounted on {holder_name(s)}, which cannot take it: {'; '.join(unfit)}"
+
+
 MENDING: tuple[PolicyRow, ...] = (
     PolicyRow(
         695,
@@ -95,13 +121,32 @@ MENDING: tuple[PolicyRow, ...] = (
         lambda s: f"it could not be brought into service on {holder_name(s)}, and {no_target(s)}",
     ),
     PolicyRow(
+        732,
+        "unmounted, and the node cannot mount it, too many failovers",
+        of_holder(
+            lambda s, h: (
+                barred(s, h) and s.rescues() >= s.resource.max_failovers_per_hour and bool(s.targets())
+            )
+        ),
+        Choice.HOLD,
+        lambda s: (
+            f"{_cannot_words(s)}; {s.rescues()} failovers within the hour are enough: mend that, then "
+            f"'salt-run vmdk.clear {s.resource.name}'"
+        ),
+    ),
+    PolicyRow(
+        735,
+        "unmounted, and the node cannot mount it, and another node is ready",
+        of_holder(lambda s, h: barred(s, h) and bool(s.targets())),
+        Choice.MOVE,
+        _cannot_words,
+    ),
+    PolicyRow(
         740,
         "unmounted, and the node is not fit",
         of_holder(lambda s, h: unmounted(s, h) and bool(h.unfit())),
         Choice.HOLD,
-        lambda s: (
-            f"unmounted on {holder_name(s)}, which cannot take it: {'; '.join(s.holder.unfit()) if s.holder else ''}"
-        ),
+        _unfit_words,
     ),
     PolicyRow(
         750,

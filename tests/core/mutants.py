@@ -181,6 +181,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "row 543: it only holds": holding(543),
     "row 647: silence leads to nothing": rows(647),
     "row 647: it only holds": holding(647),
+    "row 735: who cannot mount it keeps it": rows(735),
     "a resource that is paused anywhere is disturbed everywhere": tenants_are_everywhere,
     "silence is off": silence_is_off,
     "cached power is believed": cached_power_is_believed,

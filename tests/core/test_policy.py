@@ -44,6 +44,7 @@ from vmdk_failover.model import (
     NodeFacts,
     Power,
     Signs,
+    StepKind,
     VmFacts,
 )
 from vmdk_failover.policy import (
@@ -57,6 +58,7 @@ from vmdk_failover.policy import (
     Wish,
     decide,
 )
+from vmdk_failover.rules import Case, next_verdict
 from vmdk_failover.situation import BUSY_WAIT, DOUBT_WAIT, STRANGER_WAIT
 
 NOW = 1_800_000_000.0
@@ -97,6 +99,9 @@ SILENT = (vm("db2"), None)
 WELL = (HOLDS, active("db1"))
 FAILING = (HOLDS, active("db1", condition=Condition.IO_ERROR, evidence="sda: lost page write"))
 UNMOUNTED = (HOLDS, says("db1"))
+BARRED = (HOLDS, says("db1", unready=("fsck is missing",)))
+IN_USE = (HOLDS, says("db1", unready=("fsck is missing",), superblock=True))
+IN_PART = (HOLDS, says("db1", unready=("fsck is missing",), mounted=MountState.PARTLY, superblock=True))
 DEAD = (vm("db1", THERE, **OFF), None)
 
 
@@ -352,7 +357,11 @@ EXAMPLES = (
     example(720, MOVE, "could not be brought into service on db1", seen(UNMOUNTED, READY), recent=TIRED),
     example(730, HOLD, "not be brought into service on db1|no luck", seen(UNMOUNTED, SILENT), recent=TIRED),
     example(
-        740, HOLD, "unmounted on db1|fsck", seen((HOLDS, says("db1", unready=("fsck is missing",))), READY)
+        732, HOLD, "unmounted on db1|fsck|3 failovers|vmdk.clear pgdata", seen(BARRED, READY), recent=DAMPED
+    ),
+    example(735, MOVE, "unmounted on db1, which cannot take it: fsck is missing", seen(BARRED, READY)),
+    example(
+        740, HOLD, "unmounted on db1|fsck|no other node can take it|db2: its minion", seen(BARRED, SILENT)
     ),
     example(750, MOVE, "db1 holds the disk and has it not mounted", seen(UNMOUNTED, READY)),
     example(790, HOLD, "db2|not to be seen|vmdk.clear pgdata", UNSEEN),
@@ -473,6 +482,32 @@ def test_a_dead_holder_is_never_damped() -> None:
 
 def test_an_operator_is_never_damped() -> None:
     assert judge(seen(FAILING, READY), recent=DAMPED * 5, wish=FORCE).choice is Choice.MOVE
+    assert judge(seen(BARRED, READY), recent=DAMPED * 5, wish=FORCE).choice is Choice.MOVE
+
+
+@pytest.mark.parametrize("holder", [IN_USE, IN_PART], ids=["users are left", "one of its mounts is left"])
+def test_who_cannot_mount_it_and_may_write_is_not_left_by_itself(holder: Any) -> None:
+    decision = judge(seen(holder, READY))
+    assert (decision.rule, decision.choice) == (740, HOLD)
+    words = "fsck is missing. Part of it is still in use there, so it is not moved by itself: 'salt-run vmdk.failover pgdata'"
+    assert words in decision.reason
+    assert judge(seen(holder, READY), wish=FORCE).rule == 560
+
+
+def test_who_cannot_mount_it_and_shuts_down_is_not_left_for_that() -> None:
+    """It leaves by row 565 if it shall; what that could not do in two tries no other row does."""
+    vain = [ended("db2", rule=150, by=565, source="db1")] * 2
+    shuts = seen(BARRED, READY, around=LEAVING, on_shutdown="switchover")
+    assert judge(shuts).rule == 565
+    assert judge(shuts, recent=vain).rule == 740
+    assert judge(seen(BARRED, READY, around=LEAVING)).rule == 602
+
+
+def test_who_cannot_mount_it_is_neither_halted_nor_fenced_if_it_lets_go() -> None:
+    begun = judge(seen(BARRED, READY, on_error="halt")).move
+    assert begun is not None and (begun.kind, begun.condition) == (MoveKind.FAILOVER, "")
+    verdict = next_verdict(Case(begun, seen(BARRED, READY, on_error="halt"), (), EPOCH + 1))
+    assert verdict.step is not None and verdict.step.kind is StepKind.RELEASE
 
 
 def test_a_vm_that_cannot_be_seen_holds_until_a_person_says_that_it_was_deleted() -> None:
@@ -832,7 +867,8 @@ def _rash(s: Situation, begun: Move) -> Iterator[str]:
     led = any(k.move and k.move.source == begun.source for k in s.seen.kin)
     if s.wish is None and begun.kind is MoveKind.FAILOVER and not led:
         many = sum(s.wall - m["ended"] < 3600.0 for m in s.recent if m.get("damped"))
-        if runs(source.vm) and source.failed and many >= s.resource.max_failovers_per_hour:
+        at_fault = source.failed or _is_barred(source)
+        if runs(source.vm) and at_fault and many >= s.resource.max_failovers_per_hour:
             yield "a node that runs loses the disk again and again within the hour"
         if source.vm.task != "" and not source.vm.host_gone:
             yield "a node loses the disk while a task runs on it"
@@ -841,6 +877,12 @@ def _rash(s: Situation, begun: Move) -> Iterator[str]:
             yield "a device is mounted that somebody works on"
         if word.mounted is MountState.FOREIGN:
             yield "it is mounted over something else"
+
+
+def _is_barred(node: NodeSight) -> bool:
+    """It answers, and says itself why it could not mount the file system, of which nothing is in use there."""
+    facts = node.facts
+    return facts is not None and facts.mounted is MountState.UNMOUNTED and bool(facts.unready)
 
 
 def _may_be_elsewhere(s: Situation) -> bool:
@@ -998,6 +1040,7 @@ NEEDED = frozenset(
         695,
         700,
         710,
+        732,
         790,
         793,
         795,

@@ -159,3 +159,15 @@ def test_vcenter_in_the_dark_is_no_reason_where_it_could_be_mounted_again(world:
     assert not is_true(world, 520)
     home.unready = ("mount is not installed",)
     assert is_true(world, 520)
+
+
+def test_a_node_that_cannot_mount_it_is_no_reason_to_hold_while_another_one_is_ready(world: World) -> None:
+    holder, other = part(world, 0, "db1"), part(world, 0, "db2")
+    assert not is_true(world, 740) and not is_true(world, 732)
+    holder.unready = ("mount is not installed",)
+    assert not is_true(world, 740)
+    other.unready = ("mount is not installed",)
+    assert is_true(world, 740)
+    other.unready = ()
+    ended(world, 3, damped=True)
+    assert is_true(world, 732) and not is_true(world, 740)

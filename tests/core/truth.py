@@ -386,7 +386,13 @@ TRUE: dict[int, Truth] = {
     700: _holder(lambda n: n.busy),
     710: _holder(lambda n: n.foreign),
     730: lambda eye, report: _stuck(eye, report) and any(eye.failures(m) for m in eye.nodes),
-    740: lambda eye, report: _holder(lambda n: n.unready or not eye.fits(n))(eye, report),
+    732: _both(
+        _holder(lambda n: n.unready), lambda eye, report: eye.damped() >= eye.of.max_failovers_per_hour
+    ),
+    740: lambda eye, report: (
+        _holder(lambda n: not eye.fits(n))(eye, report)
+        or (_stuck(eye, report) and _holder(lambda n: n.unready)(eye, report))
+    ),
     790: lambda eye, report: eye.lost(),
     793: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     810: _both(lambda eye, report: not eye.holders(), _stuck),
@@ -510,7 +516,7 @@ DEEDS: dict[int, Deeds] = {
     575: (_raise_base,),
     **dict.fromkeys((40, 90, 195, 198, 530, 695, 541, 790), (_settle,)),
     **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
-    **dict.fromkeys((650, 652, 653, 654), (_mend, _answer, _settle, _clear)),
+    **dict.fromkeys((650, 652, 653, 654, 732), (_mend, _answer, _settle, _clear)),
 }
 OTHERWISE: Deeds = (_put_back, _remove_copies, _mend, _answer, _settle, _take_out, _wait)
 
