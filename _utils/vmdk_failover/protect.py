@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import arguments, checkup, config, durable, on_master, versions
+from vmdk_failover import advice, arguments, checkup, config, durable, on_master, versions
+from vmdk_failover.advice import Finding
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.entries import OPTIONS
 from vmdk_failover.errors import CannotObserve, FailoverError, Refused
@@ -28,16 +29,6 @@ HEAD = """# Written by 'salt-run vmdk.protect {name}'. Names, paths, UUIDs and p
 LOOKED_UP = ("nodes", "vm_uuids", "disks", "mounts", "lvm")
 #: Seconds that the nodes have to say what they see.
 LOOK = 5.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that ``protect`` found: about which node, how grave, and what to do."""
-
-    node: str
-    code: str
-    sentence: str
-    severe: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ def protect(
     seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")))
     body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
-    advice = check(app, seen, node, resource, "protected", salt)
+    told = check(app, seen, node, resource, "protected", salt)
     text = HEAD.format(name=name) + dumped(body)
     if not test:
         write(app, name, text)
@@ -100,7 +91,7 @@ def protect(
         "file": str(file_of(app, name)),
         "text": text,
         "written": not test,
-        "findings": advice,
+        "findings": told,
     }
 
 
@@ -153,6 +144,11 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str,
     findings = [
         *_master_findings(app),
         *(one for said in (seen.words, *seen.further) for one in _node_findings(said, holder, resource)),
+        *(
+            one
+            for said in (seen.words, *seen.further)
+            for one in advice.of_mount(said[holder], holder, resource)
+        ),
         *_of_salt(seen.words, salt),
         *_vcenter_findings(app, seen.vms, holder, resource),
     ]

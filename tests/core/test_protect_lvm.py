@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from vmdk_failover import __version__, config, protect
+from vmdk_failover import __version__, advice, config, protect
 from vmdk_failover.model import Disk, VolumeGroup
 
 UUID = "qjJa7w-wenJ-dR2y-HAi6-l4VT-qkVH-vOrYjC"
@@ -56,3 +56,19 @@ def test_a_backup_without_lvm_is_not_fit() -> None:
     found = protect._node_findings(words, "a1", resource)
     assert [f.sentence for f in found] == ["b2: dmsetup is not installed.", "b2: lvm is not installed."]
     assert all(f.severe for f in found)
+
+
+def test_what_of_a_mount_does_not_come_along_is_told() -> None:
+    word = {**WORD, "elsewhere": ["/srv/x/.snapshots", "/srv/y", "/var/www"], "unrecorded": ["resuid=4"]}
+    body = protect._body(
+        ["a1", "b2"], VMS, DISKS, [word, {**WORD, "mountpoint": "/srv/y", "fs_uuid": "c0ffee00-0001"}], {}
+    )
+    resource, faults = config.parse_resource("x", body)
+    assert resource is not None, faults
+    found = list(advice.of_mount(word, "a1", resource))
+    assert [(f.node, f.code, f.severe) for f in found] == [
+        ("a1", "elsewhere", False), ("a1", "elsewhere", False), ("a1", "mount_option", False)
+    ]  # fmt: skip
+    assert "what is mounted at /srv/x is mounted at /srv/x/.snapshots too" in found[0].sentence
+    assert "/var/www" in found[1].sentence
+    assert "resuid=4" in found[2].sentence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover.guest import children, devices, memory, mounts, touch, users
+from vmdk_failover.guest import children, devices, memory, mounts, touch, trees, users
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import HERE, Places
@@ -124,8 +124,8 @@ def _judge(
     for mount, line in shown:
         if line is None:
             return Condition.UNMOUNTED, f"nothing is mounted on {mount.mountpoint}, the disk answers"
-        if not holding.is_ours(line):
-            return Condition.WRONG_FILESYSTEM, f"{line.source} is mounted on {mount.mountpoint}"
+        if words := trees.instead(mount, line, holding.is_ours(line)):
+            return Condition.WRONG_FILESYSTEM, words
         if mounts.GIVEN_UP & line.options:
             return Condition.FS_ERROR, f"the kernel has given up the file system on {mount.mountpoint}"
     return Condition.OK, "mounted, and the disk answers"

@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover.guest import channel, devices, doctor_services, doctor_storage, duty, facts, latest, mounts
+from vmdk_failover.guest import (
+    channel,
+    devices,
+    doctor_services,
+    doctor_storage,
+    duty,
+    facts,
+    latest,
+    mounts,
+    namespace,
+)
 from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Resource
 
@@ -87,6 +97,7 @@ def findings(node: Node) -> tuple[Finding, ...]:
         _python,
         _grains,
         _own_files,
+        _namespace,
         _disks,
         _readiness,
         _farewell,
@@ -235,6 +246,12 @@ def _own_files(node: Node) -> Iterator[Finding]:
         )
 
 
+def _namespace(node: Node) -> Iterator[Finding]:
+    if apart := namespace.fault(node.places):
+        do = f"{namespace.REMEDY[0].upper()}{namespace.REMEDY[1:]}; a container is no place for it."
+        yield Finding(ERROR, f"{apart[0].upper()}{apart[1:]}.", do)
+
+
 def _disks(node: Node) -> Iterator[Finding]:
     if node.resources and not devices.all_disks_identified(node.places):
         yield Finding(
@@ -280,6 +297,8 @@ def _readiness(node: Node) -> Iterator[Finding]:
         yield from _mountpoints(resource, node.places)
         for severity, what, do in doctor_services.findings(resource.services, node.salt):
             yield Finding(severity, f"{name}: {what}.", do)
+        for said in doctor_storage.mounted_trees(resource, node.places):
+            yield Finding(*said)
         for said in doctor_storage.volume_groups(resource, node.state_dir, node.places):
             yield Finding(*said)
 

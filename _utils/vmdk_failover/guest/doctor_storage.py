@@ -1,5 +1,5 @@
 """
-What of a node's LVM and watchdog stands in the way of a failover, for ``doctor.py``: (severity, what, what to do).
+What of a node's mounts, LVM and watchdog stands in the way of a failover, for ``doctor.py``: (severity, what, what to do).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover.guest import children, devices, latest, lvm, mapped, users
+from vmdk_failover.guest import children, devices, latest, lvm, mapped, mounts, trees, users
 from vmdk_failover.guest.places import Places, read
 from vmdk_failover.model import Resource
 
@@ -18,6 +18,28 @@ from vmdk_failover.model import Resource
 LVM_S = 2.0
 
 Said = tuple[str, str, str]
+
+
+def mounted_trees(resource: Resource, places: Places) -> Iterator[Said]:
+    """Which part of its file systems is mounted here, and whether another node would mount the same."""
+    holding, lines = devices.holding(resource, places), mounts.of_process(places=places)
+    for mount in resource.mounts:
+        line = mounts.visible(lines, mount.mountpoint)
+        if line is None or not holding.is_ours(line):
+            continue
+        if other := trees.strange(mount, line):
+            yield (
+                "error",
+                f"{resource.name}: on {mount.mountpoint} {other}; another node would mount what is recorded.",
+                "Mount what is recorded, or record what is mounted ('Another file system is mounted there' in docs/runbooks.md).",
+            )
+        elif trees.unnamed(mount):
+            yield (
+                "hint" if line.root == "/" else "error",
+                f"{resource.name}: the subvolume {line.root} is mounted on {mount.mountpoint}, and the record names none: "
+                "another node would mount the default of the file system.",
+                f"Add subvol={line.root} to the options of that mount in the file of the resource on the master.",
+            )
 
 
 def volume_groups(

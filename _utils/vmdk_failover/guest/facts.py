@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover.errors import CannotObserve
-from vmdk_failover.guest import devices, mapped, memory, mounts, users
+from vmdk_failover.guest import devices, mapped, memory, mounts, namespace, trees, users
 from vmdk_failover.guest.devices import Holding
 from vmdk_failover.guest.memory import Memory
 from vmdk_failover.guest.mounts import Line, unescape
@@ -94,7 +94,8 @@ def _one_state(
         return MountState.UNMOUNTED
     known = dict(remembered.uuids).get(line.number)
     if holding.is_ours(line):
-        return MountState.MOUNTED if known in (None, mount.fs_uuid) else MountState.FOREIGN
+        is_it = known in (None, mount.fs_uuid) and not trees.strange(mount, line)
+        return MountState.MOUNTED if is_it else MountState.FOREIGN
     # a disk that is not seen under its UUID: a mount whose device has vanished is its remains
     if not devices.orphans(holding, (line,), places):
         return MountState.FOREIGN
@@ -150,12 +151,15 @@ def _unready(holding: Holding, lines: Sequence[Line], mounted: MountState, place
         *missing_tools(wanted, groups),
         *fstab_lines(wanted, places, groups),
         *mapped.namesakes(groups, places),
+        *([apart] if (apart := namespace.fault(places)) else []),
     ]
     for mount in wanted:
         if mounted is MountState.FOREIGN:
             line = mounts.visible(lines, mount.mountpoint)
             if line is not None and not holding.is_ours(line):
                 found.append(f"{line.source} is mounted on {mount.mountpoint}")
+            elif line is not None and (other := trees.strange(mount, line)):
+                found.append(f"on {mount.mountpoint} {other}")
         elif mounted is MountState.UNMOUNTED and not _is_inside(mount, wanted):
             found += mountpoint_faults(mount.mountpoint)
     return tuple(found)
@@ -167,6 +171,8 @@ def _is_inside(mount: Mount, others: Sequence[Mount]) -> bool:
 
 def mountpoint_faults(path: str) -> list[str]:
     """Nothing is mounted there, so this looks at the file system of the node itself."""
+    if fault := behind_a_link(path):
+        return [fault]
     try:
         with os.scandir(path) as entries:
             return [f"mount point {path} is not empty"] if next(entries, None) is not None else []
@@ -176,6 +182,19 @@ def mountpoint_faults(path: str) -> list[str]:
         return [f"mount point {path} is not a directory"]
     except OSError as err:
         return [f"mount point {path} cannot be read: {err.strerror}"]
+
+
+def behind_links(wanted: Sequence[Mount]) -> list[str]:
+    """Faults of mount points that cannot be mounted on for that; one inside of another is on a disk and not looked at."""
+    outer = (one.mountpoint for one in wanted if not _is_inside(one, wanted))
+    return [fault for fault in map(behind_a_link, outer) if fault]
+
+
+def behind_a_link(path: str) -> str:
+    """A mount goes to the real path, and the kernel's table shows it there: at ``path`` nothing would ever be seen."""
+    real = os.path.realpath(path)
+    words = f"mount point {path} is, or lies below, a symbolic link (it leads to {real})"
+    return f"{words}: use a path that is a real one on every node" if real != path else ""
 
 
 def needed_tools(wanted: Sequence[Mount], groups: Sequence[VolumeGroup] = ()) -> set[str]:

@@ -21,13 +21,15 @@ from vmdk_failover.guest import (
     identify,
     memory,
     mounts,
+    namespace,
     refused_mount,
     rescan,
+    trees,
     users,
 )
 from vmdk_failover.guest.children import Ended
 from vmdk_failover.guest.devices import Holding
-from vmdk_failover.guest.facts import mount_state
+from vmdk_failover.guest.facts import behind_links, mount_state
 from vmdk_failover.guest.hang import HangWatch
 from vmdk_failover.guest.identify import FileSystem
 from vmdk_failover.guest.latest import is_hung
@@ -56,7 +58,7 @@ class MountReport:
     :param reason: one sentence.
     :param code: stable code if not ok: ``device_missing``, ``wrong_filesystem``, ``foreign_mount``, ``fs_check_needed``,
         ``device_busy``, ``superblock_alive``, ``mount_failed``, ``mount_stuck``, ``service_failed``, ``busy``,
-        ``vg_conflict``, ``vg_missing``, ``vg_inactive``, ``vg_active``.
+        ``vg_conflict``, ``vg_missing``, ``vg_inactive``, ``vg_active``, ``mount_namespace``.
     :param changed: something was mounted by this call.
     """
 
@@ -168,6 +170,7 @@ class _Mounting:
                 f"the file system on {alive[0]} is still alive from an earlier mount and not where it belongs"
             )
             raise GiveUp(words, "superblock_alive")
+        self._can_be_seen()
         holder.let_go(self.remembered.holders)
         if self.resource.vgs:
             holding = self._activate(holding)
@@ -176,6 +179,13 @@ class _Mounting:
             if mounts.visible(lines, mount.mountpoint) is None:
                 with self.course.step(f"mount {mount.mountpoint}"):
                     self._mount(mount, found[mount.fs_uuid])
+
+    def _can_be_seen(self) -> None:
+        """What would be mounted where nobody finds it is not mounted at all."""
+        if apart := namespace.fault(self.places):
+            raise GiveUp(f"{apart}: {namespace.REMEDY}", "mount_namespace")
+        if faults := behind_links(self.resource.mounts):
+            raise GiveUp(faults[0], "mount_failed")
 
     def _foreign(self, holding: Holding, lines: Sequence[mounts.Line]) -> str:
         known = dict(self.remembered.uuids)
@@ -187,6 +197,8 @@ class _Mounting:
                 return f"{line.source} is mounted on {line.mountpoint}; unmount it first"
             if (other := known.get(line.number, mount.fs_uuid)) != mount.fs_uuid:
                 return f"{line.source}, the file system {other}, is mounted on {line.mountpoint}; unmount it first"
+            if other := trees.strange(mount, line):
+                return f"on {line.mountpoint} {other}; unmount it first"
         return "what is mounted there has just changed; look again"
 
     def _activate(self, holding: Holding) -> Holding:
@@ -271,12 +283,14 @@ class _Mounting:
         return GiveUp(f"{name} cannot be mounted on {mount.mountpoint}: {said}", code)
 
     def _verify(self, mount: Mount, found: FileSystem) -> None:
-        line = mounts.visible(mounts.of_process(places=self.places), mount.mountpoint)
+        line = mounts.visible(namespace.of_machine(self.places), mount.mountpoint)
         if line is None or not self.look().is_ours(line):
             raise GiveUp(
                 f"{mount.mountpoint} does not show {found.devices[0]} after the mount; look at mountinfo",
                 "mount_failed",
             )
+        if other := trees.strange(mount, line):
+            raise GiveUp(f"after the mount on {mount.mountpoint} {other}", "mount_failed")
 
     def _start(self, start_services: Callable[[], None]) -> None:
         ended = children.call(start_services, self.course.left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmdk_failover.guest import trees
 from vmdk_failover.guest.mounts import GIVEN_UP, Line
 from vmdk_failover.model import Mount
 
@@ -40,4 +41,6 @@ def changed(mount: Mount, line: Line, first: frozenset[str]) -> str:
     moved = ((line.of_fs ^ first) - GIVEN_UP - {"ro", "rw"}) - _FLAGS
     words = [f"{one} is set" for one in sorted(more)] + [f"{one} is missing" for one in sorted(less)]
     words += [f"{one} has {'come' if one in line.of_fs else 'gone'}" for one in sorted(moved)]
+    if trees.unnamed(mount) and line.root != "/":
+        words.append(f"the subvolume {line.root} is mounted, which is not recorded")
     return ", ".join(words)

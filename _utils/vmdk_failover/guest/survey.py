@@ -7,12 +7,12 @@ The disk is expected to be healthy now; what may touch it is done in a disposabl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vmdk_failover.config import normal_disk_uuid
 from vmdk_failover.errors import CannotObserve, Refused
-from vmdk_failover.guest import children, devices, facts, lvm, mapped, mounts, superblock
+from vmdk_failover.guest import children, devices, facts, lvm, mapped, mounts, superblock, trees
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Mount, VolumeGroup
@@ -21,6 +21,12 @@ from vmdk_failover.model import Mount, VolumeGroup
 READ_S = 3.0
 #: Options that mountinfo shows by itself, or that belong to this one mount and not to the file system's use.
 _OWN = frozenset({"rw", "ro", "relatime", "seclabel", "attr2", "inode64", "noquota"})
+#: Options with a value that somebody chose, and that mount(8) takes as the kernel shows them.
+_CHOSEN = frozenset({"errors", "data", "commit", "compress", "compress-force", "allocsize"})
+#: Those that the kernel finds out by itself; ``subvol`` is recorded by what the mount shows.
+_FOUND = frozenset(
+    {"subvol", "subvolid", "space_cache", "discard", "logbufs", "logbsize", "sunit", "swidth", "stripe"}
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Survey:
     :param all_disk_uuids: every VMDK that this node sees.
     :param tools: programs of this node that a resource could need.
     :param unready: what would keep this node from taking the file system, one phrase each.
+    :param elsewhere: further places where the same file system, or a part of it, is mounted.
+    :param unrecorded: options of the mount that ``options`` leaves out although somebody may have chosen them.
     """
 
     mountpoint: str
@@ -47,6 +55,8 @@ class Survey:
     unready: tuple[str, ...] = ()
     lvm: tuple[dict[str, str], ...] = ()
     tools: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    unrecorded: tuple[str, ...] = ()
 
 
 def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS) -> Survey:
@@ -54,12 +64,14 @@ def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS)
     Look at ``mountpoint``.
 
     :param mountpoint: absolute path; ``""`` looks at the disks alone.
-    :raises Refused: if what is mounted there cannot be protected.
+    :raises Refused: if what is mounted there cannot be protected, or is mounted behind a symbolic link.
     :raises CannotObserve: if its disk cannot be read within a few seconds.
     """
     every = tuple(sorted(set(_identities(places).values())))
-    line = mounts.visible(mounts.of_process(places=places), mountpoint) if mountpoint else None
+    lines = mounts.of_process(places=places)
+    line = mounts.visible(lines, mountpoint) if mountpoint else None
     if line is None:
+        _not_behind_a_link(lines, mountpoint)
         return Survey(
             mountpoint,
             False,
@@ -67,17 +79,52 @@ def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS)
             unready=tuple(_in_the_way(mountpoint, places)),
             tools=tuple(facts.installed_tools()),
         )
+    tree = trees.option(line)
     below = _below(line, places)
     groups = _groups(below, tools, places)
     parts = [part for group in groups for part in group.parts]
     uuids = _uuids_below([*below, *parts], places)
     fs_uuid = _fs_uuid(str(places.dev / below[0]), line)
-    options = ",".join(sorted(o for o in line.options if o not in _OWN and "=" not in o)) or "defaults"
+    options, unrecorded = _options(line, tree)
     found = Mount(mountpoint, fs_uuid, line.fstype)
     vgs = [VolumeGroup(group.name, group.uuid) for group in groups]
     unready = (*facts.missing_tools([found], vgs), *facts.fstab_lines([found], places, vgs))
     recorded = tuple({"vg": group.name, "uuid": group.uuid} for group in groups)
-    return Survey(mountpoint, True, below[0], line.fstype, fs_uuid, options, uuids, every, unready, recorded)
+    return Survey(
+        mountpoint,
+        True,
+        below[0],
+        line.fstype,
+        fs_uuid,
+        options,
+        uuids,
+        every,
+        unready,
+        recorded,
+        elsewhere=tuple(
+            sorted({x.mountpoint for x in lines if x.number == line.number and x.mountpoint != mountpoint})
+        ),
+        unrecorded=unrecorded,
+    )
+
+
+def _not_behind_a_link(lines: Sequence[Line], mountpoint: str) -> None:
+    """The kernel's table has the real path: under that it has to be known on all nodes."""
+    real = os.path.realpath(mountpoint) if mountpoint else ""
+    if real != mountpoint and mounts.visible(lines, real) is not None:
+        raise Refused(
+            f"{mountpoint} is, or lies below, a symbolic link, and the file system is mounted at {real}: use that path",
+            "not_mounted",
+        )
+
+
+def _options(line: Line, tree: str) -> tuple[str, tuple[str, ...]]:
+    """Options to mount it with on another node, and those that are left out although they may matter."""
+    flags = sorted(one for one in line.options if one not in _OWN and "=" not in one)
+    valued = sorted(one for one in line.options if "=" in one)
+    chosen = [one for one in valued if one.partition("=")[0] in _CHOSEN]
+    left = [one for one in valued if one.partition("=")[0] not in _CHOSEN | _FOUND]
+    return ",".join([*flags, *chosen, *([tree] if tree else [])]) or "defaults", tuple(left)
 
 
 def _below(line: Line, places: Places) -> list[str]:

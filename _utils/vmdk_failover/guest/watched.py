@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from vmdk_failover.guest import devices, mounts
+from vmdk_failover.guest import devices, mounts, trees
 from vmdk_failover.guest.attribute import Attribute
 from vmdk_failover.guest.counters import READ, WRITE, Board
 from vmdk_failover.guest.devices import Holding
@@ -140,12 +140,11 @@ class Watched:
 
     def _judge_mounts(self, now: float, shown: Sequence[tuple[Mount, Line | None]], alive: bool) -> None:
         for mount, line in shown:
-            if line is not None and not self._holding.is_ours(line):
+            if line is None:
                 if self.verdict.holds:
-                    words = f"{line.source} ({line.fstype}) is mounted on {mount.mountpoint} (mountinfo)"
-                    return self.verdict.put(_MOUNT, Condition.WRONG_FILESYSTEM, words, now)
-            elif line is None and self.verdict.holds:
-                return self._judge_missing(now, mount, alive and not self._mount_ids)
+                    return self._judge_missing(now, mount, alive and not self._mount_ids)
+            elif self.verdict.holds and (words := trees.instead(mount, line, self._holding.is_ours(line))):
+                return self.verdict.put(_MOUNT, Condition.WRONG_FILESYSTEM, f"{words} (mountinfo)", now)
         self.settling = 0.0
         self.verdict.clear(_MOUNT)
         self._flags.judge(now, [(mount, line) for mount, line in shown if line is not None])
