@@ -132,12 +132,17 @@ class Control:
         rule = {"method": method, "type": fault, "vm": vm, "skip": skip, "count": count}
         self.call("/fault", {**rule, "where": where, "message": text})
 
-    def net(self, mode: str, count: int = 0, method: str = "") -> None:
+    def end_fault(self, method: str) -> int:
+        """Take back what `fault` was to do to a method. Returns how many calls of it were still to fail."""
+        return int(self.call("/fault-end", {"method": method})["left"])
+
+    def net(self, mode: str, count: int = 0, method: str = "") -> int:
         """mode: 503, drop (not delivered), dropreply (done, answer lost), hang, or "" to end it.
 
-        count: requests that are hit, 0 = until changed. method: only SOAP requests of that method.
+        count: requests that are hit, 0 = until changed. method: only SOAP requests of that method. Returns how many requests that
+        the mode before was to hit never came.
         """
-        self.call("/net", {"mode": mode, "count": count, "method": method})
+        return int(self.call("/net", {"mode": mode, "count": count, "method": method})["left"])
 
     def deny(self, user: str, *privileges: str) -> None:
         """Take privileges such as VirtualMachine.Config.RemoveDisk from a user; none gives all back."""

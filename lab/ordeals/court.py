@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,21 +11,18 @@ from typing import Any
 
 from lab import trial
 from lab.cell import LabError
-from lab.faultdisk import DiskError
-from lab.hypervisor import VcenterError
 from lab.ledger import Acknowledged, lost
 from lab.observer import mountpoints
 from lab.ordeals.acks import Acks
-from lab.ordeals.catalogue import FAULTS
-from lab.ordeals.scene import Cure, Scene, nothing
-from lab.ordeals.story import Blow, Story
+from lab.ordeals.scene import Scene
+from lab.ordeals.story import Story
+from lab.ordeals.strikers import EXPECTED, Account, play
 from lab.ordeals.truth import is_true
 from lab.scenarios import DISK
 from lab.stage import Stage, state
-from lab.strikes import TooLate
 
-#: Seconds: until a step is waited for, until the resource must be at rest, and how long that must last.
-STEP_LIMIT, REST_LIMIT, ACTIVE_FOR, HELD_FOR = 10.0, 90.0, 2.0, 6.0
+#: Seconds: until the resource must be at rest, and how long that must last.
+REST_LIMIT, ACTIVE_FOR, HELD_FOR = 90.0, 2.0, 6.0
 _WRITTEN, _TICK, _SILENT = 10, 0.1, 2.0
 #: Seconds in which a node has to answer (`timeouts.ask`), and for which the court waits to see.
 ASK, _PATIENCE = 2.0, 10.0
@@ -40,8 +36,10 @@ class Verdict:
     """What became of one ordeal; one line of build/campaign/random-N.jsonl.
 
     end: active, held, false (held for a reason that is not true), lost (neither), stuck (not whole again when all was cured) or
-    missed (the lab itself failed, or had no time). rest_ms: from the end of the last fault until it was at rest. service_ms: the
-    longest time without an acknowledged record. standing: what was wrong still when the verdict was given.
+    missed (the lab itself failed, or had no time, or nothing of the story struck). faults: those of the story. struck: those of
+    them that did something. untimely: those that struck outside the move in whose midst the story has them. rest_ms: from the end
+    of the last fault until it was at rest. service_ms: the longest time without an acknowledged record. standing: what was wrong
+    still when the verdict was given.
     """
 
     number: int
@@ -61,6 +59,18 @@ class Verdict:
     stage: str = ""
     took_s: float = 0.0
     note: str = ""
+    struck: tuple[str, ...] = ()
+    untimely: tuple[str, ...] = ()
+
+    @property
+    def has_harm(self) -> bool:
+        """Whether the witness saw what may never be, however it ended."""
+        return bool(self.lost or self.double_holders or self.double_mounts)
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether it says nothing of the product."""
+        return self.end == "missed" and not self.has_harm
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -72,13 +82,13 @@ def suffer(stage: Stage, story: Story) -> Verdict:
     began, scene, acks = time.monotonic(), Scene(stage.lab, stage.cable), Acks(stage.lab)
     scene.holder()
     stage.doubles()
-    notes, stays = play(scene, story)
+    account = play(scene, story)
+    notes = account.notes
     end, where, rule, rest = await_end(scene, acks)
     pause = longest(acks.since(began), began, time.monotonic())
     standing = tuple(f"{what} {node}".strip() for what, node in scene.standing)
     told = _last_words(stage, began)
-    for cure in stays:
-        _carefully(cure, notes)
+    account.cure_what_stays()
     _restart_stale(scene, notes)
     _start_services(stage, scene, acks)
     verdict = Verdict(
@@ -95,64 +105,26 @@ def suffer(stage: Stage, story: Story) -> Verdict:
     )
     slow = too_slow(scene) if end not in GOOD else ""
     verdict = _with_witness(stage, verdict, acks, began, notes)
-    safe = not (verdict.lost or verdict.double_holders or verdict.double_mounts)
-    if not verdict.ok and safe and (slow := slow or too_slow(scene)):
-        verdict = replace(verdict, end="missed")
-        notes.append(slow)
+    struck = account.faults(account.struck)
+    verdict = replace(verdict, struck=struck, untimely=account.faults(account.untimely & account.struck))
+    if not verdict.has_harm and (why := _worthless(scene, account, verdict, slow)):
+        verdict = replace(verdict, ok=False, end="missed")
+        notes += [why] if why not in notes else []
     if not verdict.ok or verdict.end == "held":
         notes += told
     return replace(verdict, note=" | ".join(notes), took_s=round(time.monotonic() - began, 1))
 
 
-# -- the story
+def _worthless(scene: Scene, account: Account, verdict: Verdict, slow: str) -> str:
+    """Why a verdict says nothing of the product; empty if it does. slow: why the machine was too slow for one, if it was."""
+    if account.broken:
+        return account.broken[0]
+    if verdict.ok:
+        return "" if account.struck or not account.story.blows else "nothing of the story struck"
+    return slow or too_slow(scene)
 
 
-def play(scene: Scene, story: Story) -> tuple[list[str], list[Cure]]:
-    """Strike and cure as the story says. Returns what went otherwise, and the cures of what is to stay."""
-    began, notes, stays = time.monotonic(), [], []  # type: ignore[var-annotated]
-    threads = [
-        threading.Thread(target=_carry_out, args=(scene, blow, began, notes, stays), name=blow.fault)
-        for blow in story.blows
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return notes, stays
-
-
-def _carry_out(scene: Scene, blow: Blow, began: float, notes: list[str], stays: list[Cure]) -> None:
-    if blow.step and not _await_step(scene, blow.step, began):
-        notes.append(f"{blow.fault}: no step {blow.step} came, struck all the same")
-    time.sleep(max(0.0, blow.at if blow.step else began + blow.at - time.monotonic()))
-    cure = nothing
-    try:
-        cure = FAULTS[blow.fault].strike(scene)
-    except (TooLate, LabError, VcenterError, DiskError, OSError) as problem:
-        notes.append(f"{blow.fault}: {problem}")
-    if not blow.lasts:
-        stays.append(cure)
-        return
-    time.sleep(blow.lasts)
-    _carefully(cure, notes)
-
-
-def _await_step(scene: Scene, step: str, began: float) -> bool:
-    kind = "decided" if step == "decided" else "step"
-    found = scene.lab.master.events.wait(
-        f"vmdk-move/{DISK}/{kind}",
-        STEP_LIMIT,
-        began,
-        lambda one: one.data.get("choice") == "move" if kind == "decided" else one.data.get("step") == step,
-    )
-    return found is not None
-
-
-def _carefully(cure: Cure, notes: list[str]) -> None:
-    try:
-        cure()
-    except (LabError, VcenterError, DiskError, TooLate, OSError) as problem:
-        notes.append(f"not cured: {problem}")
+# -- what a person does
 
 
 def _restart_stale(scene: Scene, notes: list[str]) -> None:
@@ -161,7 +133,10 @@ def _restart_stale(scene: Scene, notes: list[str]) -> None:
     for node in scene.lab.nodes.values():
         listed = any(one.disk == scene.lab.disks[DISK] for one in node.slots())
         if node.is_running and not listed and any(one.mountpoint == place for one in node.mounts()):
-            _carefully(lambda: node.halt_itself("b"), notes)  # noqa: B023
+            try:
+                node.halt_itself("b")
+            except EXPECTED as problem:
+                notes.append(f"not cured: {problem}")
 
 
 def _start_services(stage: Stage, scene: Scene, acks: Acks) -> None:

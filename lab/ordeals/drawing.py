@@ -1,4 +1,4 @@
-"""Time without service as SVG: a row for each fault, a dot for each ordeal, on a logarithmic axis. Pure."""
+"""Time without service as SVG: rows of dots, a dot for each time that something was struck, on a logarithmic axis. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from statistics import median
 FIRST, LAST = 0.02, 200.0
 TICKS = ((0.02, "20 ms"), (0.1, "0.1 s"), (1.0, "1 s"), (10.0, "10 s"), (100.0, "100 s"))
 ROW, AXIS, SIDE, LETTER = 22.0, 26.0, 14.0, 7.2
+#: Pixels: of a dot, and from one to the next above it.
+RADIUS, STEP = 4.0, 5.0
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One ordeal. seconds: without service. alone: it had this one fault. good: how its verdict was."""
+    """One time. seconds: without service. alone: nothing else struck. good: how its verdict was. name: what it is called."""
 
     seconds: float
     alone: bool
     good: bool
-    number: int
+    name: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault and its ordeals."""
+    """What was struck, or by what, and all the times that it was."""
 
     name: str
     dots: Sequence[Dot]
@@ -37,24 +39,29 @@ def safe(text: str) -> str:
     return html.escape("".join(one if one.isprintable() else "\ufffd" for one in text), quote=True)
 
 
-def svg(rows: Sequence[Row], width: int, name: str) -> str:
+def svg(rows: Sequence[Row], width: int, name: str, what: str) -> str:
     """
     Draw it.
 
-    width: in pixels; the picture scales, its letters are made for this. name: class of the picture.
+    width: in pixels; the picture scales, its letters are made for this. name: class of the picture. what: a dot and the rows in
+    words, as "each ordeal, by fault".
     """
     narrow = width < 600
     left = SIDE if narrow else SIDE + LETTER * max((len(row.name) for row in rows), default=0)
-    step = ROW * 2 if narrow else ROW
-    height = AXIS + step * len(rows) + 6
     scale = _Scale(left + 8, width - SIDE)
+    drawn = [_Drawn(row, _stacked(row, scale)) for row in rows]
+    above = ROW if narrow else 0.0  # a line of its own for the name
+    height = AXIS + sum(above + one.height for one in drawn) + 6
     parts = [
         f'<svg class="{name}" viewBox="0 0 {width} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg" '
-        'aria-label="Time without service of each ordeal, by fault, on a logarithmic axis">',
+        f'aria-label="Time without service of {safe(what)}, on a logarithmic axis">',
         *_axis(scale, height, narrow),
     ]
-    for number, row in enumerate(rows):
-        parts += _row(row, AXIS + number * step, scale, left, narrow)
+    top = AXIS
+    for one in drawn:
+        parts += _name(one, top, left, narrow)
+        parts += _dots(one, top + above, scale)
+        top += above + one.height
     return "\n".join([*parts, "</svg>"])
 
 
@@ -76,17 +83,49 @@ def _axis(scale: _Scale, height: float, narrow: bool) -> Iterator[str]:
         yield f'<text class="tick" x="{at:.1f}" y="14" text-anchor="middle">{words}</text>'
 
 
-def _row(row: Row, top: float, scale: _Scale, left: float, narrow: bool) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Drawn:
+    """A row and where its dots are: pixels from the left, and how many dots' places above or below the middle."""
+
+    row: Row
+    places: Sequence[tuple[Dot, float, int]]
+
+    @property
+    def height(self) -> float:
+        """Pixels; where many dots are at one place the row is higher."""
+        return max(
+            ROW, 2 * STEP * max((abs(place) for _, _, place in self.places), default=0) + 2 * RADIUS + 4
+        )
+
+
+def _stacked(row: Row, scale: _Scale) -> list[tuple[Dot, float, int]]:
+    """Dots that would hide each other, one above the other: 0, 1, -1, 2 … from the middle. Bad ones are drawn last."""
+    taken: dict[int, list[float]] = {}
+    found = []
+    for dot in sorted(row.dots, key=lambda one: one.seconds):
+        at, number = scale.place(dot.seconds), 0
+        while any(at - other < 2 * RADIUS for other in taken.get(number, ())):
+            number = -number if number > 0 else 1 - number
+        taken[number] = [at]
+        found.append((dot, at, number))
+    return sorted(found, key=lambda one: one[0].good, reverse=True)
+
+
+def _name(one: _Drawn, top: float, left: float, narrow: bool) -> Iterator[str]:
     if narrow:
-        yield f'<text x="{SIDE:.0f}" y="{top + 15:.1f}">{safe(row.name)}</text>'
+        yield f'<text x="{SIDE:.0f}" y="{top + 15:.1f}">{safe(one.row.name)}</text>'
     else:
-        yield f'<text x="{left:.1f}" y="{top + 15:.1f}" text-anchor="end">{safe(row.name)}</text>'
-    middle = top + (ROW * 1.5 if narrow else ROW / 2)
-    for dot in sorted(row.dots, key=lambda one: one.good, reverse=True):
+        middle = top + one.height / 2 + 4
+        yield f'<text x="{left:.1f}" y="{middle:.1f}" text-anchor="end">{safe(one.row.name)}</text>'
+
+
+def _dots(one: _Drawn, top: float, scale: _Scale) -> Iterator[str]:
+    middle = top + one.height / 2
+    for dot, at, place in one.places:
         kind = "dot" if dot.good else "dot bad"
         kind += "" if dot.alone else " two"
-        words, at = f"ordeal {dot.number}: {dot.seconds:.1f} s", scale.place(dot.seconds)
-        yield f'<circle class="{kind}" cx="{at:.1f}" cy="{middle:.1f}" r="4"><title>{words}</title></circle>'
-    if row.dots:
-        at = scale.place(median(one.seconds for one in row.dots))
-        yield f'<line class="median" x1="{at:.1f}" y1="{middle - 9:.1f}" x2="{at:.1f}" y2="{middle + 9:.1f}"/>'
+        words, y = f"{safe(dot.name)}: {dot.seconds:.1f} s", middle + place * STEP
+        yield f'<circle class="{kind}" cx="{at:.1f}" cy="{y:.1f}" r="{RADIUS:g}"><title>{words}</title></circle>'
+    if one.row.dots:
+        at, half = scale.place(median(dot.seconds for dot in one.row.dots)), one.height / 2 - 2
+        yield f'<line class="median" x1="{at:.1f}" y1="{middle - half:.1f}" x2="{at:.1f}" y2="{middle + half:.1f}"/>'

@@ -15,7 +15,8 @@ class Fault:
     strike: does it, returns at once with what ends it; raises TooLate when there is nothing to strike. group: disk, mount,
     machine, agent, master, vcenter or people. lasts: seconds, from and to. may_stay: whether it may be there still when the
     verdict is given. weight: how often it is chosen.
-    steps: of the move that it leads to, in whose midst a second fault may strike.
+    steps: of the move that it leads to, in whose midst a second fault may strike. alone: whether there is something to strike
+    while nothing moves; else it is the second of a story only. fstypes: of the disks that it can strike.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Fault:
     may_stay: bool = False
     weight: int = 2
     steps: tuple[str, ...] = ()
+    alone: bool = True
+    fstypes: tuple[str, ...] = ("ext4", "xfs")
 
 
 PLANNED = ("decided", "release", "detach", "attach", "mount")

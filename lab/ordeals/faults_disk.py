@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from lab.cell import LabError
 from lab.faultdisk import DiskError
+from lab.observer import mountpoints
 from lab.ordeals.fault import FENCED, PLANNED, Fault
 from lab.ordeals.scene import Cure, Scene, nothing, quietly
 from lab.scenarios import DISK
@@ -63,9 +64,18 @@ def _everywhere(scene: Scene) -> Cure:
     return scene.note("disk-everywhere", "", cure)
 
 
-def _inside(scene: Scene, script: str) -> str:
-    """Start a shell's words on the holder, and do not wait: they may be stuck in the disk. Returns the node."""
+def _mounted(scene: Scene) -> str:
+    """The node that has it mounted. Raises TooLate."""
     node = scene.holder()
+    scene.running(node)
+    if not mountpoints(scene.node(node), scene.lab.disks[DISK]):
+        raise TooLate(f"it is not mounted on {node}")
+    return node
+
+
+def _inside(scene: Scene, script: str) -> str:
+    """Start a shell's words where it is mounted, and do not wait: they may be stuck in the disk. Returns the node."""
+    node = _mounted(scene)
     scene.running(node).cell.start(["sh", "-c", script])
     return node
 
@@ -76,8 +86,7 @@ def _unmount(scene: Scene) -> Cure:
 
 
 def _stop_and_unmount(scene: Scene) -> Cure:
-    node = scene.holder()
-    scene.running(node)
+    node = _mounted(scene)
     scene.lab.master.send(node, "service.stop", SERVICE)
     _inside(scene, f"for n in 1 2 3 4 5 6 7 8; do umount {scene.lab.mountpoint()} && exit; sleep 0.3; done")
     return scene.note("unmounted", node, nothing)
@@ -86,7 +95,7 @@ def _stop_and_unmount(scene: Scene) -> Cure:
 def _overmount(scene: Scene) -> Cure:
     """A person mounts something else in its place, and takes it away again."""
     place = scene.lab.mountpoint()
-    node = scene.holder()
+    node = _mounted(scene)
     scene.running(node).cell.start(["mount", "-t", "tmpfs", "foreign", place])
 
     def cure() -> None:
@@ -110,7 +119,9 @@ def _read_only(scene: Scene) -> Cure:
 
 def _kill_service(scene: Scene) -> Cure:
     """The service dies; somebody starts it again if nobody else has."""
-    node = _inside(scene, f"kill -9 $(cat /run/lab-services/{SERVICE}.pid)")
+    node = _mounted(scene)
+    if scene.running(node).cell.run(["sh", "-c", f"kill -9 $(cat /run/lab-services/{SERVICE}.pid)"]).code:
+        raise TooLate(f"no service runs on {node}")
 
     def cure() -> None:
         if scene.node(node).is_running and node == scene.holder():

@@ -96,10 +96,17 @@ def start_agent(scene: Scene, name: str) -> None:
             node.cell.start(argv)
 
 
+def _has_agents(scene: Scene, name: str) -> str:
+    """A node that runs and has a minion or a prober to strike. Raises TooLate."""
+    scene.running(name)
+    if not scene.agents(name):
+        raise TooLate(f"no agent runs on {name}")
+    return name
+
+
 def _kill_agent(who: Who) -> Callable[[Scene], Cure]:
     def strike(scene: Scene) -> Cure:
-        name = who(scene)
-        scene.running(name)
+        name = _has_agents(scene, who(scene))
         scene.signal_agents(name, signal.SIGKILL)
         return scene.note("agent-dead", name, lambda: start_agent(scene, name))
 
@@ -107,15 +114,15 @@ def _kill_agent(who: Who) -> Callable[[Scene], Cure]:
 
 
 def _stop_agent(scene: Scene) -> Cure:
-    name = scene.holder()
-    scene.running(name)
+    name = _has_agents(scene, scene.holder())
     scene.signal_agents(name, signal.SIGSTOP)
     return scene.note("agent-stopped", name, lambda: scene.signal_agents(name, signal.SIGCONT))
 
 
 def _kill_prober(scene: Scene) -> Cure:
     name = scene.holder()
-    scene.running(name).cell.run(["pkill", "-KILL", "-f", "prober[.]py"])
+    if scene.running(name).cell.run(["pkill", "-KILL", "-f", "prober[.]py"]).code:
+        raise TooLate(f"no prober runs on {name}")
     return scene.note("prober-dead", name, nothing)
 
 

@@ -101,7 +101,7 @@ def _forge(scene: Scene) -> Cure:
 
 
 FAULTS = (
-    Fault("mover-killed", "master", _kill("mover", mover_of), (0.2, 0.5), weight=4),
+    Fault("mover-killed", "master", _kill("mover", mover_of), (0.2, 0.5), weight=4, alone=False),
     Fault("engine-killed", "master", _kill("engine", engine_of), (0.2, 0.5), weight=3),
     Fault("reactor-killed", "master", _kill("reactor", reactor_of), (0.2, 0.5)),
     Fault("master-restarted", "master", _restart, (0.2, 0.5), weight=3),

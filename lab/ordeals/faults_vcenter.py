@@ -10,7 +10,7 @@ from typing import Any
 from lab.hypervisor import VcenterError
 from lab.inventory import PASSWORD, USER
 from lab.ordeals.fault import DEAD, Fault
-from lab.ordeals.scene import Cure, Scene, nothing
+from lab.ordeals.scene import Cure, NeverStruck, Scene, nothing
 from lab.scenarios import DISK
 from lab.strikes import TooLate
 
@@ -29,6 +29,16 @@ def _net(mode: str, expire: bool = False) -> Callable[[Scene], Cure]:
     return strike
 
 
+def _met(end: Callable[[], int]) -> Cure:
+    """The cure of what was to strike one request. end: ends it, and returns how many it has not met."""
+
+    def cure() -> None:
+        if end():
+            raise NeverStruck("vCenter was asked for nothing that it could strike")
+
+    return cure
+
+
 def _lose(mode: str) -> Callable[[Scene], Cure]:
     """The next change of a VM is not carried out, or it is and nobody is told."""
 
@@ -36,7 +46,7 @@ def _lose(mode: str) -> Callable[[Scene], Cure]:
         if scene.stands("vcenter"):
             raise TooLate("it is unreadable already")
         scene.lab.vcenter.net(mode, 1, "ReconfigVM_Task")
-        return scene.note("vcenter", "", lambda: scene.lab.vcenter.net(""))
+        return scene.note("vcenter", "", _met(lambda: scene.lab.vcenter.net("")))
 
     return strike
 
@@ -55,7 +65,7 @@ def _task_fails(method: str, fault: str) -> Callable[[Scene], Cure]:
 
     def strike(scene: Scene) -> Cure:
         scene.lab.vcenter.fault(method, fault, where="task")
-        return scene.note("task-fault", "", nothing)
+        return scene.note("task-fault", "", _met(lambda: scene.lab.vcenter.end_fault(method)))
 
     return strike
 
@@ -153,10 +163,14 @@ FAULTS = (
     Fault("vcenter-restarts", "vcenter", _net("drop", expire=True), (1.0, 7.0)),
     Fault("vcenter-slow", "vcenter", _slow(call=500), (2.0, 8.0)),
     Fault("tasks-slow", "vcenter", _slow(**dict.fromkeys(_TASKS, 4000)), (4.0, 10.0)),
-    Fault("lost-request", "vcenter", _lose("drop"), (3.0, 10.0), weight=3),
-    Fault("lost-reply", "vcenter", _lose("dropreply"), (3.0, 10.0), weight=3),
-    Fault("change-fails", "vcenter", _task_fails("ReconfigVM_Task", "GenericVmConfigFault"), (3.0, 8.0)),
-    Fault("power-off-fails", "vcenter", _task_fails("PowerOffVM_Task", "GenericVmConfigFault"), (3.0, 8.0)),
+    Fault("lost-request", "vcenter", _lose("drop"), (3.0, 10.0), weight=3, alone=False),
+    Fault("lost-reply", "vcenter", _lose("dropreply"), (3.0, 10.0), weight=3, alone=False),
+    Fault(
+        "change-fails", "vcenter", _task_fails("ReconfigVM_Task", "GenericVmConfigFault"), (3.0, 8.0), alone=False,
+    ),
+    Fault(
+        "power-off-fails", "vcenter", _task_fails("PowerOffVM_Task", "GenericVmConfigFault"), (3.0, 8.0), alone=False,
+    ),
     Fault("sessions-expire", "vcenter", _expire, (0.2, 0.5)),
     Fault("host-gone", "vcenter", _host_gone, (1.0, 10.0), may_stay=True),
     Fault("heartbeat-red", "vcenter", _red_heartbeat, (2.0, 8.0), may_stay=True),
@@ -165,5 +179,5 @@ FAULTS = (
         "privileges-gone", "vcenter",
         _deny("VirtualMachine.Config.RemoveDisk", "VirtualMachine.Interact.PowerOff"), (2.0, 8.0), may_stay=True,
     ),
-    Fault("disk-removed", "vcenter", _remove_disk, (1.0, 3.0), steps=DEAD[2:]),
+    Fault("disk-removed", "vcenter", _remove_disk, (1.0, 3.0), steps=DEAD[2:], fstypes=("ext4",)),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -45,11 +46,16 @@ def numbers(text: str) -> list[int]:
 
 
 def done(path: Path) -> dict[int, Verdict]:
-    """The verdicts of a file; of an ordeal that was played again, the last. A torn last line is no verdict."""
+    """The verdicts of a file; of an ordeal that was played again, the last.
+
+    A torn last line is no verdict, nor is one that does not say what struck: that ordeal is played again.
+    """
     found: dict[int, Verdict] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError, TypeError):
             plain = json.loads(line)
+            if "struck" not in plain:
+                continue
             lists = {key: tuple(value) for key, value in plain.items() if isinstance(value, list)}
             verdict = Verdict(**{**plain, **lists})
             found[verdict.number] = verdict
@@ -67,8 +73,9 @@ def line(verdict: Verdict, seed: int) -> str:
     """A verdict for people; of one that failed, with how to play it again."""
     doubles = f"lost {verdict.lost}, double {verdict.double_holders}+{verdict.double_mounts}"
     rule = f" (rule {verdict.rule})" if verdict.rule else ""
+    word = "ok" if verdict.ok else "missed" if verdict.is_missed else "FAILED"
     words = (
-        f"{'ok' if verdict.ok else 'FAILED':6} {verdict.number:4} {verdict.end}: {verdict.where}{rule}; {doubles}; "
+        f"{word:6} {verdict.number:4} {verdict.end}: {verdict.where}{rule}; {doubles}; "
         f"{verdict.service_ms / 1000:.1f} s without service; {verdict.took_s:.0f} s; {verdict.story}"
     )
     if verdict.ok:
@@ -98,9 +105,11 @@ def _in_one_lab(left: list[Story], seed: int, block: int, end: float) -> Iterato
                 yield replace(verdict, stage=words)
                 if not verdict.ok:
                     return
-    except (LabError, VcenterError, OSError) as problem:
+    except Exception as problem:
+        if not isinstance(problem, (LabError, VcenterError, OSError)):
+            traceback.print_exc()  # a mistake of the lab's own
         if left:
-            failed, why = left.pop(0), f"the lab failed: {problem}"
+            failed, why = left.pop(0), f"the lab failed: {str(problem) or type(problem).__name__}"
             names = tuple(one.fault for one in failed.blows)
             yield Verdict(failed.number, str(failed), names, False, "missed", why, stage=words)
 
@@ -116,8 +125,8 @@ def work(queue: SimpleQueue[list[int]], path: Path, seed: int, end: float) -> No
                 print(line(verdict, seed), flush=True)
 
 
-def share_out(chosen: Sequence[int], jobs: int, path: Path, seed: int, minutes: float) -> None:
-    """Play ordeals in `jobs` labs at once."""
+def share_out(chosen: Sequence[int], jobs: int, path: Path, seed: int, minutes: float) -> bool:
+    """Play ordeals in `jobs` labs at once. Returns whether all labs ended by themselves."""
     queue: SimpleQueue[list[int]] = SimpleQueue()
     end = time.monotonic() + minutes * 60
     workers = [Process(target=work, args=(queue, path, seed, end)) for _ in range(jobs)]
@@ -128,6 +137,7 @@ def share_out(chosen: Sequence[int], jobs: int, path: Path, seed: int, minutes: 
         queue.put(block)
     for worker in workers:
         worker.join()
+    return not any(worker.exitcode for worker in workers)
 
 
 def _is_done(number: int, seed: int, before: Mapping[int, Verdict]) -> bool:
@@ -147,7 +157,7 @@ def main(given: argparse.Namespace) -> int:
     Carry out a random campaign.
 
     given: seed, minutes, count, only, jobs, again, list, as lab.campaign reads them. Returns 0 if all that was played went
-    well, 1 if not, 2 if `only` names nothing, 130 after Ctrl-C.
+    well, 1 if something failed or was missed, 2 if `only` names nothing, 130 after Ctrl-C.
     """
     try:
         chosen = numbers(given.only) if given.only else list(range(1, _count(given) + 1))
@@ -163,9 +173,9 @@ def main(given: argparse.Namespace) -> int:
     before = done(path)
     left = [one for one in chosen if given.only or not _is_done(one, given.seed, before)]
     built()
-    interrupted = False
+    interrupted, whole = False, True
     try:
-        share_out(left, given.jobs, path, given.seed, given.minutes)
+        whole = share_out(left, given.jobs, path, given.seed, given.minutes)
     except KeyboardInterrupt:
         interrupted = True
     verdicts = [one for number, one in sorted(done(path).items()) if number in set(chosen)]
@@ -173,4 +183,4 @@ def main(given: argparse.Namespace) -> int:
     report.write(path, given.seed, everything)
     print("\n".join(report.summary(verdicts)))
     print(f"{path.with_suffix('.html')}")
-    return 130 if interrupted else 0 if all(one.ok for one in verdicts) else 1
+    return 130 if interrupted else 0 if whole and all(one.ok for one in verdicts) else 1

@@ -17,7 +17,11 @@ from lab.observer import mountpoints
 from lab.scenarios import DISK
 from lab.strikes import TooLate
 
-Cure = Callable[[], None]
+Cure = Callable[[], object]
+
+
+class NeverStruck(Exception):
+    """What was prepared has met nobody; told by the cure, which has ended it all the same."""
 
 
 def nothing() -> None:
@@ -61,14 +65,23 @@ class Scene:
         return node
 
     def note(self, what: str, node: str, cure: Cure) -> Cure:
-        """Take down that something is wrong from now on. Returns the cure, which strikes it out again."""
+        """Take down that something is wrong from now on. Returns the cure, which strikes it out again.
+
+        A cure that raises NeverStruck strikes it out of the past too: it makes no reason true.
+        """
         entry = (what, node)
         with self.lock:
             self.standing.append(entry)
             self.past.append(entry)
 
         def cured() -> None:
-            cure()
+            try:
+                cure()
+            except NeverStruck:
+                with self.lock, suppress(ValueError):
+                    self.standing.remove(entry)
+                    self.past.remove(entry)
+                raise
             with self.lock, suppress(ValueError):
                 self.standing.remove(entry)
 

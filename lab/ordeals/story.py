@@ -82,13 +82,17 @@ def story(seed: int, number: int, faults: Mapping[str, Fault]) -> Story:
     seed, number: of the campaign and of the ordeal. faults: all that can go wrong, by name; the order of the names counts.
     """
     chance = random.Random(f"story {seed} {number}")
+    fstype = stage(seed, (number - 1) // BLOCK).fstype
+    possible = {name: one for name, one in faults.items() if fstype in one.fstypes}
     alone = chance.random() < _ONE
     in_midst = not alone and chance.random() < _IN_MIDST
-    first = _chosen(chance, {name: one for name, one in faults.items() if one.steps or not in_midst})
+    first = _chosen(
+        chance, {name: one for name, one in possible.items() if one.alone and (one.steps or not in_midst)}
+    )
     one = _blow(chance, first, chance.uniform(0.0, 1.5))
     if alone:
         return Story(seed, number, (one,))
-    second = _chosen(chance, faults)
+    second = _chosen(chance, possible)
     if in_midst:
         return Story(
             seed, number, (one, _blow(chance, second, chance.uniform(0.0, 0.6), chance.choice(first.steps)))

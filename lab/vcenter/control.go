@@ -66,6 +66,9 @@ func (l *lab) control() http.Handler {
 	endpoint(mux, "/host", l.doHost)
 	endpoint(mux, "/delays", func(in map[string]int64) (any, error) { return done, l.delays.set(in) })
 	endpoint(mux, "/fault", func(in faultRule) (any, error) { return done, l.faults.add(in) })
+	endpoint(mux, "/fault-end", func(in struct{ Method string }) (any, error) {
+		return map[string]int{"left": l.faults.end(in.Method)}, nil
+	})
 	endpoint(mux, "/net", l.doNet)
 	endpoint(mux, "/deny", l.doDeny)
 	endpoint(mux, "/vm", func(in vmSpec) (any, error) { return done, l.addVM(in) })
@@ -77,7 +80,8 @@ func (l *lab) control() http.Handler {
 		l.deny.reset()
 		l.delays.reset()
 		l.ledger.reset()
-		return done, l.net.set("", "", 0)
+		_, err := l.net.set("", "", 0)
+		return done, err
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
@@ -163,7 +167,8 @@ func (l *lab) doNet(in struct {
 	Mode, Method string
 	Count        int
 }) (any, error) {
-	return done, l.net.set(in.Mode, in.Method, in.Count)
+	left, err := l.net.set(in.Mode, in.Method, in.Count)
+	return map[string]int{"left": left}, err
 }
 
 func (l *lab) doDeny(in struct {

@@ -10,7 +10,7 @@ import (
 // Whatever is sent to the control interface, the answer is 200 or 400 with a sentence.
 func TestControlNeverPanics(t *testing.T) {
 	h := twoVMs(t, "").control()
-	paths := []string{"/guest-power", "/guest", "/question", "/reach", "/host", "/delays", "/fault", "/net", "/deny", "/vm", "/disk", "/snapshot", "/sessions", "/reset", "/inventory", "/calls", "/tasks"}
+	paths := []string{"/guest-power", "/guest", "/question", "/reach", "/host", "/delays", "/fault", "/fault-end", "/net", "/deny", "/vm", "/disk", "/snapshot", "/sessions", "/reset", "/inventory", "/calls", "/tasks"}
 	bodies := []string{"", "{", "null", "[]", "7", `"x"`, `{"vm":7}`, `{"vm":"a"}`, `{"vm":"none"}`, `{"unknown":1}`, `{"vm":null,"power":[]}`, `{"attach":-1}`, `{"attach":"x"}`, `{"method":"x","type":"VirtualDisk"}`, `{"name":""}`, `{"path":"x","capacity_mb":1}`, `{"path":"[ds1] ../../x.vmdk","capacity_mb":1}`, "\xff\xfe"}
 	for _, p := range paths {
 		for _, b := range bodies {

@@ -26,21 +26,23 @@ type netFaults struct {
 
 func newNetFaults() *netFaults { return &netFaults{ended: make(chan struct{})} }
 
-func (n *netFaults) set(mode, method string, count int) error {
+// set changes the mode, and returns how many of the requests that the former one was to hit never came.
+func (n *netFaults) set(mode, method string, count int) (int, error) {
 	switch mode {
 	case "", "503", "drop", "dropreply", "hang":
 	default:
-		return fmt.Errorf("net mode %q is not known; use 503, drop, dropreply, hang or an empty one", mode)
+		return 0, fmt.Errorf("net mode %q is not known; use 503, drop, dropreply, hang or an empty one", mode)
 	}
 	if count <= 0 {
 		count = -1
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	left := max(n.left, 0)
 	close(n.ended)
 	n.ended = make(chan struct{})
 	n.mode, n.method, n.left = mode, method, count
-	return nil
+	return left, nil
 }
 
 // take returns what happens to a request of the method, and counts it off.

@@ -77,6 +77,22 @@ func (r *faultRules) take(method, vm, where string) types.BaseMethodFault {
 	return nil
 }
 
+// end takes back the faults of a method, and returns how many calls of it were still to fail.
+func (r *faultRules) end(method string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left, kept := 0, r.rules[:0:0]
+	for _, rule := range r.rules {
+		if rule.Method == method {
+			left += rule.Count
+		} else {
+			kept = append(kept, rule)
+		}
+	}
+	r.rules = kept
+	return left
+}
+
 func (r *faultRules) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,14 +16,18 @@ from typing import Any, cast
 
 import pytest
 
+from lab.cell import LabError
 from lab.ledger import Acknowledged, parse_ledger, record
-from lab.ordeals import clock, court, drawing, report, run
+from lab.ordeals import clock, court, drawing, report, run, strikers
 from lab.ordeals.catalogue import FAULTS
 from lab.ordeals.court import Verdict
-from lab.ordeals.scene import Scene, nothing
-from lab.ordeals.story import BLOCK, stage, story
+from lab.ordeals.fault import Fault
+from lab.ordeals.scene import NeverStruck, Scene, nothing
+from lab.ordeals.story import BLOCK, Blow, Story, stage, story
+from lab.ordeals.strikers import Account
 from lab.ordeals.truth import TRUE_WHEN, is_true
 from lab.scenarios import DISK
+from lab.strikes import TooLate
 from tests.packaging.source import ROOT
 
 SOME = range(1, 3001)
@@ -43,7 +47,7 @@ def test_everything_that_can_go_wrong_does_alone_and_with_others() -> None:
     told = [story(5, one, FAULTS) for one in SOME]
     alone = {one.blows[0].fault for one in told if len(one.blows) == 1}
     both = Counter(blow.fault for one in told if len(one.blows) == 2 for blow in one.blows)
-    assert alone == set(FAULTS) and set(both) == set(FAULTS)
+    assert alone == {name for name, one in FAULTS.items() if one.alone} and set(both) == set(FAULTS)
     groups = {FAULTS[name].group for name in FAULTS}
     assert groups == {"disk", "mount", "machine", "agent", "master", "vcenter", "people"}
 
@@ -54,6 +58,14 @@ def test_a_second_fault_in_the_midst_waits_for_a_step_that_the_first_leads_to() 
     assert len(midst) > len(told) / 4
     assert all(one.blows[1].step in FAULTS[one.blows[0].fault].steps for one in midst)
     assert not any(one.blows[0].step for one in told)
+
+
+def test_what_can_strike_nothing_is_in_no_story() -> None:
+    told = [story(5, one, FAULTS) for one in SOME]
+    first = {one.blows[0].fault for one in told}
+    assert {"mover-killed", "lost-reply", "change-fails"} <= set(FAULTS) - first
+    where = {stage(5, one.block).fstype for one in told if "disk-removed" in [two.fault for two in one.blows]}
+    assert where == {"ext4"} and {stage(5, one.block).fstype for one in told} == {"ext4", "xfs"}
 
 
 def test_only_what_may_stay_stays_and_nothing_lasts_longer_than_its_limit() -> None:
@@ -119,25 +131,140 @@ def test_every_rule_that_may_be_true_is_a_rule_that_holds() -> None:
     assert set(TRUE_WHEN) <= holding
 
 
+# -- what struck
+
+
+def _fault(strike: Any, **more: Any) -> Fault:
+    return Fault("x", "disk", strike, **more)
+
+
+def _raise(problem: Exception) -> Any:
+    def act(*_: Any) -> Any:
+        raise problem
+
+    return act
+
+
+def _account(monkeypatch: pytest.MonkeyPatch, *blows: tuple[str, Any]) -> Account:
+    """Play a story of blows by name; a step of theirs never comes."""
+    monkeypatch.setattr(strikers, "FAULTS", {name: _fault(strike) for name, strike in blows})
+    lab: Any = SimpleNamespace(
+        nodes={}, disks={}, master=SimpleNamespace(events=SimpleNamespace(wait=lambda *_: None))
+    )
+    scene = Scene(lab, SimpleNamespace())  # type: ignore[arg-type]
+    told = tuple(Blow(name, 0.0, 0.01, "mount" if name == "late" else "") for name, _ in blows)
+    return strikers.play(scene, Story(1, 1, told))
+
+
+def test_only_what_did_something_has_struck(monkeypatch: pytest.MonkeyPatch) -> None:
+    cured: list[str] = []
+    account = _account(
+        monkeypatch,
+        ("first", lambda _: lambda: cured.append("first")),
+        ("gone", _raise(TooLate("it is gone"))),
+        ("refused", _raise(LabError("no"))),
+        ("waits", lambda scene: scene.note("vcenter", "", _raise(NeverStruck("nobody came")))),
+        ("late", lambda _: nothing),
+    )
+    assert account.faults(account.struck) == ("first", "late") and cured == ["first"]
+    assert account.faults(account.untimely) == ("late",) and not account.broken
+    assert {"gone: it is gone", "refused: no", "waits: nobody came"} <= set(account.notes)
+
+
+def test_what_never_struck_makes_no_reason_true() -> None:
+    scene = _scene(_Node(True, []), _Node(True, []))
+    cure = scene.note("vcenter", "", _raise(NeverStruck("nobody came")))
+    assert is_true(scene, 20) and scene.was("vcenter")
+    with pytest.raises(NeverStruck):
+        cure()
+    assert not is_true(scene, 20) and not scene.was("vcenter")
+
+
+@pytest.mark.parametrize("where", ["strike", "cure"])
+def test_a_mistake_in_a_strikers_thread_is_kept(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistake = _raise(ValueError("a mistake"))
+    account = _account(monkeypatch, ("one", mistake if where == "strike" else lambda _: mistake))
+    assert (
+        len(account.broken) == 1
+        and "one" in account.broken[0]
+        and "ValueError: a mistake" in account.broken[0]
+    )
+
+
+def _suffered(
+    monkeypatch: pytest.MonkeyPatch, struck: set[int], end: str = "active", broken: str = "", **witness: Any
+) -> Verdict:
+    """The verdict of an ordeal whose blows, end and witness are as said."""
+    told = Story(1, 1, (Blow("disk-eio", 0.0, 1.0), Blow("mover-killed", 0.1, 0.2, "mount")))
+    account = Account(told, struck=struck, untimely={1}, broken=[broken] if broken else [])
+    acks = SimpleNamespace(since=lambda _: [])
+    for name, stand_in in {
+        "Acks": lambda _: acks,
+        "Scene": lambda *_: SimpleNamespace(holder=lambda: "", standing=[]),
+        "play": lambda *_: account,
+        "await_end": lambda *_: (end, "labdb1", 0, 1.0),
+        "too_slow": lambda _: "",
+        "_last_words": lambda *_: [],
+        "_restart_stale": lambda *_: None,
+        "_start_services": lambda *_: None,
+        "_with_witness": lambda stage, verdict, *_: replace(verdict, **witness),
+    }.items():
+        monkeypatch.setattr(court, name, stand_in)
+    stage: Any = SimpleNamespace(lab=None, cable=None, doubles=lambda: (0, 0))
+    return court.suffer(stage, told)
+
+
+def test_an_ordeal_of_which_nothing_struck_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _suffered(monkeypatch, set())
+    assert (found.ok, found.end, found.is_missed) == (
+        False,
+        "missed",
+        True,
+    ) and "nothing of the story" in found.note
+    found = _suffered(monkeypatch, {0})
+    assert (found.ok, found.end, found.struck, found.untimely) == (True, "active", ("disk-eio",), ())
+    found = _suffered(monkeypatch, {0, 1})
+    assert found.struck == ("disk-eio", "mover-killed") and found.untimely == ("mover-killed",)
+    found = _suffered(monkeypatch, set(), end="lost")
+    assert (found.ok, found.end) == (False, "lost"), "what is wrong is wrong also if nothing struck"
+
+
+def test_an_ordeal_in_which_the_lab_failed_says_nothing_but_what_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for end in ("active", "lost"):
+        found = _suffered(monkeypatch, {0}, end, "the lab itself failed: ValueError")
+        assert (found.ok, found.end) == (False, "missed") and found.note.count("ValueError") == 1
+    found = _suffered(monkeypatch, {0}, "active", "the lab itself failed", ok=False, lost=2)
+    assert (found.ok, found.end, found.is_missed) == (False, "active", False)
+    assert not _verdict(1, ok=False, end="missed", lost=1).is_missed
+
+
 # -- what was played
 
 
 def _verdict(number: int = 1, ok: bool = True, **more: Any) -> Verdict:
     return Verdict(
-        number, "disk-eio at 0.1 s", ("disk-eio",), ok, "active" if ok else "false", "labdb2", **more
+        number,
+        "disk-eio at 0.1 s",
+        ("disk-eio",),
+        ok,
+        where="labdb2",
+        **{"end": "active" if ok else "false", "struck": ("disk-eio",), **more},
     )
 
 
 def test_what_went_well_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played: list[int] = []
 
-    def share_out(chosen: list[int], jobs: int, path: Path, seed: int, minutes: float) -> None:
+    def share_out(chosen: list[int], jobs: int, path: Path, seed: int, minutes: float) -> bool:
         played.extend(chosen)
         for one in chosen:
             told = replace(
                 _verdict(one, ok=one != 3 or played.count(3) == 3), story=str(story(seed, one, FAULTS))
             )
             run.note(path, told)
+        return True
 
     monkeypatch.setattr(run, "PLACE", tmp_path)
     monkeypatch.setattr(run, "share_out", share_out)
@@ -158,6 +285,47 @@ def test_what_went_well_is_not_played_again(tmp_path: Path, monkeypatch: pytest.
     assert run.main(given) == 0 and played[7:] == [4]
     given.only = "none"
     assert run.main(given) == 2
+    given.only = "2,3"
+    monkeypatch.setattr(run, "share_out", lambda *_: False)
+    assert run.main(given) == 1, "a lab that crashed is told"
+
+
+def test_a_verdict_that_does_not_say_what_struck_is_none(tmp_path: Path) -> None:
+    run.note(tmp_path / "x", _verdict(1))
+    plain = {name: value for name, value in _verdict(2).plain().items() if name != "struck"}
+    with (tmp_path / "x").open("a") as file:
+        file.write(json.dumps(plain) + "\n")
+    assert list(run.done(tmp_path / "x")) == [1]
+
+
+def test_a_mistake_of_the_labs_own_ends_no_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[Any] = []
+
+    def suffer(place: Any, story: Story) -> Verdict:
+        if story.number == 1:
+            raise ValueError("a mistake")
+        return _verdict(story.number)
+
+    class Place:
+        def __init__(self, *_: Any) -> None:
+            stages.append(self)
+
+        def __enter__(self) -> Place:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def restore(self) -> None: ...
+
+    monkeypatch.setattr(run, "Stage", Place)
+    monkeypatch.setattr(run, "suffer", suffer)
+    found = list(run.play([story(9, one, FAULTS) for one in (1, 2, 3)], 9, time.monotonic() + 60))
+    assert [(one.number, one.end, one.ok) for one in found] == [
+        (1, "missed", False),
+        (2, "active", True),
+        (3, "active", True),
+    ]
+    assert "a mistake" in found[0].where and len(stages) == 2
 
 
 def test_numbers_are_read_as_people_write_them() -> None:
@@ -221,6 +389,28 @@ def test_the_report_counts_what_was_seen() -> None:
     assert "2 ordeals: 1 active, 1 false; 1 failed" in report.summary([_verdict(), bad])[0]
 
 
+def test_a_fault_that_never_struck_does_not_count() -> None:
+    two = replace(_verdict(1), faults=("disk-eio", "disk-removed"), untimely=("disk-eio",))
+    void = _verdict(2, ok=False, end="missed", struck=())
+    assert [(row.name, len(row.dots)) for row in report.by_fault([two, void])] == [("disk-eio", 1)]
+    assert report.by_fault([two])[0].dots[0].alone
+    sums = report.totals([two, void])
+    assert sums["blows"] == {
+        "told": 2,
+        "struck": 1,
+        "untimely": 1,
+        "kinds": 1,
+        "kinds_there_are": len(FAULTS),
+    }
+    assert (sums["failed"], sums["missed"]) == ([], [2])
+    words = "\n".join(report.summary([two, void]))
+    assert "1 of 2 faults struck, 1 of them outside" in words and "1 missed; 0 failed" in words
+    page = report.page(1, [two, void])
+    assert "1 ordeals ended well. 1 of 2 were missed." in page and "1 of 2" in page
+    assert "disk-removed did not strike, disk-eio struck outside its move" in page
+    assert run.line(void, 1).startswith("missed")
+
+
 def test_the_page_is_whole_and_safe_and_names_what_failed() -> None:
     bad = _verdict(2, ok=False, note="<script>alert(1)</script>")
     page = report.page(1, [_verdict(), bad])
@@ -233,10 +423,22 @@ def test_the_page_is_whole_and_safe_and_names_what_failed() -> None:
 
 
 def test_a_longer_time_lies_farther_right() -> None:
-    dots = [drawing.Dot(seconds, True, True, 1) for seconds in (0.05, 0.5, 5.0, 500.0)]
-    root = ElementTree.fromstring(drawing.svg([drawing.Row("disk-eio", dots)], 980, "wide"))
+    dots = [drawing.Dot(seconds, True, True, "one") for seconds in (0.05, 0.5, 5.0, 500.0)]
+    root = ElementTree.fromstring(drawing.svg([drawing.Row("disk-eio", dots)], 980, "wide", "each"))
     places = [float(one.attrib["cx"]) for one in root.findall(".//{*}circle")]
     assert places == sorted(places) and len(set(places)) == 4 and max(places) <= 980
+
+
+def test_dots_at_one_place_do_not_hide_each_other() -> None:
+    dots = [drawing.Dot(1.0, True, one > 2, str(one)) for one in range(40)]
+    root = ElementTree.fromstring(
+        drawing.svg([drawing.Row("a", dots), drawing.Row("b", dots[:1])], 980, "wide", "each")
+    )
+    found = root.findall(".//{*}circle")
+    heights = [float(one.attrib["cy"]) for one in found[:40]]
+    assert len(set(heights)) == 40 and min(heights) > drawing.AXIS
+    assert max(heights) < float(found[40].attrib["cy"]) - drawing.RADIUS, "a row reaches into the next"
+    assert float(found[40].attrib["cy"]) < float(root.attrib["viewBox"].split()[3])
 
 
 # -- clocks

@@ -122,6 +122,22 @@ def test_answers_that_the_network_loses(db1: Any, vcenter: Vcenter) -> None:
     assert db1.name == "db1"
 
 
+def test_what_never_came_is_told_when_it_ends(db1: Any, vcenter: Vcenter) -> None:
+    vcenter.net("drop", 2, "PowerOffVM_Task")
+    assert db1.runtime.powerState == "poweredOn"
+    with pytest.raises((OSError, http.client.HTTPException)):
+        db1.PowerOffVM_Task()
+    assert vcenter.net("") == 1 and vcenter.net("503") == 0
+    assert vcenter.net("") == 0, "a mode without a count waits for nobody"
+    vcenter.fault("PowerOffVM_Task", "Timedout", where="task", count=2)
+    vcenter.fault("ReconfigVM_Task", "Timedout", where="task")
+    with pytest.raises(vim.fault.Timedout):
+        done(db1.PowerOffVM_Task())
+    assert vcenter.end_fault("PowerOffVM_Task") == 1 and vcenter.end_fault("PowerOffVM_Task") == 0
+    done(db1.PowerOffVM_Task())
+    assert vcenter.end_fault("ReconfigVM_Task") == 1
+
+
 def test_a_hanging_network_ends_when_told(db1: Any, vcenter: Vcenter) -> None:
     vcenter.net("hang")
     ends: list[str] = []
