@@ -5,7 +5,7 @@
 Both have two nodes of the lab, the lab's vCenter, a disk with ext4 and a service that writes. Both have their defaults:
 here node_timeout 15, hang_timeout 10; there Corosync's token of 3 s, Filesystem at check level 20 every 20 s. A second row
 is this product with node_timeout 3, hang_timeout 1. All is in build/bench/peers.json, with the documented defaults of
-further products.
+further products; when and on what it was measured, and with each run how busy the machine was.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 from lab import product, trial
@@ -80,10 +82,22 @@ def _leaves(value: Any) -> int:
     return 1
 
 
-def _write(results: Sequence[measure.Result], cost: Mapping[str, Any], seed: int) -> None:
+def machine() -> dict[str, Any]:
+    """When the measurement begins (UTC, ISO 8601) and on what: the kernel, how many processors this process may use."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "kernel": platform.release(),
+        "processors": len(os.sched_getaffinity(0)),
+        "load_at_start": measure.load(),
+    }
+
+
+def _write(
+    results: Sequence[measure.Result], cost: Mapping[str, Any], seed: int, where: Mapping[str, Any]
+) -> None:
     words = {
         "seed": seed,
-        "load": os.getloadavg(),
+        "machine": where,
         "versions": _versions(),
         "rows": report.rows(results),
         "idle_ms_per_s_and_values": cost,
@@ -106,20 +120,23 @@ def _versions() -> dict[str, str]:
 def run(runs: int, seed: int, faults: Sequence[Fault], idle_s: float) -> list[measure.Result]:
     """Measure all, and write after each. Raises LabError, DiskError."""
     chance = random.Random(seed)
+    where = machine()
     results: list[measure.Result] = []
     cost: dict[str, Any] = idle(idle_s) if idle_s else {}
 
     def done(result: measure.Result) -> None:
         results.append(result)
-        _write(results, cost, seed)
+        _write(results, cost, seed, where)
 
     for number in range(runs):
         say(f"round {number + 1} of {runs}")
         one_round(faults, chance, done)
     print(report.table(results))
     print(
-        "< had the service back first; back: median, from the fault to the first record that was safe again"
+        "< had the service back first; back: median, from the fault to the first record that was safe again;"
+        " load: of the minute before each run, before its lab was begun"
     )
+    print(f"{where['date']}, Linux {where['kernel']}, {where['processors']} processors")
     if cost:
         print("\nCPU while all is well, ms/s; values that an administrator writes")
         print(report.idle_table(cost))

@@ -6,7 +6,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,35 @@ _DECIDED = re.compile(
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """When one run was, and how busy the machine was then: its load of the last minute.
+
+    :param struck_at: when the fault struck, in UTC (ISO 8601). :param before: before the lab of the run was begun, which is
+        what others and the run before it have left. :param struck: when the fault struck, the lab's own start included.
+    :param end: when the service was back, or was given up.
+    """
+
+    struck_at: str = ""
+    before: float | None = None
+    struck: float | None = None
+    end: float | None = None
+
+
+def load() -> float:
+    """The machine's load of the last minute."""
+    return round(os.getloadavg()[0], 2)
+
+
+def struck_now(before: float) -> Surroundings:
+    """What there is to say of a run in the moment of its fault. before: the load before its lab was begun."""
+    return Surroundings(datetime.now(timezone.utc).isoformat(timespec="seconds"), before, load())
+
+
+@dataclass(frozen=True)
 class Result:
     """Seconds after the fault. gap_s: the longest time without an acknowledged record. lost: acknowledged and not on the
-    disk. doubles: how often two had the disk at once. None: it did not happen within the time, or nobody saw."""
+    disk. doubles: how often two had the disk at once. None: it did not happen within the time, or nobody saw. surroundings: of
+    that run."""
 
     product: str
     fault: str
@@ -53,6 +80,7 @@ class Result:
     lost: int | None
     doubles: int | None
     how: str = ""
+    surroundings: Surroundings = field(default_factory=lambda: Surroundings())
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -81,8 +109,9 @@ def _wait_served(lab: Lab, fault: Fault, struck: float) -> bool:
     return wait_until(served, LIMIT_S, 0.1)
 
 
-def _judged(lab: Lab, product: str, fault: Fault, struck: float) -> Result:
+def _judged(lab: Lab, product: str, fault: Fault, struck: float, around: Surroundings) -> Result:
     served = _wait_served(lab, fault, struck)
+    around = replace(around, end=load())
     notes: list[str] = []
     told = trial.acknowledged(lab)
     back, gap = _back(told, struck)
@@ -100,6 +129,7 @@ def _judged(lab: Lab, product: str, fault: Fault, struck: float) -> Result:
         len(lost(*ledger)) if ledger[0] else None,
         None if blind else doubles,
         "; ".join(filter(None, [*notes, blind])),
+        around,
     )
 
 
@@ -109,12 +139,13 @@ def _judged(lab: Lab, product: str, fault: Fault, struck: float) -> Result:
 def ours(fault: Fault, policy: Mapping[str, Any], product: str, say: Callable[[str], None]) -> Result:
     """One fault here, in a lab of its own."""
     plan = Scenario(fault.name, fault.description, fault.ours, fault.expected, policy)
+    before = load()
     with trial.prepared(plan, trial.Settings(hang_limit=HANG_S)) as lab:
         if fault.needs_heartbeat:
             SCENARIOS["guest-freezes"].prepare(lab)
-        struck = time.monotonic()
+        around, struck = struck_now(before), time.monotonic()
         fault.ours(lab)
-        result = _judged(lab, product, fault, struck)
+        result = _judged(lab, product, fault, struck, around)
         told = [
             one.monotonic
             for pattern in ("salt/beacon/*/vmdk/*", f"vmdk/{DISK}/*", f"vmdk-move/{DISK}/decided")
@@ -149,16 +180,17 @@ def settled(lab: Lab) -> bool:
 
 def theirs(fault: Fault, phase: float, say: Callable[[str], None]) -> Result:
     """One fault in the cluster, in a lab of its own. phase: seconds between the last start and the fault."""
+    before = load()
     with cluster_lab() as lab, Cluster(lab) as cluster:
         if not settled(lab):
             raise LabError(f"the cluster did not start the service: {cluster.status()}")
         time.sleep(phase)
-        struck = time.monotonic()
+        around, struck = struck_now(before), time.monotonic()
         if fault.name == "switchover":
             cluster.run("crm_resource", "--move", "-r", cib.GROUP, "-N", SECOND)
         else:
             (fault.theirs or fault.ours)(lab)
-        result = _judged(lab, "Pacemaker", fault, struck)
+        result = _judged(lab, "Pacemaker", fault, struck, around)
         seen = cluster.logs.first(_SEEN.search, struck)
         decided = cluster.logs.first(_DECIDED.search, struck)
         say(f"Pacemaker: {fault.name}: {result.back_s}")

@@ -22,6 +22,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     found = []
     for key in dict.fromkeys((one.fault, one.product) for one in results):
         runs = [one for one in results if (one.fault, one.product) == key]
+        before = [one.surroundings.before for one in runs if one.surroundings.before is not None]
         seconds = {f"{column}_s": middle(runs, column) for column in COLUMNS}
         longest = [one.back_s for one in runs if one.back_s is not None]
         found.append(
@@ -34,6 +35,8 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
                 "back_most_s": round(max(longest), 2) if longest else None,
                 "lost": _total([one.lost for one in runs]),
                 "doubles": _total([one.doubles for one in runs]),
+                "load_least": min(before, default=None),
+                "load_most": max(before, default=None),
                 "sooner": "",
             }
         )
@@ -56,11 +59,13 @@ def _sooner(fault: str, found: Sequence[Mapping[str, Any]]) -> str:
 def table(results: Sequence[Result]) -> str:
     """The measured part as a table."""
     lines = [
-        f"{'fault':12} {'product':26} {'detected':>9} {'decided':>9} {'back':>9} {'no record':>9} {'least':>7} {'most':>7}  n"
+        f"{'fault':12} {'product':26} {'detected':>9} {'decided':>9} {'back':>9} {'no record':>9} {'least':>7} {'most':>7}"
+        f" {'load':>10}  n"
     ]
     for row in rows(results):
         cells = [f"{_seconds(row[f'{column}_s']):>9}" for column in COLUMNS]
         cells += [f"{_seconds(row[name]):>7}" for name in ("back_least_s", "back_most_s")]
+        cells += [f"{_load(row):>10}"]
         wrong = f"  LOST {_count(row['lost'])}, DOUBLES {_count(row['doubles'])}"
         wrong = "" if row["lost"] == row["doubles"] == 0 else wrong
         mark = " <" if row["sooner"] == row["product"] else ""
@@ -74,6 +79,11 @@ def _count(value: int | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
+
+
+def _load(row: Mapping[str, Any]) -> str:
+    """What the machine had to do before the runs of a row, from the least to the most."""
+    return "-" if row["load_least"] is None else f"{row['load_least']:.1f}-{row['load_most']:.1f}"
 
 
 def idle_table(idle: Mapping[str, Mapping[str, float]]) -> str:
