@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import platform
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import fields, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import linux
+from lab.faultdisk import ROOT
 from lab.hypervisor import Vcenter
 from lab.ledger import Acknowledged
+from lab.peers import __main__ as bench
 from lab.peers import cib, disk_agent, documented, faults, fence_agent, measure, report, vsphere
-from lab.peers.measure import Result
+from lab.peers.measure import Result, Surroundings
 from lab.peers.pacemaker import COROSYNC, Logs
 from tests.lab.vsphere import DISK, PASSWORD, USER
 
@@ -208,11 +216,101 @@ def test_who_was_back_first_is_marked_and_a_run_without_an_end_has_no_median() -
     assert "LOST 1" in table
 
 
-def test_what_is_only_documented_names_its_source() -> None:
+# -- when and where it was measured
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the bench writes, with runs that take no time: each finds the machine busier than the one before."""
+    out = tmp_path / "peers.json"
+    loads = iter([number / 4 for number in range(1, 100)])
+    monkeypatch.setattr(bench, "OUT", out)
+    monkeypatch.setattr(os, "getloadavg", lambda: (next(loads), 77.0, 77.0))
+
+    def theirs(fault: faults.Fault, phase: float, say: object) -> Result:
+        around = replace(measure.struck_now(measure.load()), end=measure.load())
+        return Result("Pacemaker", fault.name, 1.0, 2.0, 3.0, 0.0, 0, 0, surroundings=around)
+
+    monkeypatch.setattr(measure, "ours", lambda fault, policy, product, say: theirs(fault, 0.0, say))
+    monkeypatch.setattr(measure, "theirs", theirs)
+    return out
+
+
+def test_a_result_tells_when_it_was_struck_and_how_busy_the_machine_was(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = next(one for one in faults.FAULTS if one.name == "umount")
+    bench.run(2, 1, [fault], 0.0)
+    told = json.loads(written.read_text(encoding="utf-8"))
+    machine = told["machine"]
+    assert machine["kernel"] == platform.release()
+    assert machine["processors"] == len(os.sched_getaffinity(0))
+    assert machine["load_at_start"] == 0.25
+    around = [one["surroundings"] for one in told["runs"]]
+    assert [(one["before"], one["struck"], one["end"]) for one in around[:2]] == [
+        (0.5, 0.75, 1.0),
+        (1.25, 1.5, 1.75),
+    ]
+    now = datetime.now(timezone.utc)
+    for moment in (machine["date"], *(one["struck_at"] for one in around)):
+        assert timedelta(seconds=-60) < now - datetime.fromisoformat(moment) < timedelta(seconds=60)
+    (row,) = told["rows"]
+    assert (row["load_least"], row["load_most"]) == (0.5, 2.75)
+    printed = capsys.readouterr().out
+    assert "0.5-2.8" in printed
+    assert f"Linux {platform.release()}, {machine['processors']} processors" in printed
+
+
+def test_the_surroundings_are_those_of_the_run_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The load at the end is read when the service is back, not before it is waited for."""
+    read: list[str] = []
+    monkeypatch.setattr(measure, "_wait_served", lambda *_: read.append("waited") or True)
+    monkeypatch.setattr(measure, "load", lambda: read.append("load") or 9.0)
+    monkeypatch.setattr(measure.trial, "acknowledged", lambda _: [])
+    monkeypatch.setattr(measure.trial, "read_back", lambda *_: ([], []))
+
+    class Observer:
+        findings = type("", (), {"double_holders": [], "double_mounts": []})
+
+        def blind(self, since: float) -> str:
+            return ""
+
+    class Lab:
+        disks = {measure.DISK: None}  # noqa: RUF012 – one look at it
+        observer = Observer()
+
+    found: Any = measure._judged(Lab(), "a", faults.FAULTS[0], 1.0, Surroundings("then", 1.0, 2.0))  # type: ignore[arg-type]
+    assert read == ["waited", "load"]
+    assert found.surroundings == Surroundings("then", 1.0, 2.0, 9.0)
+
+
+# -- what is only documented
+
+
+def test_what_is_only_documented_says_something_of_everything_and_names_its_source() -> None:
+    members = {one.name for one in fields(documented.Row)}
+    assert members == {"product", "source", *documented.COLUMNS}
     for row in documented.ROWS:
         assert row.source
+        assert len(set(row.source)) == len(row.source)
         assert all(url.startswith("https://") for url in row.source)
         assert row.product in documented.table()
+        assert all(
+            getattr(row, name).strip() and "|" not in getattr(row, name) for name in documented.COLUMNS
+        )
+
+
+@pytest.mark.parametrize("row", documented.ROWS, ids=lambda row: row.product)
+def test_the_page_has_each_sentence_and_each_source(row: documented.Row) -> None:
+    page = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
+    assert all(f" {getattr(row, name)} |" in page for name in documented.COLUMNS)
+    assert all(f"<{url}>" in page for url in row.source)
+
+
+def test_the_page_quotes_the_rows_and_nothing_else() -> None:
+    script = ROOT / "scripts" / "peers_doc.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_fault_has_a_name_of_its_own_and_a_node_that_serves_in_the_end() -> None:
