@@ -56,7 +56,7 @@ bench-storm: preflight setup vcenter ## many VMs off at once: ARGS='--resources 
 bench-people: preflight setup vcenter ## how long status, doctor and protect take, process start included: ARGS='--resources 100 --vms 1000'
 	@$(PY) -m lab.bench_people $(ARGS)
 
-guest: preflight setup ## LVM, the SCSI bus and the watchdog in an emulated guest of their own: ARGS='-v lvm', ARGS=detect measures
+guest: preflight setup ## LVM, the SCSI bus and the watchdog in an emulated guest of their own: ARGS='-v lvm', ARGS=detect measures, ARGS=image makes its image again and compares
 	@scripts/system-packages.sh --guest
 	@$(PY) -m lab.guest $(ARGS)
 

@@ -1,8 +1,9 @@
 """
 ``make guest``: trials in a guest, one line each; the exit code is 1 if one fails (root; two to five minutes). ``detect`` is a
-measurement of ten minutes and only made when it is named.
+measurement of ten minutes, and ``image`` makes the guest's image once more and compares it with the first; both only when they
+are named.
 
-    python -m lab.guest [-v] [lvm] [halt] [detect [--runs 10] [--only WORD] [--fs xfs] [--load idle]]
+    python -m lab.guest [-v] [lvm] [halt] [image] [detect [--runs 10] [--only WORD] [--fs xfs] [--load idle]]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.guest import detect, vm
+from lab.guest import again, detect, vm
 
 LIMIT_S = 1800.0
 HERE = Path(__file__).parent
@@ -60,7 +61,13 @@ def detection(folder: Path, given: argparse.Namespace) -> bool:
     return detect.run(folder, given.verbose, wishes)
 
 
-TRIALS = {"lvm": lvm, "halt": halt, "detect": detection}
+def image(folder: Path, _: argparse.Namespace) -> bool:
+    """Whether the image of the guest has the same bytes when it is made once more, on the disk beside the first one."""
+    with tempfile.TemporaryDirectory(prefix=".again-", dir=vm.IMAGE.parent) as place:
+        return again.run(Path(place))
+
+
+TRIALS = {"lvm": lvm, "halt": halt, "image": image, "detect": detection}
 USUAL = ("lvm", "halt")
 
 

@@ -1,5 +1,6 @@
 """
-Copies Salt and what it needs from this Python into a guest's file tree: ``python -m lab.guest.salt_tree ROOT``.
+Copies Salt and what it needs from this Python into a guest's file tree: ``python -m lab.guest.salt_tree ROOT``. With ``--list``
+instead of ROOT it prints what that is, a name and its version per line.
 
 The guest's Python must be of the same minor version: compiled parts are copied as they are.
 """
@@ -18,6 +19,8 @@ WANTED = ("salt", "pyinotify", "pyasyncore")
 #: Large, and nothing of a minion's that has no cloud.
 LEFT_OUT = frozenset({"apache-libcloud", "virtualenv", "pygments"})
 PROGRAMS = ("minion", "call")
+#: What an installer notes of its work, which is different in every virtual environment.
+_INSTALLERS = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 
 
 def closure() -> dict[str, metadata.Distribution]:
@@ -44,13 +47,24 @@ def _copy(one: metadata.Distribution, place: Path) -> None:
         source = Path(str(file.locate()))
         if ".." in file.parts or not source.is_file() or source.suffix == ".pyc":
             continue
+        if file.parent.suffix == ".dist-info" and file.name in _INSTALLERS:
+            continue
         target = place.joinpath(*file.parts)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)
+        target.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
+
+
+def versions() -> list[str]:
+    """What :func:`closure` finds, as ``name version``, sorted."""
+    return sorted(f"{name} {one.version}" for name, one in closure().items())
 
 
 def main() -> int:
-    """Copy. Returns the exit status: 2 if the guest has another Python."""
+    """Copy, or list. Returns the exit status: 2 if the guest has another Python."""
+    if sys.argv[1] == "--list":
+        print("\n".join(versions()))
+        return 0
     root = Path(sys.argv[1])
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not (root / "usr/bin" / name).exists():

@@ -30,15 +30,20 @@ LIBRARY = ROOT / "_utils/vmdk_failover"
 SIZE = 320 << 20
 
 
+def make(image: Path) -> None:
+    """Make an image, whatever lies there. :raises CalledProcessError: if that fails; what it said is on standard error."""
+    subprocess.run([HERE / "image.sh", image, sys.executable], check=True)
+
+
 def build(image: Path = IMAGE) -> None:
     """Make the image, if there is none of the present recipe."""
     own = (path for path in HERE.iterdir() if path.suffix in ("", ".sh", ".rules") and path.is_file())
     recipe = [path.read_bytes() for path in (*sorted(own), HERE / "salt_tree.py")]
-    versions = sorted(f"{name} {one.version}\n".encode() for name, one in salt_tree.closure().items())
-    digest = hashlib.sha256(b"".join([*recipe, *versions])).hexdigest()
+    versions = "".join(f"{one}\n" for one in salt_tree.versions()).encode()
+    digest = hashlib.sha256(b"".join([*recipe, versions])).hexdigest()
     made_from = image / "made-from"
     if not made_from.exists() or made_from.read_text() != digest:
-        subprocess.run([HERE / "image.sh", image, sys.executable], check=True)
+        make(image)
         made_from.write_text(digest)
 
 

@@ -279,7 +279,7 @@ def test_the_surroundings_are_those_of_the_run_itself(monkeypatch: pytest.Monkey
         disks = {measure.DISK: None}  # noqa: RUF012 – one look at it
         observer = Observer()
 
-    found: Any = measure._judged(Lab(), "a", faults.FAULTS[0], 1.0, Surroundings("then", 1.0, 2.0))  # type: ignore[arg-type]
+    found: Any = measure._judged(Lab(), "a", faults.FAULTS[0], 1.0, Surroundings("then", 1.0, 2.0))
     assert read == ["waited", "load"]
     assert found.surroundings == Surroundings("then", 1.0, 2.0, 9.0)
 
