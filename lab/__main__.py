@@ -8,10 +8,11 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import bench, demo, leftovers, product, trial
+from lab import bench, demo, leftovers, playing, product, require, trial
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
@@ -97,13 +98,30 @@ def _run(given: argparse.Namespace) -> int:
     names = list(known) if "all" in given.names else given.names
     if strange := [name for name in names if name not in known]:
         raise LabError(f"{', '.join(strange)} needs kernels of its own; add --nodes qemu")
-    good = True
-    for name in names:
-        say(f"{name}: {known[name].description}")
-        outcome = trial.run(known[name], _settings(given, guests))
-        good &= outcome.ok
-        print(json.dumps(outcome.plain()) if given.json else _told(outcome), flush=True)
-    return 0 if good else 1
+    require.check((given.fs,))  # once, not for each of them
+    rows: list[playing.Row] = []
+    about = {
+        "nodes": given.nodes,
+        "fs": given.fs,
+        "delays_ms": given.delay,
+        "began": time.strftime("%F %T %z"),
+    }
+
+    def done(row: playing.Row) -> None:
+        rows.append(row)
+        if row.outcome is not None:
+            print(json.dumps(row.outcome.plain()) if given.json else _told(row.outcome), flush=True)
+        if "all" in given.names:
+            playing.write(playing.path_of(given.nodes), rows, names[len(rows) :], about)
+
+    playing.play([known[name] for name in names], _settings(given, guests), done)
+    if len(rows) > 1:
+        bad = [row.scenario for row in rows if not row.ok]
+        say(
+            f"{len(rows) - len(bad)} of {len(rows)} ended as they should"
+            + (f"; not so: {', '.join(bad)}" if bad else "")
+        )
+    return playing.status(rows)
 
 
 def _told(outcome: trial.Outcome) -> str:
