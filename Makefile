@@ -9,9 +9,10 @@ BIN := build/venv/bin
 VENV := build/venv/.made-from
 PURE := tests/core tests/packaging tests/vsphere
 WITH_SALT := tests/integration
+ALONE := tests/lab/test_guest_lab.py
 PACKAGE := _utils/vmdk_failover
 
-.PHONY: docs examples docs-tools matrix corner help demo scenario bench bench-detect bench-detect-peers bench-peers bench-scale bench-bus bench-storm bench-people soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
+.PHONY: docs examples docs-tools guest-tools matrix corner help demo scenario bench bench-detect bench-detect-peers bench-peers bench-scale bench-bus bench-storm bench-people soak-detect bench-mind campaign soak test lint format unit setup system preflight vcenter named lock clean guest
 
 help: ## this list
 	@echo 'usage: make TARGET'
@@ -73,17 +74,18 @@ bench-mind: setup ## what one look and one decision cost, and histories of the s
 soak: setup ## a million histories of the simulation on all cores, goes on where it was ended: ARGS='--histories 100000'
 	@PYTHONPATH=_utils $(PY) -m tests.core.campaign $(ARGS)
 
-test: preflight lint vcenter docs-tools corner unit ## all checks and tests (root, Linux)
+test: preflight lint vcenter docs-tools guest-tools corner unit ## all checks and tests (root, Linux)
 
 # What needs no lab runs on all cores, a file at a time. Labs with Salt come one by one, beside what tests the node's side and the
-# lab itself: both wait most of their time.
+# lab itself: both wait most of their time. A lab of emulated guests computes all the time, so it comes last and has the cores to itself.
 unit:
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@failed=0; \
 	$(PY) -m pytest -n $(shell nproc) --dist loadfile $(PURE) || failed=1; \
-	$(PY) scripts/side_by_side.py $(WITH_SALT) -- $(PURE:%=--ignore=%) $(WITH_SALT:%=--ignore=%) || failed=1; \
+	$(PY) scripts/side_by_side.py $(WITH_SALT) -- $(PURE:%=--ignore=%) $(WITH_SALT:%=--ignore=%) $(ALONE:%=--ignore=%) || failed=1; \
+	$(PY) -m pytest $(ALONE) || failed=1; \
 	exit $$failed
 endif
 
@@ -92,6 +94,9 @@ docs: setup ## the documentation, as build/docs/html
 
 docs-tools: setup
 	@scripts/docs.sh --tools
+
+guest-tools: setup
+	@scripts/system-packages.sh --guest
 
 matrix: preflight setup vcenter ## Salt 3006, 3007 and 3008 on every Python that is here, the wheel, end to end: ARGS="-k '3006 and 3.11'"
 	@scripts/matrix.sh $(ARGS)

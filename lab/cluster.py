@@ -73,7 +73,10 @@ class Lab:
 
     def __enter__(self) -> Lab:
         require.check(tuple({wish.fstype for wish in self.wishes.disks}), self.wishes.salt)
-        built()  # before the network goes: the compiler may want its modules
+        # before the network goes: the compiler may want its modules, and the image of a guest its packages
+        built()
+        if self.wishes.guests is not None:
+            self.wishes.guests.build(self.say)
         for sentence in leftovers.give_back():
             self.say(sentence)
         try:

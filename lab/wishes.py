@@ -32,8 +32,11 @@ class Guests(Protocol):
 
     patience: float
 
+    def build(self, say: Callable[[str], None]) -> None:
+        """Make what all nodes need and what other machines have to be asked for. Raises LabError."""
+
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Make what all nodes need, in the lab's network. Raises LabError."""
+        """Make what else all nodes need, in the lab's network. Raises LabError."""
 
     def master_options(self) -> Mapping[str, Any]:
         """What a master of such nodes is told on top of everything else."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.cell import LabError
 from lab.guest import again, detect, vm
 
 LIMIT_S = 1800.0
@@ -96,9 +97,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the trials that are named, or the usual ones."""
+    """Run the trials that are named, or the usual ones. Returns 1 if one failed, 2 if there is no image."""
     given = arguments(sys.argv[1:])
-    vm.build()
+    try:
+        vm.build()
+    except LabError as problem:
+        print(f"guest: {problem}", file=sys.stderr)
+        return 2
     went_well = True
     for name in given.trials:
         with tempfile.TemporaryDirectory(prefix="vmdk-guest-", dir=vm.scratch()) as folder:

@@ -8,19 +8,22 @@ The program in the guest asks for faults by a line ``HOST {json}`` on its serial
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.cell import LabError
 from lab.guest import salt_tree
 
 HERE = Path(__file__).resolve().parent
@@ -31,20 +34,38 @@ SIZE = 320 << 20
 
 
 def make(image: Path) -> None:
-    """Make an image, whatever lies there. :raises CalledProcessError: if that fails; what it said is on standard error."""
-    subprocess.run([HERE / "image.sh", image, sys.executable], check=True)
+    """Make an image, whatever lies there; what goes wrong is told on standard error. Raises LabError."""
+    made = subprocess.run([HERE / "image.sh", image, sys.executable], check=False)
+    if made.returncode:
+        raise LabError(
+            f"the image of a guest was not made, image.sh ended with {made.returncode}; see the lines before this one"
+        )
 
 
-def build(image: Path = IMAGE) -> None:
-    """Make the image, if there is none of the present recipe."""
+def build(image: Path = IMAGE, say: Callable[[str], None] = lambda _: None) -> None:
+    """Make the image, if there is none of the present recipe.
+
+    It takes packages from the machine's mirror, so call it in the machine's own network. Raises LabError.
+    """
+    image.mkdir(parents=True, exist_ok=True)
+    with open(image / "lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _build(image, say)
+
+
+def _build(image: Path, say: Callable[[str], None]) -> None:
     own = (path for path in HERE.iterdir() if path.suffix in ("", ".sh", ".rules") and path.is_file())
     recipe = [path.read_bytes() for path in (*sorted(own), HERE / "salt_tree.py")]
     versions = "".join(f"{one}\n" for one in salt_tree.versions()).encode()
     digest = hashlib.sha256(b"".join([*recipe, versions])).hexdigest()
     made_from = image / "made-from"
-    if not made_from.exists() or made_from.read_text() != digest:
-        make(image)
-        made_from.write_text(digest)
+    if made_from.exists() and made_from.read_text() == digest:
+        return
+    say("making the image of a guest; this takes a minute and is kept")
+    made_from.unlink(missing_ok=True)
+    shutil.rmtree(image / "template", ignore_errors=True)  # the state of a guest of another image
+    make(image)
+    made_from.write_text(digest)
 
 
 def _payload(path: Path, program: Path) -> None:

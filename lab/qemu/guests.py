@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lab.cell import LabError
 from lab.cellinit import PLACE
 from lab.disk import Disk
+from lab.guest import vm
 from lab.hypervisor import VcenterError
 from lab.node import Identity
 from lab.qemu import files, network, template
@@ -38,7 +39,7 @@ MASTER: Mapping[str, Any] = {
 LEAST: Mapping[str, float] = {"node_timeout": 10, "hang_timeout": 4}
 #: Seconds without a sign of life after which vSphere shows the guest's heartbeat in that colour.
 YELLOW_S, RED_S = 20.0, 40.0
-_TOOLS = ("qemu-system-x86_64", "qemu-img", "setpriv", "ip")
+_TOOLS = ("qemu-system-x86_64", "qemu-img", "setpriv", "ip", "mmdebstrap", "cpio")
 
 
 class Guests:
@@ -50,11 +51,15 @@ class Guests:
         self._template: template.Template | None = None
         self.shown: list[tuple[float, str, str]] = []
 
-    def prepare(self, say: Callable[[str], None]) -> None:
-        """Have image and saved state. Raises LabError."""
+    def build(self, say: Callable[[str], None]) -> None:
+        """Have the image. Raises LabError."""
         absent = [name for name in _TOOLS if shutil.which(name) is None]
         if absent:
             raise LabError(f"{', '.join(absent)} missing; run `scripts/system-packages.sh --guest`")
+        vm.build(say=say)
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Have the saved state. Raises LabError."""
         self._template = template.ready(say)
 
     def master_options(self) -> Mapping[str, Any]:

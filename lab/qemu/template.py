@@ -46,11 +46,12 @@ def _template(folder: Path) -> Template:
 
 
 def ready(say: Callable[[str], None] = lambda _: None) -> Template:
-    """The template, made anew if image or program changed. Call it in the lab's network. Raises LabError."""
-    PLACE.parent.mkdir(parents=True, exist_ok=True)
+    """The template, made anew if image (`vm.build`, before this) or program changed. Call it in the lab's network.
+
+    Raises LabError.
+    """
     with open(PLACE.parent / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        vm.build()
         digest = hashlib.sha256((vm.IMAGE / "made-from").read_bytes())
         for name in _RECIPE:
             digest.update((HERE / name).read_bytes())
