@@ -112,6 +112,11 @@ class Node(ABC):
     def device_of(self, disk: Disk) -> int | None:
         """The device number that a disk has inside, as os.makedev makes it; None while it is not there."""
 
+    def devices_of(self, disk: Disk) -> tuple[int, ...]:
+        """The same, and the numbers of what its kernel has made of the disk, such as the volumes of LVM on it."""
+        device = self.device_of(disk)
+        return () if device is None else (device,)
+
     @abstractmethod
     def run(self, argv: Sequence[str], seconds: float = 10.0) -> Done:
         """Run a program inside. Raises LabError when it takes longer than `seconds`."""

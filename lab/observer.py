@@ -183,11 +183,9 @@ def _fits(sight: Sight, what: str, disk: str, who: str, since: float) -> bool:
 
 
 def mountpoints(node: Node, disk: Disk) -> list[str]:
-    """Where a node has the disk mounted for writing, device number against device number."""
-    device = node.device_of(disk)
-    if device is None:
-        return []
-    return [mount.mountpoint for mount in node.mounts() if mount.devno == device and mount.writable]
+    """Where a node has the disk, or a volume that lies on it, mounted for writing, device number against device number."""
+    devices = node.devices_of(disk)
+    return [mount.mountpoint for mount in node.mounts() if mount.devno in devices and mount.writable]
 
 
 def seconds_to_ms(moments: Iterable[float | None], since: float) -> list[int | None]:

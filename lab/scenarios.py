@@ -11,6 +11,7 @@ from typing import Any
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.linux import wait_until
+from lab.wishes import DiskWish
 
 DISK, FIRST, SECOND = "pgdata", "labdb1", "labdb2"
 _HEARD_LIMIT = 20.0
@@ -29,7 +30,8 @@ class Scenario:
     fault: does it, and returns at once. policy: options of the resource. expected: the minion id of the node that must
     have the disk mounted at the end. prepare: done before the clock starts. limit: seconds until it counts as failed.
     held: the rule by which the product must hold, if nothing may move. check: done at the end; raises LabError with what is
-    wrong.
+    wrong. more: further disks of the resource. protect: makes the resource out of the lab's disks, where it is more than a
+    file system on the first of them, and has it protected; done as soon as the nodes are there.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Scenario:
     limit: float = 60.0
     held: int = 0
     check: Act = _nothing
+    more: tuple[DiskWish, ...] = ()
+    protect: Act | None = None
 
 
 def hurt(words: str) -> Act:

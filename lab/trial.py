@@ -104,22 +104,24 @@ def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
         policy["hang_timeout"] = settings.hang_timeout
     wishes = Wishes(
         guests=settings.guests,
-        disks=(DiskWish(DISK, settings.fstype),),
+        disks=(DiskWish(DISK, settings.fstype), *scenario.more),
         hang_limit=settings.hang_limit,
         delays=settings.delays,
         filler=settings.filler,
-        master_overrides=lambda lab: _of_master(lab, settings, policy),
+        master_overrides=lambda lab: _of_master(lab, settings, {} if scenario.protect else {DISK: policy}),
         minion_overrides={} if settings.by_hand else product.minion_options,
     )
     with Lab(wishes, settings.say) as lab:
+        if scenario.protect is not None:
+            scenario.protect(lab)
         bring_up(lab, by_hand=settings.by_hand is not None)
         if settings.guests is not None:
             settings.guests.settle(lab)
         yield lab
 
 
-def _of_master(lab: Lab, settings: Settings, policy: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = {} if settings.by_hand else product.master_options(lab, {DISK: policy})
+def _of_master(lab: Lab, settings: Settings, resources: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = {} if settings.by_hand else product.master_options(lab, resources)
     return own if settings.guests is None else merged(own, settings.guests.master_options())
 
 

@@ -72,6 +72,18 @@ def disks():
     return found
 
 
+def above(number):
+    """Device numbers of all that the kernel has made of a block device, such as the volumes of LVM on it."""
+    found = []
+    for holder in (SYSFS.parent / "dev/block" / number / "holders").glob("*"):
+        try:
+            one = (holder / "dev").read_text().strip()
+        except OSError:
+            continue  # it is just coming or going
+        found += [one, *above(one)]
+    return found
+
+
 def read_all(fd):
     """What is left of a file."""
     pieces = []
@@ -81,7 +93,7 @@ def read_all(fd):
 
 
 def watch(line):
-    """Tell what is mounted and which disks are there, each time that it changes."""
+    """Tell what is mounted, which disks are there and what lies on them, each time that it changes."""
     table = os.open("/proc/self/mountinfo", os.O_RDONLY)
     poll = select.poll()
     poll.register(table, select.POLLPRI | select.POLLERR)
@@ -92,12 +104,15 @@ def watch(line):
             told = time.monotonic()
         os.lseek(table, 0, os.SEEK_SET)
         mounts = read_all(table).decode(errors="surrogateescape")
-        names = {name for name in os.listdir(SYSFS) if name.startswith("sd")}
+        listed = os.listdir(SYSFS)
+        names = {name for name in listed if name.startswith("sd")}
         if names != known or len(found) != len(names):
             known, found = names, disks()
-        if (mounts, found) != before:
-            before = (mounts, found)
-            line.say(op="sight", mounts=mounts, disks=found)
+        mapped = any(name.startswith("dm-") for name in listed)
+        on_top = {number: above(number) for number in found.values()} if mapped else {}
+        if (mounts, found, on_top) != before:
+            before = (mounts, found, on_top)
+            line.say(op="sight", mounts=mounts, disks=found, above=on_top)
         poll.poll(50)
 
 

@@ -34,8 +34,8 @@ class Agent:
     """Asks the program in a guest. path: of the line's socket. name: of the node, for sentences. on_ready: called in a
     thread of its own each time that a guest has booted.
 
-    ready: set while a booted guest's program is there. sight: its last word about mounts and disks; replaced as a whole.
-    heard: when it last gave a sign of life.
+    ready: set while a booted guest's program is there. sight: its last word about mounts, disks and what lies on them;
+    replaced as a whole. heard: when it last gave a sign of life.
     """
 
     def __init__(self, path: Path, name: str, on_ready: Callable[[], None]) -> None:

@@ -280,9 +280,14 @@ class QemuNode(Node):
         return drive.hurt(words)
 
     def device_of(self, disk: Disk) -> int | None:
+        return next(iter(self.devices_of(disk)), None)
+
+    def devices_of(self, disk: Disk) -> tuple[int, ...]:
         machine = self._machine
-        found = machine.agent.sight["disks"].get(serial(disk)) if machine is not None else None
-        return None if found is None else os.makedev(*map(int, found.split(":")))
+        sight = machine.agent.sight if machine is not None else {"disks": {}}
+        found = sight["disks"].get(serial(disk))
+        numbers = () if found is None else (found, *sight.get("above", {}).get(found, ()))
+        return tuple(os.makedev(*map(int, number.split(":"))) for number in numbers)
 
     # -- inside
 

@@ -11,6 +11,7 @@ from lab.cluster import Lab
 from lab.events import Event
 from lab.linux import wait_until
 from lab.observer import mountpoints
+from lab.qemu import lvm
 from lab.qemu.guests import Guests
 from lab.saltconf import MINION_ROOT
 from lab.scenarios import DISK, FIRST, Act, Scenario, be_heard, hurt, power_off
@@ -23,6 +24,7 @@ _QUIET_S = 10.0
 #: What process 1 of a guest is, and how long it takes for a boot that is slow.
 _INIT, _SLOW_BOOT_S = "/usr/local/sbin/guest-init", 60
 _SCSI_TIMEOUT_S = 3  # less than the `hang_timeout` of guests
+_CONDITIONS = ("salt/beacon/{}/vmdk/{}/*", "vmdk/{1}/*")
 _RECOVERED = {"ext4": "EXT4-fs ({}): recovery complete", "xfs": "XFS ({}): Ending recovery"}
 
 
@@ -89,13 +91,48 @@ def _number(lab: Lab, node: str) -> str:
     return f"{os.major(device)}:{os.minor(device)}"
 
 
+def _name(lab: Lab, node: str, device: int) -> str:
+    """What the kernel of a guest calls a device. Raises LabError."""
+    return _shell(
+        lab, node, f"basename $(readlink /sys/dev/block/{os.major(device)}:{os.minor(device)})"
+    ).strip()
+
+
+def _offline(lab: Lab) -> None:
+    """The SCSI layer of the holder gives the disk up: the next request to it fails, and no other one reaches it."""
+    state = f"/sys/dev/block/{_number(lab, lab.source)}/device/state"
+    _shell(lab, lab.source, f"echo offline >{state} && grep -qx offline {state}")
+
+
+def _is_told_offline(lab: Lab) -> None:
+    """The holder has said that the disk is offline, or that a request has failed, if one was sooner than the next look."""
+    tags = {
+        one.tag for pattern in _CONDITIONS for one in lab.master.events.seen(pattern.format(lab.source, DISK))
+    }
+    told = sorted({tag.rpartition("/")[2] for tag in tags})
+    if not {"device_offline", "io_error"} & set(told):
+        raise LabError(
+            f"{lab.source} has not told of a disk that is offline, but of: {', '.join(told) or 'nothing'}"
+        )
+
+
 def _is_recovered(lab: Lab) -> None:
-    """The same, and the kernel of the backup has replayed the journal of this disk."""
+    """The same, and the kernel of the backup has replayed the journal of what is mounted of this disk."""
     _is_safe(lab)
-    disk = lab.disks[DISK]
-    name = _shell(lab, lab.target, f"basename $(readlink /sys/dev/block/{_number(lab, lab.target)})").strip()
+    disk, node = lab.disks[DISK], lab.nodes[lab.target]
+    devices = [one.devno for one in node.mounts() if one.mountpoint in mountpoints(node, disk)]
+    if not devices:
+        raise LabError(f"{lab.target} has not mounted the disk")
+    name = _name(lab, lab.target, devices[-1])
     if _RECOVERED[disk.fstype].format(name) not in _shell(lab, lab.target, "dmesg"):
         raise LabError(f"the kernel of {lab.target} tells nothing of a recovery of {disk.fstype} on {name}")
+
+
+def _is_whole(lab: Lab) -> None:
+    """The same, of a volume that lies on both of the resource's disks, and both are listed by the backup alone."""
+    _is_recovered(lab)
+    lvm.is_striped(lab, lab.target)
+    lvm.is_listed_by(lab, lab.target)
 
 
 def _short_scsi_timeout(lab: Lab) -> None:
@@ -216,6 +253,10 @@ SCENARIOS = {
                  hurt("all=hang"), prepare=_short_scsi_timeout),
         Scenario("surprise-removal", "The mounted disk leaves the machine, and the vCenter does not know.", _pull,
                  policy={"on_error": "switchover"}),
+        Scenario("scsi-offline", "The guest's SCSI layer sets the disk offline; the resource moves.", _offline,
+                 policy={"on_error": "switchover"}, check=_is_told_offline),
+        Scenario("lvm-power-cut", "A power cut of a striped logical volume on two VMDKs; the backup gets both.",
+                 power_off, prepare=_write_both, check=_is_whole, more=(lvm.SECOND_DISK,), protect=lvm.protect),
         Scenario("node-returns", "The power of the holder is cut; it boots after the move and stays away from the disk.",
                  power_off, check=_stays_away),
         replace(OF_ALL["hang-switchover"], name="fence-returns", check=_stays_away,

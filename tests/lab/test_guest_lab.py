@@ -1,6 +1,7 @@
 """One failover on guests with kernels of their own, every day: image, saved state, power cut, journal.
 
-It makes what it needs in build/guest (a machine of two cores: two minutes the first time) and wants both cores to itself, so `make test` plays it last and alone.
+It makes what it needs in build/guest, which takes two minutes the first time, and wants both cores of a small machine to itself,
+so `make test` plays it last and alone.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ class Blinding:
 
     name, problem = "labdb1-vm", ""
 
-    def device_of(self, _: Any) -> int:
-        return 1
+    def devices_of(self, _: Any) -> tuple[int, ...]:
+        return (1,)
 
     def mounts(self) -> list[Any]:
         if self.problem:

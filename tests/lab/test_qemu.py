@@ -20,6 +20,7 @@ from lab.cell import Done, LabError
 from lab.ledger import parse_acknowledged
 from lab.linux import wait_until
 from lab.node import Locked, Slot
+from lab.observer import mountpoints
 from lab.qemu import agent as in_guest
 from lab.qemu.guests import RED_S, YELLOW_S, Guests, colour
 from lab.qemu.line import Acknowledgements, Agent
@@ -267,6 +268,39 @@ def test_the_agent_of_a_guest_kills_a_minion_that_has_another_title(monkeypatch:
             one.kill()
             one.wait()
     assert struck == [minion.pid]
+
+
+def test_what_lies_on_a_disk_is_found_by_its_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sdb (8:16) has a volume on it, and that one a snapshot; sdc (8:32) nothing."""
+    monkeypatch.setattr(in_guest, "SYSFS", tmp_path / "block")
+    for name, number, below in (
+        ("sdb", "8:16", ""),
+        ("sdc", "8:32", ""),
+        ("dm-0", "253:0", "sdb"),
+        ("dm-1", "253:1", "dm-0"),
+    ):
+        folder = tmp_path / "devices" / name
+        (folder / "holders").mkdir(parents=True)
+        (folder / "dev").write_text(f"{number}\n")
+        (tmp_path / "dev/block").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dev/block" / number).symlink_to(folder)
+        if below:
+            (tmp_path / "devices" / below / "holders" / name).symlink_to(folder)
+    assert in_guest.above("8:16") == ["253:0", "253:1"]
+    assert in_guest.above("8:32") == in_guest.above("8:48") == []
+
+
+def test_a_disk_is_mounted_where_a_volume_on_it_is() -> None:
+    disk = cast(Any, SimpleNamespace(uuid="6000c29" + "0" * 25))
+    node, line = object.__new__(QemuNode), "1 1 253:0 / /srv/pgdata rw - ext4 /dev/mapper/vg-lv rw"
+    sight: dict[str, Any] = {"mounts": line, "disks": {serial(disk): "8:16"}, "above": {"8:16": ["253:0"]}}
+    node._parsed, node._machine = ("", []), cast(Any, SimpleNamespace(agent=SimpleNamespace(sight=sight)))
+    assert mountpoints(node, disk) == ["/srv/pgdata"]
+    assert node.device_of(disk) == os.makedev(8, 16)
+    sight["above"] = {"8:16": []}
+    assert mountpoints(node, disk) == []
+    sight["disks"] = {}
+    assert node.devices_of(disk) == () and node.device_of(disk) is None
 
 
 def _line(pid: int) -> bytes:

@@ -32,11 +32,15 @@ class Guest:
         self.name, self.minion_id = f"{name}-vm", name
         self.is_running, self.resets = True, list[float]()
         self.mounted = False
+        self.above: tuple[int, ...] = ()
         self.says: dict[str, str] = {}
         self.spent = 0.0
 
     def device_of(self, _: Any) -> int:
         return ON_SDB
+
+    def devices_of(self, disk: Any) -> tuple[int, ...]:
+        return (self.device_of(disk), *self.above)
 
     def mounts(self) -> list[Mount]:
         return [Mount("/srv/pgdata", ON_SDB, "ext4", "/dev/sdb", True)] if self.mounted else []
@@ -52,12 +56,23 @@ class Played:
         self.source, self.target, self.patience = A, B, 0.01
         self.nodes = {name: Guest(name) for name in (A, B)}
         self.nodes[B].mounted = True
-        self.disks = {"pgdata": SimpleNamespace(path="[ds1] shared/pgdata.vmdk", fstype=fstype)}
+        self.disks = {
+            name: SimpleNamespace(path=f"[ds1] shared/{name}.vmdk", fstype=fstype)
+            for name in ("pgdata", "pgdata2")
+        }
+        self.listed = {f"{A}-vm": list[str](), f"{B}-vm": [disk.path for disk in self.disks.values()]}
+        self.vcenter = SimpleNamespace(inventory=self.inventory)
         self.master = SimpleNamespace(events=Tap({}))
         self.observer = Observer("http://127.0.0.1:1", [], [])
         guests = Guests()
         self.shown = guests.shown
         self.wishes = SimpleNamespace(guests=guests)
+
+    def inventory(self) -> dict[str, Any]:
+        vms = [
+            {"name": name, "disks": [{"path": path} for path in paths]} for name, paths in self.listed.items()
+        ]
+        return {"vms": vms}
 
     def mountpoint(self, name: str) -> str:
         return f"/srv/{name}"
@@ -96,6 +111,59 @@ def test_a_recovery_is_one_of_this_disk_and_no_clean_mount(fstype: str, said: st
     lab = Played(fstype)
     lab.nodes[B].says = {"/sys/dev/block/8:16": "sdb\n", "dmesg": f"[1.0] {said}\n"}
     assert (check("power-cut", lab) == "") is good
+
+
+ON_DM = os.makedev(253, 0)
+
+
+def with_a_volume(on: Sequence[str] = ("pgdata", "pgdata2")) -> Played:
+    """The backup has mounted a volume that lies on these disks, after a recovery."""
+    lab, backup = Played(), Guest(B)
+    numbers = {disk.path: os.makedev(8, 16 * at) for at, disk in enumerate(lab.disks.values(), 1)}
+    above = [lab.disks[name].path for name in on]
+    backup.mounted, lab.nodes[B] = True, backup
+    backup.mounts = lambda: [Mount("/srv/pgdata", ON_DM, "ext4", "/dev/mapper/pg--vg-the--data", True)]  # type: ignore[method-assign]
+    backup.devices_of = lambda disk: (numbers[disk.path], *((ON_DM,) if disk.path in above else ()))  # type: ignore[method-assign]
+    backup.says = {"/sys/dev/block/253:0": "dm-0\n", "dmesg": "[1.0] EXT4-fs (dm-0): recovery complete\n"}
+    return lab
+
+
+def test_a_volume_lies_on_both_disks_and_the_backup_alone_lists_them() -> None:
+    assert check("lvm-power-cut", with_a_volume()) == ""
+    assert "does not lie on both disks" in check("lvm-power-cut", with_a_volume(["pgdata"]))
+    lab = with_a_volume()
+    lab.nodes[B].says["dmesg"] = "[1.0] EXT4-fs (sdb): recovery complete\n"
+    assert "tells nothing of a recovery of ext4 on dm-0" in check("lvm-power-cut", lab)
+    lab = with_a_volume()
+    lab.listed[f"{A}-vm"].append(lab.disks["pgdata2"].path)
+    assert "pgdata2.vmdk is listed by" in check("lvm-power-cut", lab)
+    lab.listed = {f"{A}-vm": [], f"{B}-vm": [lab.disks["pgdata"].path]}
+    assert "pgdata2.vmdk is listed by no VM" in check("lvm-power-cut", lab)
+
+
+@pytest.mark.parametrize(
+    ("tag", "good"),
+    [
+        (f"salt/beacon/{A}/vmdk/pgdata/device_offline", True),
+        (f"salt/beacon/{A}/vmdk/pgdata/io_error", True),
+        ("vmdk/pgdata/device_offline", True),
+        (f"salt/beacon/{A}/vmdk/pgdata/ok", False),
+        (f"salt/beacon/{B}/vmdk/pgdata/io_error", False),
+        (f"salt/beacon/{A}/vmdk/other/io_error", False),
+    ],
+)
+def test_a_disk_that_is_offline_must_have_been_told_by_its_holder(tag: str, good: bool) -> None:
+    lab = Played()
+    lab.master.events._add(Event(1.0, tag, {}))
+    assert (check("scsi-offline", lab) == "") is good
+
+
+def test_a_strike_that_the_kernel_refuses_is_no_fault_that_was_survived() -> None:
+    lab, node = Played(), Guest(A)
+    node.run = lambda argv, seconds=10.0: Done(1, "", "Invalid argument")  # type: ignore[method-assign]
+    lab.nodes[A] = node
+    with pytest.raises(LabError, match="Invalid argument"):
+        OF_GUESTS["scsi-offline"].fault(cast(Any, lab))
 
 
 @pytest.mark.parametrize("name", ["node-returns", "fence-returns", "guest-reset-slow"])
