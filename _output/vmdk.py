@@ -67,4 +67,6 @@ def _one(node, answer, kwargs):
     if found is None:
         salt.output.nested.__opts__ = __opts__
         return [salt.output.nested.output({node: answer}, **kwargs)]
-    return [f"{columns.printable(str(node))}:", *(f"  {line}" for line in found)]
+    width = terminal.width()
+    parts = (part for line in found for part in columns.wrapped(f"  {line}", width))
+    return [f"{columns.printable(str(node))}:", *parts]

@@ -698,4 +698,4 @@ def rules():
 
         salt-run vmdk.rules --out=json
     """
-    return describe.tables()
+    return _shown(describe.tables())

@@ -17,6 +17,12 @@ _QUOTED = re.compile(r"(?<!\w)'[^']+'(?!\w)")
 _GLUE = "\xa0"
 
 
+class Verbatim(str):
+    """A line that is folded nowhere: people copy the text that it is of."""
+
+    __slots__ = ()
+
+
 def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
     """The rows with each column as wide as its widest entry; the last one as it is."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
@@ -83,7 +89,7 @@ def short(wall: Any, now: float) -> str:
 
 def wrapped(line: str, width: int) -> list[str]:
     """A line as so many as it takes, indented further; words and quoted commands stay whole, for people copy them."""
-    if len(line) <= width:
+    if len(line) <= width or isinstance(line, Verbatim):
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
     room = width - len(indent) - 2
@@ -96,6 +102,16 @@ def wrapped(line: str, width: int) -> list[str]:
         break_on_hyphens=False,
     )
     return [one.replace(_GLUE, " ") for one in lines]
+
+
+def numbered(text: str) -> tuple[str, list[str]]:
+    """``head: (1) one thing (2) another`` as its head and its rows with their numbers; no rows if it is no such list."""
+    head, _, rest = text.partition(": (1) ")
+    rows: list[str] = []
+    while rest:
+        one, _, rest = rest.partition(f" ({len(rows) + 2}) ")
+        rows.append(f"({len(rows) + 1}) {one}")
+    return head, rows
 
 
 def _whole(words: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
-from vmdk_failover.columns import WIDTH, folded, moment, printable, wrapped
+from vmdk_failover.columns import WIDTH, Verbatim, folded, moment, numbered, printable, wrapped
 from vmdk_failover.terminal_history import step_done
 
 Plain = Mapping[str, Any]
@@ -27,7 +27,7 @@ def lines(answer: Any, width: int = WIDTH) -> list[str] | None:
     """
     An answer of a runner as lines, which do nothing to a terminal; ``None`` if it is none that is known here.
 
-    :param width: what ``status`` and ``doctor`` are to fit into.
+    :param width: columns that they fit into, but for a word that is longer and for the text of a file.
     """
     found = _lines(answer, width) if isinstance(answer, Mapping) else None
     return None if found is None else [printable(line) for line in found]
@@ -38,6 +38,12 @@ def _lines(answer: Plain, width: int) -> Iterator[str] | None:
         return terminal_status.status(answer, width)
     if set(answer) >= {"findings", "looked_at"}:
         return _doctor(answer, width)
+    written = _written_by(answer)
+    return None if written is None else (part for line in written for part in wrapped(line, width))
+
+
+def _written_by(answer: Plain) -> Iterator[str] | None:
+    """The lines of an answer, as long as they are."""
     for keys, write in _WRITERS:
         if keys <= set(answer):
             return write(answer)
@@ -76,7 +82,9 @@ def _report(answer: Plain) -> Iterator[str]:
 
 
 def _error(answer: Plain) -> Iterator[str]:
-    yield f"NOT DONE: {answer['error']} ({answer['code']})"
+    head, rows = numbered(str(answer["error"]))
+    yield f"NOT DONE: {head} ({answer['code']}){':' if rows else ''}"
+    yield from (f"  {row}" for row in rows)
 
 
 # -- configuration ------------------------------------------------------------------------------------------------
@@ -99,7 +107,7 @@ def _edited(answer: Plain) -> Iterator[str]:
 
 def _written(answer: Plain) -> Iterator[str]:
     yield f"{'Written to' if answer['written'] else 'Would be written to'} {answer['file']}:"
-    yield from (f"  {line}" for line in str(answer["text"]).splitlines())
+    yield from (Verbatim(f"  {line}") for line in str(answer["text"]).splitlines())
     yield from (f"Note: {finding}" for finding in answer["findings"])
 
 
@@ -194,6 +202,8 @@ _WRITERS: Sequence[tuple[set[str], Callable[[Plain], Iterator[str]]]] = (
     ({"resource", "cleared", "taken_as_deleted"}, terminal_words.cleared),
     ({"changed", "began_now", "waiting_for"}, terminal_words.rotated),
     ({"host", "confirmed", "resources"}, terminal_words.confirmed),
+    ({"path", "epoch", "sentence"}, terminal_words.page),
+    ({"policy", "steps"}, terminal_words.rules),
     ({"resource", "paused"}, _maintenance),
     ({"paused"}, _maintenance),
     ({"resumed"}, _maintenance),

@@ -42,7 +42,7 @@ def history(answer: Plain) -> Iterator[str]:
 def _event(entry: Plain) -> str:
     for key, write in _EVENTS.items():
         if entry.get(key) is not None or (key in entry and key == "pause"):
-            words, inner = write(entry), entry[key] if isinstance(entry[key], Mapping) else {}
+            words, inner = write(entry), entry[key] if isinstance(entry[key], Mapping) else {"at": entry[key]}
             when = moment(entry.get("at") or inner.get("at") or inner.get("since") or inner.get("ended"))
             return f"{when}  {words}" if when else words
     return ""
@@ -68,9 +68,7 @@ def _outcome(entry: Plain) -> str:
 
 def _held(entry: Plain) -> str:
     hold = entry["hold"]
-    return (
-        f"{moment(hold.get('since'))}  HELD: {hold.get('reason')} (rule {hold.get('rule')})" if hold else ""
-    )
+    return f"HELD: {hold.get('reason')} (rule {hold.get('rule')})" if hold else ""
 
 
 def _paused(entry: Plain) -> str:
@@ -95,9 +93,7 @@ _EVENTS: Mapping[str, Callable[[Plain], str]] = {
     "hold": _held,
     "pause": _paused,
     "appointed": _appointed,
-    "cleared": lambda entry: f"{moment(entry['cleared'])}  cleared by a person",
-    "adopted": lambda entry: (
-        f"{moment(entry['adopted'].get('at'))}  adopted under epoch {entry['adopted'].get('epoch')}"
-    ),
+    "cleared": lambda entry: "cleared by a person",
+    "adopted": lambda entry: f"adopted under epoch {entry['adopted'].get('epoch')}",
     "confirmed_off": lambda entry: str(entry["confirmed_off"].get("words")),
 }

@@ -1,6 +1,6 @@
 """
 What a person's word has changed, as people read it: an adoption, an acknowledged hold, a host that is off, new keys, a node that
-is drained. Pure.
+is drained; and what is read rather than acted on: the page of a move, the rules. Pure.
 """
 
 from __future__ import annotations
@@ -90,3 +90,17 @@ def drained(answer: Plain) -> Iterator[str]:
         yield f"  {name}: {left} {way['target']}" if way["ok"] else f"  {name}: {way['reason']}{rule}"
     if answer["ok"] and not answer.get("test"):
         yield f"It is a backup as before; 'salt-run vmdk.power_off {node}' keeps it out."
+
+
+def page(answer: Plain) -> Iterator[str]:
+    """``report``: what became of the move, and where its page is."""
+    yield str(answer["sentence"])
+    yield f"  written to {answer['path']}"
+
+
+def rules(answer: Plain) -> Iterator[str]:
+    """``rules``: both tables, a line for each rule."""
+    for title, key in (("Should it move? When no move is open:", "policy"),
+                       ("What next? While a move is open:", "steps")):  # fmt: skip
+        yield title
+        yield from (f"  {number:>3}  {words}" for number, words in answer[key].items())

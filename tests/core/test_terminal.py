@@ -248,6 +248,22 @@ def test_a_history_has_its_moments() -> None:
     assert lines[4] == "  maintenance ended" and lines[-1] == "web: nothing has happened yet"
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"hold": {"since": 1.7e9, "reason": "off", "rule": 545}}, r"HELD: off \(rule 545\)"),
+        ({"cleared": 1.7e9}, "cleared by a person"),
+        ({"adopted": {"at": 1.7e9, "epoch": 9}}, "adopted under epoch 9"),
+    ],
+)
+@pytest.mark.parametrize("dated", [{}, {"at": 1.7e9}], ids=["by itself", "by the journal"])
+def test_each_line_of_a_history_has_one_moment(
+    entry: dict[str, Any], words: str, dated: dict[str, float]
+) -> None:
+    lines = terminal.lines({"pgdata": [{**entry, **dated}]}) or []
+    assert len(lines) == 2 and re.fullmatch(rf"  {WHEN}  {words}", lines[1]), lines
+
+
 def test_what_a_persons_word_changed() -> None:
     answer = {
         "resource": "pgdata",
@@ -363,6 +379,62 @@ def test_what_a_node_has_put_into_a_reason_does_nothing_to_a_terminal() -> None:
     ]
     for lines in asked:
         assert lines and all(line.isprintable() for line in lines) and any(shown in line for line in lines)
+
+
+LONG_WORDS = " ".join(["something that has to be told in full, with what mends it"] * 4)
+STEP = {"step": "release", "node": "db1", "rule": 200, "reason": LONG_WORDS}
+FOLDED: dict[str, dict[str, Any]] = {
+    "error": {"error": LONG_WORDS, "code": "refused"},
+    "plan": {"decision": "switchover", "rule": 5, "reason": LONG_WORDS, "steps": [STEP], "end": LONG_WORDS},
+    "nothing to do": {"decision": "hold", "rule": 5, "reason": LONG_WORDS, "steps": [], "end": ""},
+    "move": {"resource": "a", "result": "held", "rule": 5, "reason": LONG_WORDS, "took": 1.0, "steps": []},
+    "edit": {"resource": "a", "changes": {"states": {"old": LONG_WORDS, "new": None}}, "written": False,
+             "file": "/etc/salt/vmdk.d/a.yaml", "text": "", "findings": [LONG_WORDS]},
+    "history": {"a": [{"at": 1.7e9, "confirmed_off": {"words": LONG_WORDS}}]},
+    "page": {"path": "/srv/a.html", "epoch": 7, "result": "done", "sentence": LONG_WORDS},
+    "rules": {"policy": {510: LONG_WORDS}, "steps": {}},
+    "adopt": {"resource": "a", "epoch": 7, "active": "", "holders": [], "moved": [], "adopted": True,
+              "ended": [LONG_WORDS], "not_heard": [], "missing": []},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 100])
+@pytest.mark.parametrize("name", FOLDED)
+def test_every_answer_fits_the_terminal(name: str, width: int) -> None:
+    lines = terminal.lines(FOLDED[name], width) or []
+    assert max(map(len, lines)) <= width and LONG_WORDS in " ".join(" ".join(lines).split()), lines
+
+
+def test_a_refusal_with_several_reasons_has_a_line_for_each() -> None:
+    reasons = ["db2: one thing is so (it is). Mend it.", "db2: 'salt db2 test.ping' (2 s) says nothing."]
+    words = " ".join(f"({number}) {one}" for number, one in enumerate(reasons, 1))
+    refused = {"error": f"pgdata was not protected: {words}", "code": "refused"}
+    assert terminal.lines(refused) == [
+        "NOT DONE: pgdata was not protected (refused):",
+        f"  (1) {reasons[0]}",
+        f"  (2) {reasons[1]}",
+    ]
+    narrow = terminal.lines(refused, 48) or []
+    assert [line[:5] for line in narrow if line.startswith("  (")] == ["  (1)", "  (2)"]
+    assert len(narrow) == 4 and narrow[3].startswith("    ")
+
+
+def test_the_text_of_a_file_is_shown_as_it_is() -> None:
+    text = "pgdata:\n  disks: [" + "{path: '[ds1] shared/pgdata.vmdk', bus: 1}, " * 4 + "]"
+    answer = {"resource": "pgdata", "nodes": ["db1"], "disks": ["[ds1] a.vmdk"], "written": False,
+              "file": "/etc/salt/vmdk.d/pgdata.yaml", "text": text, "findings": []}  # fmt: skip
+    assert [line[2:] for line in (terminal.lines(answer, 60) or [])[-2:]] == text.splitlines()
+
+
+def test_a_page_and_the_rules_are_laid_out() -> None:
+    page = {"path": "/srv/a.html", "epoch": 7, "result": "done", "sentence": "failover of a to db2: done"}
+    assert terminal.lines(page) == ["failover of a to db2: done", "  written to /srv/a.html"]
+    assert terminal.lines({"policy": {510: "paused: hold"}, "steps": {10: "paused: hold"}}) == [
+        "Should it move? When no move is open:",
+        "  510  paused: hold",
+        "What next? While a move is open:",
+        "   10  paused: hold",
+    ]
 
 
 @pytest.mark.parametrize("answer", [None, "text", 5, [], {}, {"a": 1}, {"a": [1]}, {"accepted": True}])

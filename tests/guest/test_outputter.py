@@ -65,3 +65,9 @@ def test_status_of_the_master_fits_the_terminal(
     monkeypatch.setenv("COLUMNS", "60")
     narrow = salt.output.out_format(answer, "vmdk", opts).splitlines()
     assert 90 < max(map(len, wide)) <= 100 and max(map(len, narrow)) <= 60
+
+
+def test_answers_of_a_node_fit_the_terminal(opts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    said = salt.output.out_format({"local": {**CHECKED, "sentence": "word " * 60}}, "vmdk", opts).splitlines()
+    assert max(map(len, said)) <= 60 and all(line.startswith("  ") for line in said[1:])
