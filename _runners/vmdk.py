@@ -684,7 +684,7 @@ def genuine(event):
 
         salt-run vmdk.genuine '{"what": "done", "resource": "pgdata", "at": 1795378536.02, "signature": "…"}'
     """
-    return _with_app(lambda here: {"genuine": authentic.announcements(__opts__).is_genuine(event)})
+    return _with_app(lambda here: authentic.answer(here.opts, event))
 
 
 @_asked

@@ -74,6 +74,11 @@ def announcements(opts: Mapping[str, Any]) -> Announcements:
     return Announcements(state_dir(opts), time.time)
 
 
+def answer(opts: Mapping[str, Any], event: object) -> dict[str, bool]:
+    """What ``vmdk.genuine`` answers. :raises JournalError: the secret cannot be read, so nobody can tell."""
+    return {"genuine": announcements(opts).is_genuine(event)}
+
+
 def _plain(event: object) -> Mapping[Any, Any]:
     if isinstance(event, (str, bytes)):
         try:

@@ -16,6 +16,7 @@ from tests.vsphere.test_editing import Desk, Lookers
 from vmdk_failover import (
     adopt,
     appointed,
+    authentic,
     confirming,
     draining,
     editing,
@@ -111,6 +112,7 @@ ASKS: Asks = [
     ("power_off", lambda d: powering.power_off(d.app(), "db2", test=True)),
     ("history", lambda d: operate.history(d.app())),
     ("report", lambda d: report.report(d.app(), "pgdata", 1)),
+    ("genuine", lambda d: authentic.answer(d.app().opts, {"what": "done", "resource": "pgdata"})),
     ("unprotect", lambda d: editing.unprotect(d.app(), "pgdata", test=True)),
 ]
 
