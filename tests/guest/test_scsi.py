@@ -70,11 +70,20 @@ def test_partitions_and_what_is_stacked_belong_to_it(picture: Picture, tmp_path:
     assert devices.holders(found, picture.places) == ("dm-0",)
 
 
-@pytest.mark.parametrize(("wwid", "sure"), [(OTHER, True), ("", False)])
+@pytest.mark.parametrize(
+    ("wwid", "link", "sure"),
+    [
+        (OTHER, "", True),
+        ("", "", False),
+        ("", f"wwn-0x{OTHER}", True),
+        ("", "ata-VMware_Virtual_SATA_Hard_Drive_00000000000000000001", True),
+        ("", "lvm-pv-uuid-aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg", False),  # said by what is on it
+    ],
+)
 def test_a_missing_disk_is_only_proof_if_all_others_say_who_they_are(
-    picture: Picture, tmp_path: Path, wwid: str, sure: bool
+    picture: Picture, tmp_path: Path, wwid: str, link: str, sure: bool
 ) -> None:
-    picture.add("sda", "8:0", wwid)
+    picture.add("sda", "8:0", wwid, link)
     done = release.release(
         _resource(tmp_path),
         stop_services=lambda: None,

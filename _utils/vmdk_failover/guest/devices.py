@@ -17,6 +17,8 @@ from vmdk_failover.guest.places import HERE, Places, names, read
 from vmdk_failover.model import Disk, Resource
 
 _LINKS = ("wwn-0x{}", "scsi-3{}", "scsi-0VMware_Virtual_disk_{}", "scsi-SVMware_Virtual_disk_{}")
+#: Links whose name the disk itself has given; what is on it (``lvm-pv-uuid-``) says nothing of which disk it is.
+_BY_THE_DISK = ("wwn-", "scsi-", "ata-", "usb-")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def holders(device: Device, places: Places = HERE) -> tuple[str, ...]:
 
 def all_disks_identified(places: Places = HERE) -> bool:
     """Whether every SCSI disk of this node says who it is, so that a UUID nobody shows is a disk that is not there."""
-    linked = {os.path.basename(os.path.realpath(places.by_id / link)) for link in names(places.by_id)}
+    told = (link for link in names(places.by_id) if link.startswith(_BY_THE_DISK))
+    linked = {os.path.basename(os.path.realpath(places.by_id / link)) for link in told}
     disks = (name for name in names(places.sys / "block") if name.startswith("sd"))
     return all(name in linked or read(places.block(name) / "device/wwid") for name in disks)
 
