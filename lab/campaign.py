@@ -3,7 +3,8 @@
     python -m lab.campaign --seed 1 --only 'switchover/*,mover' --minutes 60
 
 A lab serves many cells; between two of them it is brought back to a starting point, which is checked, or built anew.
-Cells that went well are not done again; build/campaign/seed-N.json has one line for each.
+Cells that went well are not done again; build/campaign/seed-N.json has one line for each, build/campaign/seed-N.html shows them.
+--minutes 0 does none and only writes that page anew.
 Exit status 1 if a record was lost, two nodes had the disk at once, or a resource ended neither active on one node nor held.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from lab import linux, ordeal
 from lab.blows import Blow, chosen
+from lab.campaign_page import page
 from lab.faultdisk import ROOT
 from lab.hypervisor import built
 from lab.ordeal import Verdict
@@ -143,7 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--seed", type=int, default=1, metavar="N", help="of the order and the moments")
     add("--only", default="", metavar="PATTERN,…", help="kind/step/point/victim, or one of the words")
-    add("--minutes", type=float, default=1e6, metavar="M", help="begin no cell after so long")
+    add(
+        "--minutes",
+        type=float,
+        default=1e6,
+        metavar="M",
+        help="begin no cell after so long; 0: only the page",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="so many labs at once")
     add("--again", action="store_true", help="forget what was done with this seed")
     add("--list", action="store_true", help="print the names of the cells")
@@ -182,8 +190,12 @@ def main(argv: Sequence[str]) -> int:
         whole = share_out(left(cells, done(path)), given.jobs, path, given.seed, given.minutes)
     except KeyboardInterrupt:
         interrupted = True
-    verdicts = [one for name, one in done(path).items() if name in set(map(str, cells))]
+    everything = done(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".html").write_text(page(given.seed, everything.values()), encoding="utf-8")
+    verdicts = [one for name, one in everything.items() if name in set(map(str, cells))]
     print(summary(verdicts, len(cells)))
+    print(path.with_suffix(".html"))
     return 130 if interrupted else 0 if whole and all(one.ok for one in verdicts) else 1
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-#: Seconds at the two ends of the axis, and the places that are named.
-FIRST, LAST = 0.02, 200.0
+#: Seconds at the right end of the axis, and the places that are named; it begins at the last of them that leaves no dot out.
+LAST = 200.0
 TICKS = ((0.02, "20 ms"), (0.1, "0.1 s"), (1.0, "1 s"), (10.0, "10 s"), (100.0, "100 s"))
 ROW, AXIS, SIDE, LETTER = 22.0, 26.0, 14.0, 7.2
 #: Pixels: of a dot, and from one to the next above it.
@@ -48,7 +48,7 @@ def svg(rows: Sequence[Row], width: int, name: str, what: str) -> str:
     """
     narrow = width < 600
     left = SIDE if narrow else SIDE + LETTER * max((len(row.name) for row in rows), default=0)
-    scale = _Scale(left + 8, width - SIDE)
+    scale = _Scale(left + 8, width - SIDE, _first(rows))
     drawn = [_Drawn(row, _stacked(row, scale)) for row in rows]
     above = ROW if narrow else 0.0  # a line of its own for the name
     height = AXIS + sum(above + one.height for one in drawn) + 6
@@ -65,19 +65,28 @@ def svg(rows: Sequence[Row], width: int, name: str, what: str) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+def _first(rows: Sequence[Row]) -> float:
+    """Seconds at the left end of the axis."""
+    shortest = min((dot.seconds for row in rows for dot in row.dots), default=0.0)
+    return max((one for one, _ in TICKS[:-2] if one <= shortest), default=TICKS[0][0])
+
+
 @dataclass(frozen=True)
 class _Scale:
     left: float
     right: float
+    first: float
 
     def place(self, seconds: float) -> float:
-        inside = min(max(seconds, FIRST), LAST)
-        share = math.log(inside / FIRST) / math.log(LAST / FIRST)
+        inside = min(max(seconds, self.first), LAST)
+        share = math.log(inside / self.first) / math.log(LAST / self.first)
         return self.left + share * (self.right - self.left)
 
 
 def _axis(scale: _Scale, height: float, narrow: bool) -> Iterator[str]:
     for seconds, words in TICKS[1:] if narrow else TICKS:
+        if seconds < scale.first:
+            continue
         at = scale.place(seconds)
         yield f'<line class="grid" x1="{at:.1f}" y1="{AXIS - 6:.0f}" x2="{at:.1f}" y2="{height:.0f}"/>'
         yield f'<text class="tick" x="{at:.1f}" y="14" text-anchor="middle">{words}</text>'

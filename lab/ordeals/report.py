@@ -141,10 +141,11 @@ def page(seed: int, verdicts: Sequence[Verdict]) -> str:
 
 def _sentence(verdicts: Sequence[Verdict]) -> str:
     bad, void = len(failed(verdicts)), len(missed(verdicts))
-    rest = f" {void} of {len(verdicts)} were missed." if void else ""
+    rest = f" Missed: {void}." if void else ""
     if bad:
         return f"{bad} of {len(verdicts)} ordeals failed.{rest}"
-    return f"{'All ' if not void else ''}{len(verdicts) - void} ordeals ended well.{rest}"
+    all_of_them = f"All {len(verdicts)}" if not void else f"{len(verdicts) - void} of {len(verdicts)}"
+    return f"{all_of_them} ordeals ended well.{rest}"
 
 
 def _figures(sums: dict[str, Any]) -> Iterator[tuple[str, object]]:

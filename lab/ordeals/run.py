@@ -19,14 +19,14 @@ from multiprocessing import Process, SimpleQueue
 from pathlib import Path
 
 from lab import linux
-from lab.cell import LabError
 from lab.faultdisk import ROOT
-from lab.hypervisor import VcenterError, built
+from lab.hypervisor import built
 from lab.ordeals import report
 from lab.ordeals.catalogue import FAULTS
 from lab.ordeals.clock import turnable
 from lab.ordeals.court import Verdict, suffer
 from lab.ordeals.story import BLOCK, Story, stage, story
+from lab.ordeals.strikers import EXPECTED, mistake
 from lab.stage import Stage
 
 PLACE = ROOT / "build" / "campaign"
@@ -106,10 +106,12 @@ def _in_one_lab(left: list[Story], seed: int, block: int, end: float) -> Iterato
                 if not verdict.ok:
                     return
     except Exception as problem:
-        if not isinstance(problem, (LabError, VcenterError, OSError)):
-            traceback.print_exc()  # a mistake of the lab's own
+        why = f"the lab failed: {problem}"
+        if not isinstance(problem, EXPECTED):
+            traceback.print_exc()
+            why = mistake(problem)
         if left:
-            failed, why = left.pop(0), f"the lab failed: {str(problem) or type(problem).__name__}"
+            failed = left.pop(0)
             names = tuple(one.fault for one in failed.blows)
             yield Verdict(failed.number, str(failed), names, False, "missed", why, stage=words)
 

@@ -17,8 +17,15 @@ from lab.strikes import TooLate
 
 #: Seconds for which a step is waited for.
 STEP_LIMIT = 10.0
+#: Begins what is told of an exception that nobody expected.
+MISTAKE = "a mistake of the lab's own"
 #: What a striker may meet on a stage where things are broken on purpose.
 EXPECTED = (TooLate, LabError, VcenterError, DiskError, OSError)
+
+
+def mistake(problem: Exception) -> str:
+    """An exception that nobody expected, for people."""
+    return f"{MISTAKE}: {type(problem).__name__}: {problem}"
 
 
 @dataclass
@@ -60,8 +67,8 @@ class Account:
             self.cure(*self.stays.pop(0))
 
     def fail(self, what: str, problem: Exception) -> None:
-        """Take down that the lab itself failed."""
-        words = f"{what}, for the lab itself failed: {type(problem).__name__}: {problem}"
+        """Take down an exception that nobody expected."""
+        words = f"{what}, {mistake(problem)}"
         self.broken.append(words)
         self.notes.append(words)
 
