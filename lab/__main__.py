@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import signal
 import sys
@@ -12,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import bench, demo, leftovers, playing, product, require, trial
+from lab import bench, demo, enter, leftovers, playing, product, require, trial
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
@@ -59,9 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start a lab and keep it until Ctrl-C")
     _add_settings(up)
     up.add_argument("--bare", action="store_true", help="without the product's configuration")
-    enter = commands.add_parser("enter", help="a shell, or a command, inside the lab that runs")
-    enter.add_argument("--lab", type=Path, metavar="DIR", help="its directory, when several run")
-    enter.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    inside = commands.add_parser("enter", help="a shell, or a command, on the master of the lab that runs")
+    inside.add_argument("--lab", type=Path, metavar="DIR", help="its directory, when several run")
+    inside.add_argument("--node", default="", metavar="NAME", help="on this node instead")
+    inside.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     commands.add_parser("cleanup", help="give back what killed labs have left")
     return parser
 
@@ -182,29 +182,19 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _commands(lab: Lab) -> str:
-    enter = f"{shlex.quote(sys.executable)} -m lab enter --lab {lab.run_dir}"
-    conf, socket = lab.master.root, lab.fault_disk(FIRST, DISK).socket
+    inside = f"{shlex.quote(sys.executable)} -m lab enter --lab {lab.run_dir}"
+    socket = lab.fault_disk(FIRST, DISK).socket
     return f"""The lab is up ({lab.run_dir}); Ctrl-C ends it. In another terminal, in {ROOT}:
-  {enter}   a shell inside
-  {enter} salt-run -c {conf} vmdk.status
-  {enter} salt -c {conf} '*' test.ping
-  {enter} python -m lab.faultdisk {socket} all=hang   break the disk of {FIRST}
-  {enter} curl -s {lab.vcenter.control}/inventory     what the vCenter shows"""
+  {inside}   a shell on its master
+  {inside} salt-run vmdk.status
+  {inside} salt '*' test.ping
+  {inside} --node {FIRST} salt-call vmdk.status   the same on a node
+  {inside} python -m lab.faultdisk {socket} all=hang   break the disk of {FIRST}
+  {inside} curl -s {lab.vcenter.control}/inventory     what the vCenter shows"""
 
 
 def _enter(given: argparse.Namespace) -> int:
-    found = {path: pid for path, pid in leftovers.running().items() if given.lab in (None, path)}
-    if len(found) != 1:
-        names = ", ".join(map(str, found)) or "none"
-        raise LabError(f"running labs: {names}; start one with `python -m lab up`, or name one with --lab")
-    argv = given.argv or [os.environ.get("SHELL", "/bin/sh")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    target = str(next(iter(found.values())))
-    os.execvpe(
-        "nsenter",
-        ["nsenter", "-t", target, "-n", "-m", f"--wd={ROOT}", "--", *argv],
-        {**os.environ, "PATH": path},
-    )
+    enter.enter(given.lab, given.node, given.argv)
 
 
 def _cleanup(_: argparse.Namespace) -> int:
