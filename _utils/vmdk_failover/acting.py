@@ -251,7 +251,7 @@ def basis(seen: assess.Snapshot, step: Step) -> str:
 
 def in_advance(seen: assess.Snapshot, step: Step) -> Mapping[str, Any]:
     """What a step has come to if nobody is left to write its outcome down."""
-    words = "the engine ended while it was under way"
+    words = "the process that carried it out ended while it was under way"
     plain: Mapping[str, Any] = to_plain(
         Outcome(step, Result.UNKNOWN, words, "interrupted", basis=basis(seen, step))
     )

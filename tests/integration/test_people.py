@@ -200,6 +200,31 @@ def test_a_move_tells_its_steps_on_a_terminal_and_only_there(lab: Lab) -> None:
     assert "releasing the disk" not in lab.master.cell.run([*argv, "--out=json"], 60.0).err
 
 
+def test_ctrl_c_of_a_switchover_ends_the_command_and_not_the_move(lab: Lab) -> None:
+    """As docs/operation.md says: once the disk is released the engine brings the move to its end."""
+    _bring(lab, FIRST)
+    lab.vcenter.delays(detach=3000)
+    place, began = lab.run_dir / "asking", time.monotonic()
+    place.mkdir()
+    argv = [sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.switchover", DISK]
+    words = f"echo $$ > {place}/pid; exec {shlex.join(argv)} > {place}/out 2>&1"
+    asking = lab.master.cell.start(["sh", "-c", words])
+    try:
+        detaching = lab.master.events.wait(
+            f"vmdk-move/{DISK}/step", LIMIT, began, lambda one: one.data.get("step") == "detach"
+        )
+        assert detaching is not None, (place / "out").read_text()
+        lab.master.cell.run(["kill", "-INT", (place / "pid").read_text().strip()])
+        asking.wait(LIMIT)
+        assert "Exiting gracefully on Ctrl-c" in (place / "out").read_text()
+        assert not _is_on(lab, SECOND)
+    finally:
+        lab.vcenter.delays(detach=0)
+    assert wait_until(lambda: _settled(lab, SECOND), LIMIT, 0.5), _status(lab)
+    last = _status(lab)["last_move"]
+    assert (last["kind"], last["ok"], last["fenced"]) == ("switchover", True, False)
+
+
 ACTIVE = f"""
 there:
   vmdk.active:
