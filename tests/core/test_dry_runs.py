@@ -22,7 +22,7 @@ from vmdk_failover.errors import FailoverError, Refused
 from vmdk_failover.model import Move, MoveKind
 
 #: Runner functions that change nothing of a resource, a node or what is recorded; and ``recover``, whose dry run is ``plan``.
-HARMLESS = {"recover", "status", "watch", "plan", "history", "report", "doctor", "rules"}
+HARMLESS = {"recover", "status", "watch", "plan", "history", "report", "doctor", "rules", "genuine"}
 
 
 def functions(module: ModuleType) -> Iterator[tuple[str, Callable[..., Any]]]:
