@@ -17,10 +17,15 @@ BACK_IN = 180.0
 
 @dataclass(frozen=True)
 class Tenant:
-    """Another protected resource of which a node's VM lists a disk; ``paused``: it is in maintenance."""
+    """
+    Another protected resource of which a node's VM lists a disk.
+
+    :param paused: it is in maintenance. :param discards: that disk's mode discards what was written when the VM is powered off.
+    """
 
     name: str
     paused: bool = False
+    discards: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from vmdk_failover import stake
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Life, Tenant
 from vmdk_failover.disproof import life
 from vmdk_failover.kin import Kin
@@ -57,6 +58,7 @@ class NodeSight:
     :param leaving: it has announced that it shuts down, and has not booted since, as far as it says.
     :param flaws: what a check in the last minutes found in the way of its taking the disks; nothing while it has them.
     :param renamed: the id that its minion has now, by its own word of the last seconds; ``""`` if it is the recorded one.
+    :param stake: what would be lost if it took the disks from the node that has them.
     :param denied: who said that its host is off, and what shows that this is not so; ``None`` if nobody said so or nothing does.
     """
 
@@ -76,6 +78,7 @@ class NodeSight:
     flaws: tuple[str, ...] = ()
     renamed: str = ""
     denied: Denied | None = None
+    stake: tuple[str, ...] = ()
 
     @functools.cached_property
     def off(self) -> bool:
@@ -115,6 +118,17 @@ class NodeSight:
         return self.facts is not None and self.facts.mounted is MountState.MOUNTED
 
     @property
+    def guarded(self) -> bool:
+        """Another resource on it forbids to power it off."""
+        return any(stake.guards(tenant) for tenant in self.tenants)
+
+    @functools.cached_property
+    def at_stake(self) -> str:
+        """What would be lost if it were powered off, or its disk went elsewhere; ``""`` if nothing."""
+        disks = () if self.off else stake.discarding(self.vm, self.listed)
+        return stake.words(self.minion, disks) if disks else ""
+
+    @property
     def startable(self) -> bool:
         """It was fenced to run again, is still off, nothing works on it, and nothing protected is on it any more."""
         idle = self.vm.is_off and self.vm.task == "" and self.holds is False
@@ -149,7 +163,7 @@ class NodeSight:
             return (f"its minion has the id {self.renamed} now: give it its old one back, or protect anew",)
         if self.facts is None:
             return ("its minion gave no signed answer",)
-        return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready, *self.flaws)
+        return (*self._stale_memory(self.facts), *self.misfit, *self.facts.unready, *self.flaws, *self.stake)
 
     def _stale_memory(self, facts: NodeFacts) -> tuple[str, ...]:
         """A guest that has the file system of a disk that is not there any more would write old memory onto it."""
@@ -237,7 +251,7 @@ def look(
         )
         for n in resource.nodes
     )
-    sights = _last_resort(_heeded(sights, around))
+    sights = _kept(_last_resort(_heeded(sights, around)))
     return Snapshot(resource, hypervisor.readable, hypervisor.reason, sights, crowd, around.ailing, kin)
 
 
@@ -270,6 +284,14 @@ def _last_resort(sights: tuple[NodeSight, ...]) -> tuple[NodeSight, ...]:
     if not flawed or any((n.holds and not n.off) or not n.unfit() for n in sights):
         return sights
     return tuple(replace(n, flaws=()) for n in sights)
+
+
+def _kept(sights: tuple[NodeSight, ...]) -> tuple[NodeSight, ...]:
+    """Nobody takes a disk from a node where it would lose what was written."""
+    found = {n.minion: n.at_stake for n in sights if n.at_stake}
+    if not found:
+        return sights
+    return tuple(replace(n, stake=tuple(w for m, w in found.items() if m != n.minion)) for n in sights)
 
 
 def _sight(

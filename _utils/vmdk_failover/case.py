@@ -221,7 +221,7 @@ def ahead(case: Case) -> tuple[NodeSight, ...]:
 
 def may_halt(case: Case) -> bool:
     wanted = case.move.resource.on_error == "halt" and case.is_rescue and case.source.failed
-    free = case.source_holds and not case.source.paused_tenants
+    free = case.source_holds and not case.source.guarded
     return wanted and free and case.source.running and not case.tried(StepKind.HALT)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vmdk_failover import stake
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.model import Disk, DiskFacts, MountState, Resource
 
@@ -92,6 +93,8 @@ def spared(node: NodeSight, resource: Resource, nodes: Sequence[NodeSight] = ())
             f"host_fence is not called, because {' and '.join(node.paused_tenants)} may be on {host} too and is paused: "
             "'salt-run vmdk.resume' it"
         )
+    if words := stake.guard_words(node.tenants, node.minion):
+        return f"host_fence is not called, because {words}"
     if resource.host_fence_others == "stop" or beside == ():
         return ""
     if beside is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdk_failover.model import Disk, Mount, Node, Timeouts, VolumeGroup
+from vmdk_failover.words import KEEPING_MODES
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _MINION = re.compile(r"[^\s/*?\[\]]{1,255}\Z")
@@ -19,8 +20,6 @@ _PATH = re.compile(r"\[[^\]]+\] \S.*\.vmdk\Z")
 _VG = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}\Z")
 _VG_UUID = re.compile(r"[A-Za-z0-9]{6}(-[A-Za-z0-9]{4}){5}-[A-Za-z0-9]{6}\Z")
 CONTROLLERS = ("pvscsi", "lsilogic", "lsisas", "buslogic")
-#: vSphere's other modes discard what was written when the VM is powered off, as a fence does.
-MODES = ("persistent", "independent_persistent")
 #: Options that stand in ``defaults`` too: name → (lowest, highest) in seconds or counts.
 NUMBERS: dict[str, tuple[float, float]] = {
     "node_timeout": (3, 3600),
@@ -153,8 +152,10 @@ def read_disk(raw: Any, where: str, at: Faults) -> Disk | None:
     if sharing != "sharingNone":
         at.add(f"{where}.sharing", "a multi-writer disk cannot be protected; take the sharing off the disk")
     mode = str(body.get("mode", "persistent"))
-    if mode not in MODES:
-        words = f"must be {' or '.join(MODES)}, not {mode!r}: what was written must outlive a power-off"
+    if mode not in KEEPING_MODES:
+        words = (
+            f"must be {' or '.join(KEEPING_MODES)}, not {mode!r}: what was written must outlive a power-off"
+        )
         at.add(f"{where}.mode", words)
     if len(at.found) > before or not isinstance(bus, int) or not isinstance(unit, int):
         return None

@@ -5,6 +5,7 @@ does not work or the host is lost. Pure.
 
 from __future__ import annotations
 
+from vmdk_failover import stake
 from vmdk_failover.along import LADEN
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.case import (
@@ -134,8 +135,11 @@ def not_off_words(case: Case) -> str:
     )
 
 
-def paused_words(case: Case) -> str:
+def guarded_words(case: Case) -> str:
     names = " and ".join(case.source.paused_tenants)
+    if not names:
+        words = stake.guard_words(case.source.tenants, case.move.source)
+        return f"{case.move.source} would have to be powered off, but {words}"
     return (
         f"{case.move.source} would have to be powered off, but {names} is there too and is paused, and maintenance is not "
         f"disturbed: 'salt-run vmdk.resume' it, or get the disk off {case.move.source} by hand"
@@ -223,10 +227,10 @@ LEAVING: tuple[Row, ...] = (
     ),
     Row(
         155,
-        "a paused resource is on the node that would be fenced",
-        lambda c: c.source_holds and bool(c.source.paused_tenants),
+        "another resource on the node that would be fenced is paused, or would lose what was written",
+        lambda c: c.source_holds and c.source.guarded,
         Then.HOLD,
-        paused_words,
+        guarded_words,
     ),
     Row(
         158,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmdk_failover import stake
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.depending import unbased
 from vmdk_failover.doubts import question_words
@@ -58,3 +59,12 @@ def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
     if h.paused_tenants:
         names = " and ".join(h.paused_tenants)
         yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: 'salt-run vmdk.resume' it"
+    if words := stake.guard_words(h.tenants, h.minion):
+        yield f"{h.minion} is not fenced: {words}"
+    paths = {disk.path for disk in h.listed}
+    yield from (
+        f"{mine.path} is shared ({mine.sharing}) on the VM of {h.minion}, so no lock keeps two VMs from writing: take the "
+        "sharing off, which needs the VM to be off"
+        for mine in h.vm.disks or ()
+        if mine.path in paths and mine.sharing != "sharingNone"
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from vmdk_failover import stake
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.doubts import lost_host_words, spared
 from vmdk_failover.nodestate import is_isolated
@@ -156,6 +157,19 @@ def any_(s: Situation, h: NodeSight) -> bool:
     return True
 
 
+def guarded_words(h: NodeSight) -> str:
+    """For whom a silent node is not fenced."""
+    names = " and ".join(h.paused_tenants)
+    if not names:
+        return (
+            f"{h.minion} gives no signed answer and is not fenced: {stake.guard_words(h.tenants, h.minion)}"
+        )
+    return (
+        f"{h.minion} gives no signed answer; {names} is on it and paused, and maintenance is not disturbed by a fence; "
+        "'salt-run vmdk.resume' it, or look at the node"
+    )
+
+
 def witnesses(s: Situation) -> str:
     """What the witnesses say of a silent holder, as part of a sentence."""
     h = s.holder
@@ -194,13 +208,10 @@ LOST_HOST: tuple[PolicyRow, ...] = (
 SILENT: tuple[PolicyRow, ...] = (
     PolicyRow(
         638,
-        "the holder gives no answer, and a paused resource is on it",
-        unanswered(lambda s, h: bool(h.paused_tenants)),
+        "the holder gives no answer, and another resource on it is paused, or would lose what was written",
+        unanswered(lambda s, h: h.guarded),
         Choice.HOLD,
-        lambda s: (
-            f"{holder_name(s)} gives no signed answer; {' and '.join(s.holder.paused_tenants) if s.holder else ''} is on it and "
-            "paused, and maintenance is not disturbed by a fence; 'salt-run vmdk.resume' it, or look at the node"
-        ),
+        lambda s: guarded_words(s.holder) if s.holder else "",
     ),
     PolicyRow(
         639,

@@ -176,6 +176,8 @@ def why_failed(s: Situation) -> str:
 
 
 def no_target(s: Situation) -> str:
+    if s.holder is not None and s.holder.at_stake:
+        return f"nothing takes it from {s.holder.minion}, because {s.holder.at_stake}{s.last_failure()}"
     words = [f"{n.minion}: {'; '.join(s.unfit(n))}" for n in s.seen.nodes if n is not s.holder and s.unfit(n)]
     worn = [
         f"{n.minion}: {s.failed(n.minion)} tries failed"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import heard
+from vmdk_failover import heard, stake
 from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Flaws, Tenant, datastore_of
 from vmdk_failover.errors import JournalError
 from vmdk_failover.kin import Neighbour
@@ -179,12 +179,12 @@ class FileVicinity:
 
     def _tenants(self, vm: VmFacts, others: list[Resource]) -> Iterator[Tenant]:
         """Whose disk the VM lists, and who may have a node on the lost host beside it."""
-        listed = {key for disk in vm.disks or () for key in (disk.path, disk.uuid)}
+        listed = {key: disk for disk in vm.disks or () for key in (disk.path, disk.uuid)}
         beside = {uuid for _, uuid in vm.beside or ()}
         for other in others:
-            here = any(disk.path in listed or disk.uuid in listed for disk in other.disks)
+            here = [listed[key] for disk in other.disks for key in (disk.path, disk.uuid) if key in listed]
             if here or any(node.vm_uuid.lower() in beside for node in other.nodes):
-                yield Tenant(other.name, self._is_paused(other.name))
+                yield Tenant(other.name, self._is_paused(other.name), any(map(stake.discards, here)))
 
     def _is_paused(self, name: str) -> bool:
         try:

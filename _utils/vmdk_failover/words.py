@@ -73,6 +73,10 @@ class MoveKind(str, enum.Enum):
     REPAIR = "repair"  # local recovery: mount it again where it was
 
 
+#: Disk modes that keep what was written; vSphere's others discard it when the VM is powered off, as a fence does.
+KEEPING_MODES = ("persistent", "independent_persistent")
+
+
 class StepKind(str, enum.Enum):
     """One act. Everything the product ever does to the world is one of these."""
 

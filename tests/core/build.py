@@ -34,13 +34,14 @@ WAL = Disk("[ds1] shared/pgwal.vmdk", "6000c29" + "0" * 24 + "2", 1, 1)
 EPOCH = 7
 
 #: Where a disk may be in a VM's device list.
-NOWHERE, THERE, PARTLY, MISPLACED, UNCLEAR, UNREAD = (
+NOWHERE, THERE, PARTLY, MISPLACED, UNCLEAR, UNREAD, VOLATILE = (
     "nowhere",
     "there",
     "partly",
     "misplaced",
     "unclear",
     "unread",
+    "in a mode that discards",
 )
 
 
@@ -81,6 +82,9 @@ def _listed(where: str, disks: tuple[Disk, ...]) -> tuple[DiskFacts, ...] | None
         return (DiskFacts(disks[0].path, "f" * 32, disks[0].bus, disks[0].unit, 2000),)
     if where == MISPLACED:
         return tuple(DiskFacts(d.path, d.uuid, 0, d.unit + 8, 2008) for d in disks)
+    if where == VOLATILE:
+        lost = "independent_nonpersistent"
+        return tuple(DiskFacts(d.path, d.uuid, d.bus, d.unit, 2000 + d.unit, lost) for d in disks)
     count = {NOWHERE: 0, PARTLY: 1, THERE: len(disks)}[where]
     return tuple(DiskFacts(d.path, d.uuid, d.bus, d.unit, 2000 + d.unit) for d in disks[:count])
 

@@ -169,6 +169,18 @@ def _listed(disk: Disk, how: str) -> DiskFacts:
     return replace(facts, **changed.get(how, {}))
 
 
+def _disk_mode(stage: Stage, side: Side, node: str, mode: str) -> None:
+    vm, mine = _vm(side, node), {disk.uuid for disk in side.resource.disks}
+    vm.disks = [replace(one, mode=mode) if one.uuid in mine else one for one in vm.disks]
+    vm.version += 1
+
+
+def _sharing(stage: Stage, side: Side, node: str, sharing: str) -> None:
+    vm, mine = _vm(side, node), {disk.uuid for disk in side.resource.disks}
+    vm.disks = [replace(one, sharing=sharing) if one.uuid in mine else one for one in vm.disks]
+    vm.version += 1
+
+
 def _controller(stage: Stage, side: Side, node: str, kind: str) -> None:
     vm, bus = _vm(side, node), side.resource.disks[0].bus
     others = tuple(one for one in vm.controllers if one[0] != bus)
@@ -271,6 +283,8 @@ OF_NODES: Mapping[str, Effect] = {
     "lists": Effect(
         ("nothing", "disk", "one disk", "other slot", "other path", "other uuid", "unreadable"), _lists
     ),
+    "disk_mode": Effect(TEXT, _disk_mode),
+    "sharing": Effect(TEXT, _sharing),
     "controller": Effect(("pvscsi", "lsilogic", "none"), _controller, True),
     "slot": Effect(("taken", "free"), _slot, True),
     "edited": Effect(SWITCH, _edited, True),

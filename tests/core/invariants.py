@@ -33,6 +33,17 @@ MOST = {
 }
 
 
+#: After these a VM has not got the disk any more, or no power.
+TAKING = (
+    StepKind.RELEASE,
+    StepKind.HALT,
+    StepKind.FENCE,
+    StepKind.FENCE_HOOK,
+    StepKind.FENCE_HOST,
+    StepKind.DETACH,
+)
+
+
 def listing(vm: VmFacts, of: Resource) -> bool | None:
     """Whether a VM lists any disk of the resource; ``None`` if a disk matches by half or the list is unread."""
     if vm.present is False:
@@ -104,6 +115,8 @@ def wrong(case: Case, verdict: Verdict) -> list[str]:
     found += [f"{kind.value} of {node}: {words}" for words in moment(case)]
     sight = case.seen.node(node)
     found += [f"{kind.value} of {node}: {words}" for words in _CHECKS[kind](case, sight)]
+    if kind in TAKING and loses(sight, case.seen.nodes, case.move.resource):
+        found.append(f"{kind.value} of {node}: what was written is lost")
     if sum(1 for o in case.outcomes if o.step.kind is kind) >= MOST.get(kind, 1):
         found.append(f"{kind.value} is tried again and again")
     return found
@@ -267,6 +280,16 @@ def _detach(case: Case, node: NodeSight) -> Iterator[str]:
 def _disturbing(node: NodeSight) -> Iterator[str]:
     if any(tenant.paused for tenant in node.tenants):
         yield "a paused resource is on it"
+    if any(tenant.discards for tenant in node.tenants):
+        yield "another resource on it would lose what was written"
+
+
+def loses(node: NodeSight, nodes: Sequence[NodeSight], of: Resource) -> bool:
+    """Its VM may run, and what was written to a disk of the resource goes with its power, or with the disk."""
+    modes = {mine.mode for mine in node.vm.disks or () for d in of.disks if mine.path == d.path}
+    return any("nonpersistent" in mode for mode in modes) and not (
+        proven_off(node.vm) or believed(node, nodes)
+    )
 
 
 def _fence_host(case: Case, node: NodeSight) -> Iterator[str]:

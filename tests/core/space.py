@@ -23,6 +23,7 @@ from tests.core.build import (
     THERE,
     UNCLEAR,
     UNREAD,
+    VOLATILE,
     WAL,
     active,
     came_to,
@@ -262,6 +263,7 @@ AROUND = (
     Around(),
     Around(tenants={"db1": (Tenant("wal"),)}),
     Around(tenants={"db1": (Tenant("wal"), Tenant("logs", True))}),
+    Around(tenants={"db1": (Tenant("wal", discards=True),)}),
     Around(confirmed={"db1": Confirmed("esx1", "", "alice said that esx1 is off")}),
     Around(confirmed={"db1": Confirmed("esx9", "", "alice said that esx9 is off")}),
     Around(confirmed={"db1": Confirmed("esx1", "later", "alice said that esx1 is off")}),
@@ -303,6 +305,10 @@ def strained(minion: str = "db1") -> Iterator[Sight]:
         yield vm(minion, THERE, connected=False), word
     for smbios in (MACHINE, OTHER):
         yield vm(minion, THERE, smbios=MACHINE), says(minion, released=EPOCH, smbios=smbios)
+    for state in states[:4]:
+        yield vm(minion, VOLATILE, **state), None
+    for word in (says(minion), active(minion, condition=Condition.IO_ERROR), says(minion, released=EPOCH)):
+        yield vm(minion, VOLATILE), word
     yield vm(minion, THERE, question="Cancel?"), None
     yield vm(minion, THERE, question="Cancel?", task="powerOn"), None
     yield vm(minion, THERE, power=Power.OFF, question="moved?", task="powerOn"), None

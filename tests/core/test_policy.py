@@ -19,6 +19,7 @@ from tests.core.build import (
     PARTLY,
     THERE,
     UNCLEAR,
+    VOLATILE,
     WAL,
     active,
     gone,
@@ -27,7 +28,7 @@ from tests.core.build import (
     says,
     vm,
 )
-from tests.core.invariants import believed, listing, proven_off, runs
+from tests.core.invariants import believed, listing, loses, proven_off, runs
 from vmdk_failover import assess, protection
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Tenant
 from vmdk_failover.assess import NodeSight, Snapshot
@@ -171,6 +172,7 @@ CONTRADICTED = (
     seen((vm("db1", smbios=space.MACHINE), active("db1", smbios=space.OTHER)), READY),
 )
 PAUSED_TENANT = Around(tenants={"db1": (Tenant("wal", True),)})
+VOLATILE_TENANT = Around(tenants={"db1": (Tenant("wal", discards=True),)})
 LEAVING = Around(leaving={"db1": "boot-of-db1"})
 CONFIRMED = Around(confirmed={"db1": Confirmed("esx1", "", "alice said that the host esx1 is off")})
 LOST = (vm("db1", THERE, connected=False), None)
@@ -721,6 +723,7 @@ def every_strain() -> Iterator[Snapshot]:
     arounds = (
         NOTHING_AROUND,
         PAUSED_TENANT,
+        VOLATILE_TENANT,
         CONFIRMED,
         suffering(),
         suffering("esx1"),
@@ -737,7 +740,7 @@ def every_strain() -> Iterator[Snapshot]:
         {"connected": False, **OFF},
     )
     for around, state, where, word in product(
-        arounds, states, (THERE, MISPLACED), (None, says("db1"), active("db1"), fails, full)
+        arounds, states, (THERE, MISPLACED, VOLATILE), (None, says("db1"), active("db1"), fails, full)
     ):
         yield seen((vm("db1", where, **state), word), READY, around=around)
         yield seen((vm("db1", where, **state), word), (vm("db2", THERE, **OFF), None), around=around)
@@ -751,6 +754,7 @@ def every_strain() -> Iterator[Snapshot]:
     for beside, others in product(((("web1", ""),), None), ("hold", "stop")):
         fenced = {"host_fence": "own.host", "host_fence_others": others}
         yield silent(400.0, False, connected=False, beside=beside, **fenced)
+    yield from every_volatile()
     yield from every_lost_host()
     yield seen(*LEFT_BEHIND)
     yield from (seen(LEFT_BEHIND[0], (LEFT_BEHIND[1][0], word)) for word in DISPUTES)
@@ -809,6 +813,8 @@ def wrong(s: Situation, decision: Decision) -> Iterator[str]:
     yield from _forbidden(s, begun)
     yield from _rash(s, begun)
     yield from _needless(s, begun.kind, s.seen.node(begun.source))
+    if not begun.is_local and loses(s.seen.node(begun.source), s.seen.nodes, s.resource):
+        yield "what was written on the node that loses the disk is lost"
 
 
 def _wrong_blind(s: Situation, begun: Move) -> Iterator[str]:
@@ -997,6 +1003,29 @@ def _most_are_silent(s: Situation) -> bool:
     return silent + heard >= 3 and silent > heard
 
 
+def every_volatile() -> Iterator[Snapshot]:
+    """The disk is in a mode that discards what was written, and all that could make it go elsewhere."""
+    there = vm("db1", VOLATILE)
+    words = (
+        active("db1"),
+        says("db1"),
+        says("db1", unready=("fsck is missing",)),
+        active("db1", services=False),
+        active("db1", condition=Condition.IO_ERROR),
+    )
+    for word, options in product(
+        words, ({}, {"on_service_failure": "next"}, {"on_shutdown": "switchover"}, {"on_error": "halt"})
+    ):
+        yield seen((there, word), READY, **options)
+        yield seen((there, word), READY, around=LEAVING, **options)
+        yield from (beside(seen((there, word), READY, **options), *kin) for kin in kindred.every())
+    for connected, options in product((True, False), ({}, {"host_fence": "own.host"})):
+        vms = (vm("db1", VOLATILE, connected=connected), READY[0])
+        facts, signs = HypervisorFacts(True, "", vms), {"db1": Signs(400.0, False)}
+        yield assess.look(resource(**options), facts, {"db2": says("db2")}, signs)
+    yield seen((vm("db1", VOLATILE, **OFF), None), READY)
+
+
 def every_lost_host() -> Iterator[Snapshot]:
     """The host of the holder is gone, with more or less of the others."""
     away: dict[str, Any] = {"connected": False}
@@ -1094,3 +1123,77 @@ def harmed(situation: Situation, rows: tuple[PolicyRow, ...]) -> str:
         return next(wrong(situation, decide(situation, rows)), "")
     except (IndexError, KeyError) as err:
         return f"the table breaks: {err!r}"
+
+
+# -- a mode that discards what was written --------------------------------------------------------------------
+
+
+def volatile(word: NodeFacts | None = None, **facts: Any) -> Snapshot:
+    """The holder's disk is in such a mode; it is silent for long if it says nothing."""
+    vms = (vm("db1", VOLATILE, **facts), READY[0])
+    answers = {one.minion: one for one in (word, READY[1]) if one is not None}
+    return assess.look(resource(), HypervisorFacts(True, "", vms), answers, {"db1": Signs(400.0, False)})
+
+
+LOST_WITH_IT = "nothing takes it from db1, because [ds1] shared/pgdata.vmdk is independent_nonpersistent on the VM of db1"
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "wish", "rule"),
+    [
+        (volatile(), None, 648),
+        (volatile(active("db1", condition=Condition.IO_ERROR)), None, 670),
+        (volatile(active("db1")), SWITCH, 550),
+        (volatile(active("db1")), FORCE, 550),
+        (volatile(), FORCE, 550),
+    ],
+)
+def test_nothing_is_taken_from_where_what_was_written_would_be_lost(
+    snapshot: Snapshot, wish: Wish | None, rule: int
+) -> None:
+    decision = judge(snapshot, wish=wish)
+    assert (decision.rule, decision.move) == (rule, None)
+    assert LOST_WITH_IT in decision.reason and "power the VM off by hand" in decision.reason
+
+
+def test_if_that_were_not_heeded_it_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assess, "_kept", lambda sights: sights)
+    found = {words for snapshot in every_volatile() for words in unsafe(Situation(snapshot, EPOCH, NOW))}
+    assert any("is lost" in words for words in found)
+
+
+def unsafe(situation: Situation) -> list[str]:
+    return list(wrong(situation, decide(situation)))
+
+
+def test_status_says_so_while_all_is_well_and_names_it_once() -> None:
+    (said,) = protection.gaps(Situation(volatile(active("db1")), EPOCH, NOW))
+    assert said.startswith(LOST_WITH_IT)
+    assert judge(volatile(active("db1"))).rule == 600
+
+
+def test_it_is_mounted_again_where_it_was_and_leaves_a_vm_that_is_off() -> None:
+    assert judge(volatile(says("db1"))).rule == 750
+    assert judge(volatile(power=Power.OFF)).rule == 620
+
+
+def test_a_move_that_is_under_way_is_given_up_for_it() -> None:
+    began = judge(seen((HOLDS, None), READY), wish=FORCE).move
+    assert began is not None
+    verdict = next_verdict(Case(began, volatile(), (), EPOCH + 1))
+    assert verdict.step is None and "independent_nonpersistent" in verdict.reason
+
+
+def test_a_disk_that_is_shared_is_told_and_holds_nothing() -> None:
+    shared = replace(HOLDS, disks=tuple(replace(d, sharing="sharingMultiWriter") for d in HOLDS.disks or ()))
+    (said,) = protection.gaps(Situation(seen((shared, active("db1")), READY), EPOCH, NOW))
+    assert "[ds1] shared/pgdata.vmdk is shared (sharingMultiWriter) on the VM of db1" in said
+    assert judge(seen((shared, active("db1", condition=Condition.IO_ERROR)), READY)).rule == 660
+
+
+def test_for_a_neighbour_that_would_lose_what_was_written_nobody_is_fenced() -> None:
+    decision = judge(silent(400.0, around=VOLATILE_TENANT))
+    assert (decision.rule, decision.choice) == (638, HOLD)
+    assert "the disk of wal there is in a mode that discards" in decision.reason
+    (said,) = protection.gaps(Situation(seen(WELL, READY, around=VOLATILE_TENANT), EPOCH, NOW))
+    assert said.startswith("db1 is not fenced: the disk of wal there is in a mode that discards")

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.core import space
 from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
 from tests.core.invariants import wrong
-from vmdk_failover import assess, predict, rules
+from vmdk_failover import assess, predict, rules, stake
 from vmdk_failover.around import NOTHING_AROUND, Around
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, StepKind
@@ -63,6 +63,20 @@ def test_no_verdict_is_unsafe(walk: Walk) -> None:
 def test_a_word_that_counts_against_signs_of_life_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assess, "_heeded", lambda sights, around: sights)
     assert any(wrong(case, next_verdict(case)) for case in space.word_cases())
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "other", "words"),
+    [
+        (assess, "_kept", lambda sights: sights, "what was written is lost"),
+        (stake, "guards", lambda tenant: tenant.paused, "would lose what was written"),
+    ],
+)
+def test_a_disk_that_loses_what_was_written_is_found(
+    monkeypatch: pytest.MonkeyPatch, of: Any, name: str, other: Any, words: str
+) -> None:
+    monkeypatch.setattr(of, name, other)
+    assert any(words in one for case in space.around_cases() for one in wrong(case, next_verdict(case)))
 
 
 def test_the_page_of_the_rules_states_how_many_cases_these_are(walk: Walk) -> None:

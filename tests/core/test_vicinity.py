@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.build import DATA, THERE, WAL, resource, vm
+from tests.core.build import DATA, THERE, VOLATILE, WAL, resource, vm
 from tests.core.test_engine import FORCE, Site
 from tests.core.test_hosts import crash, lose_host
 from tests.doubles import engine
@@ -64,6 +64,13 @@ def test_tenants_are_other_resources_whose_disk_a_vm_lists(vicinity: FileVicinit
 def test_a_disk_that_matches_by_half_is_a_tenant_too(vicinity: FileVicinity, half: Any) -> None:
     found = look(vicinity, vm("db1", THERE, (half,))).tenants
     assert [t.name for t in found["db1"]] == ["wal"]
+
+
+def test_a_tenant_in_a_mode_that_discards_is_told_as_one(vicinity: FileVicinity) -> None:
+    both = vm("db1", VOLATILE, (DATA, WAL))
+    assert [t.discards for t in look(vicinity, both).tenants["db1"]] == [True]
+    mine = (*vm("db1", VOLATILE).disks, *vm("db1", THERE, (WAL,)).disks)  # type: ignore[misc]
+    assert [t.discards for t in look(vicinity, replace(both, disks=mine)).tenants["db1"]] == [False]
 
 
 def test_who_may_have_a_node_on_the_lost_host_is_a_tenant_too(vicinity: FileVicinity) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from pyVmomi import vim
 
 from vmdk_failover.around import datastore_of
-from vmdk_failover.entries import MODES
 from vmdk_failover.finding import HINT
 from vmdk_failover.model import Disk
+from vmdk_failover.stake import discards
 from vmdk_failover.vsphere import clusters, devices
 from vmdk_failover.vsphere.findings import Finding
 from vmdk_failover.vsphere.properties import Read, filter_spec, retrieve, step
@@ -158,7 +158,7 @@ def _of_holder(vm: Seen, disks: Sequence[Disk]) -> Iterable[Finding]:
         if mine.sharing != "sharingNone":
             text = f"{disk.path} is shared ({mine.sharing}), no lock keeps two VMs from writing; unshare it"
             yield Finding(vm.node, "multi_writer", text)
-        if mine.mode not in MODES:
+        if discards(mine):
             text = f"{disk.path} is {mine.mode} on VM {vm.name}: a power-off discards what was written; make it persistent"
             yield Finding(vm.node, "discarding_disk", text)
         if not mine.mode.startswith("independent"):
