@@ -102,6 +102,7 @@ class Around:
     :param leaving: by minion id of a node that has announced its shutdown, the boot id that ends with it.
     :param flaws: by minion id, as found in the last minutes.
     :param renamed: by minion id of a node whose minion has another id now, by its own signed word of the last seconds, that id.
+    :param mute: by minion id of a node whose address did not answer this master while the node was well, that address.
     :param beside: by host that was said to be off, the nodes of other resources of which that was said too.
     :param alive: by host, what shows that one of these lives on it.
     """
@@ -115,6 +116,7 @@ class Around:
     renamed: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     alive: Mapping[str, Life] = field(default_factory=dict)
+    mute: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_AROUND = Around()

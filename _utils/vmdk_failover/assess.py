@@ -58,6 +58,7 @@ class NodeSight:
     :param leaving: it has announced that it shuts down, and has not booted since, as far as it says.
     :param flaws: what a check in the last minutes found in the way of its taking the disks; nothing while it has them.
     :param renamed: the id that its minion has now, by its own word of the last seconds; ``""`` if it is the recorded one.
+    :param mute: its address, if that did not answer this master while the node was well; else ``""``.
     :param stake: what would be lost if it took the disks from the node that has them.
     :param denied: who said that its host is off, and what shows that this is not so; ``None`` if nobody said so or nothing does.
     """
@@ -79,6 +80,7 @@ class NodeSight:
     renamed: str = ""
     denied: Denied | None = None
     stake: tuple[str, ...] = ()
+    mute: str = ""
 
     @functools.cached_property
     def off(self) -> bool:
@@ -319,6 +321,7 @@ def _sight(
         _leaving(facts, around.leaving.get(vm.minion, "")),
         _flaws(vm, around.flaws.get(vm.minion)) if holds is False else (),
         around.renamed.get(vm.minion, ""),
+        mute=around.mute.get(vm.minion, ""),
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover import checkup, on_master, operate, panorama, versions
-from vmdk_failover.app import App
+from vmdk_failover import checkup, on_master, operate, panorama, reachable, versions
+from vmdk_failover.app import App, state_dir
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
@@ -38,6 +38,7 @@ def doctor(app: App, name: str = "", salt: str = "") -> dict[str, Any]:
     ]
     stands = operate.status_of_all(app, list(resources), seen)
     found += _configuration(app, name)  # last: the nodes' answers tell of other masters
+    found += _mute(app, minions, stands)
     found += _not_protected(stands, found)
     where = app.settings.vcenter.host if app.settings.vcenter else "no vCenter"
     looked_at = f"this master, {_count(resources, 'resource')}, {_count(minions, 'node')}, {where}"
@@ -101,6 +102,23 @@ def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Foun
         if isinstance(one, Mapping) and one.get("severity") in (ERROR, WARNING, HINT):
             severity, what, do = (str(one.get(key, "")) for key in ("severity", "what", "do"))
             yield Found(severity, what, do, node=minion, code="node")
+
+
+def _mute(app: App, minions: Sequence[str], stands: Mapping[str, Mapping[str, Any]]) -> Iterator[Found]:
+    """Nodes whose silence would say nothing: an error of what is active there now, and else something for later."""
+    active = {str(one["active"]): name for name, one in stands.items()}
+    for minion, address in reachable.mute(state_dir(app.opts)).items():
+        if minion in minions:
+            yield Found(
+                ERROR if minion in active else WARNING,
+                f"The address {address} of {minion} does not answer this master although {minion} is well: if it falls silent "
+                "while its VM is on, that is held (645), and nothing fails over.",
+                f"Let ICMP echoes or TCP port 22 from the master to {address} through, or set vmdk.address of {minion} to one "
+                "that answers.",
+                active.get(minion, ""),
+                minion,
+                code="address",
+            )
 
 
 # -- vSphere ------------------------------------------------------------------------------------------------------

@@ -43,6 +43,14 @@ def _gaps(s: Situation) -> Iterator[str]:
         yield f"{rescues} failovers within the hour are enough (max_failovers_per_hour); 'salt-run vmdk.clear {s.resource.name}'"
 
 
+def mute_words(minion: str, address: str) -> str:
+    """What follows from an address that does not answer while the node is well, and what to do."""
+    return (
+        f"the address {address} of {minion} does not answer this master although {minion} is well, so if {minion} falls silent "
+        "while its VM is on, that is held (645): let ICMP echoes or TCP port 22 from the master through"
+    )
+
+
 def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
     if h.vm.snapshot is not False:
         yield (
@@ -56,6 +64,8 @@ def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
             f"nobody watches the disk on {h.minion} ({h.facts.evidence or 'the prober says nothing'}), so that a fault of it "
             f"would not be seen: restart salt-minion there; 'salt-call vmdk.doctor' on {h.minion} says more"
         )
+    if h.mute and h.facts is not None:
+        yield mute_words(h.minion, h.mute)
     if h.paused_tenants:
         names = " and ".join(h.paused_tenants)
         yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: 'salt-run vmdk.resume' it"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import heard, stake
+from vmdk_failover import heard, reachable, stake
 from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Flaws, Tenant, datastore_of
 from vmdk_failover.errors import JournalError
 from vmdk_failover.kin import Neighbour
@@ -62,6 +62,7 @@ class FileVicinity:
             leaving={vm.minion: boot for vm in seen.vms if (boot := self._leaving(vm.minion))},
             flaws=dict(self._flaws(resource.name)),
             renamed={vm.minion: other for vm in seen.vms if (other := self._renamed(vm.minion))},
+            mute=reachable.mute(self.state_dir, self.clock),
         )
 
     def kin(self, resource: Resource) -> Sequence[Neighbour]:

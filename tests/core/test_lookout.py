@@ -145,6 +145,31 @@ def test_what_can_be_reached_is_found_out_while_nodes_are_well(site: Site) -> No
     assert not reachable.answered(site.directory, "db1", "10.0.0.1"), "a firewall has come between"
 
 
+def test_an_address_that_does_not_answer_while_the_node_is_well_is_told_after_two_tries(site: Site) -> None:
+    (site.directory / reachable.NAME).unlink()
+    find = partial(reachable.find_out, site.directory, site.ask, lambda: site.now)
+
+    def told() -> Mapping[str, str]:
+        return reachable.mute(site.directory, lambda: site.now)
+
+    def try_it(answer: bool | None, after: float = reachable.AGAIN / 10) -> Mapping[str, str]:
+        site.now += after
+        site.answer = answer
+        site.heard(db1=0.5)
+        find()
+        return told()
+
+    assert (told(), try_it(False), try_it(False)) == ({}, {}, {"db1": "10.0.0.1"})
+    assert try_it(None) == {"db1": "10.0.0.1"}, "what could not be tried did not answer either"
+    assert try_it(True) == {}
+    assert (try_it(False, reachable.AGAIN), try_it(False)) == ({}, {"db1": "10.0.0.1"})
+    site.now += reachable.AGAIN
+    assert told() == {}, "nobody has tried for minutes"
+    for torn in ('{"db1": 3}', '{"db1": {"answers": false, "missed": "2"}}', "{torn"):
+        (site.directory / reachable.NAME).write_text(torn)
+        assert told() == {}
+
+
 def test_nobody_is_asked_while_nobody_is_silent(site: Site) -> None:
     assert (site.signs(), site.asked) == ({}, [])
 

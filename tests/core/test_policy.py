@@ -1197,3 +1197,21 @@ def test_for_a_neighbour_that_would_lose_what_was_written_nobody_is_fenced() -> 
     assert "the disk of wal there is in a mode that discards" in decision.reason
     (said,) = protection.gaps(Situation(seen(WELL, READY, around=VOLATILE_TENANT), EPOCH, NOW))
     assert said.startswith("db1 is not fenced: the disk of wal there is in a mode that discards")
+
+
+# -- an address that never answers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("holder", "minion", "so"),
+    [(WELL, "db1", True), (WELL, "db2", False), (FAILING, "db1", False), (UNMOUNTED, "db1", False)],
+)
+def test_an_address_that_does_not_answer_is_a_gap_of_the_holder(holder: Any, minion: str, so: bool) -> None:
+    """Nothing but silence is judged by it, so nothing else is held for it."""
+    around = Around(mute={minion: "10.0.0.1"})
+    situation = Situation(seen(holder, READY, around=around), EPOCH, NOW)
+    words = "the address 10.0.0.1 of db1 does not answer this master although db1 is well"
+    assert [one.startswith(words) for one in protection.gaps(situation)] == ([True] if so else []) or (
+        not so and not any(one.startswith(words) for one in protection.gaps(situation))
+    )
+    assert decide(situation).rule == judge(seen(holder, READY)).rule

@@ -17,7 +17,7 @@ from tests.core.test_hosts import crash, lose_host
 from tests.doubles import engine
 from tests.doubles.clock import FakeClock
 from tests.doubles.vicinity import FakeVicinity
-from vmdk_failover import fitness, operate
+from vmdk_failover import fitness, heard, operate, reachable
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.around import Around, Confirmed, Flaws
 from vmdk_failover.config import Settings
@@ -87,6 +87,16 @@ def test_a_journal_that_cannot_be_read_counts_as_paused(vicinity: FileVicinity) 
     both = vm("db1", THERE, (DATA, WAL))
     assert look(replace(vicinity, paused=broken), both).tenants["db1"][0].paused
     assert not look(vicinity, both).tenants["db1"][0].paused
+
+
+# -- addresses ------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_did_not_answer_is_known_around(vicinity: FileVicinity) -> None:
+    assert look(vicinity, vm("db1")).mute == {}
+    note = {"address": "10.0.0.1", "answers": False, "missed": 2, "boot": heard.master_boot(), "at": 990.0}
+    heard.write_plain(vicinity.state_dir / reachable.NAME, {"db1": note, "db2": {**note, "missed": 1}})
+    assert look(vicinity, vm("db1")).mute == {"db1": "10.0.0.1"}
 
 
 # -- faults of others -----------------------------------------------------------------------------------------

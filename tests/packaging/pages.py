@@ -14,7 +14,7 @@ from tests.packaging.source import FACES, LIBRARY, ROOT
 DOCS = ROOT / "docs"
 _CODE = re.compile(r"[a-z][a-z0-9_]+\Z")
 #: Which argument of what is called holds a code, when it is given by position.
-_PLACES = {"GiveUp": 1, "Finding": 1, "Outcome": 3}
+_PLACES = {"GiveUp": 1, "Finding": 1, "Found": 5, "Outcome": 3}
 _FENCE = re.compile(r"^ *```([^\s`]*)[^\n`]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 

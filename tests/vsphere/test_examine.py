@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.vsphere import estate
 from tests.vsphere.test_adopt import Site
 from tests.vsphere.test_panorama import Many
 from tests.vsphere.world import CONFIGURED, DISK, USER, resource
-from vmdk_failover import __version__, config, examine
+from vmdk_failover import __version__, app, config, examine, heard, operate, reachable
 from vmdk_failover.errors import ConfigError
 from vmdk_failover.model import Resource
 from vmdk_failover.vsphere.privileges import NEEDED
@@ -132,6 +133,20 @@ def test_vcenters_own_vm_on_the_protected_datastore_is_told(clinic: Clinic) -> N
     (one,) = [one for one in clinic.findings() if one["code"] == "keeper"]
     assert one["severity"] == "warning" and "the VM vcsa of vCenter lies on" in one["what"]
     assert "govc vm.migrate -ds OTHER vcsa" in one["do"]
+
+
+def test_an_address_that_does_not_answer_is_named_with_what_lets_it_through(clinic: Clinic) -> None:
+    note = {"answers": False, "missed": 2, "boot": heard.master_boot(), "at": time.monotonic()}
+    notes = {f"db{n}": {**note, "address": f"10.0.0.{n}"} for n in (1, 2, 9)}
+    heard.write_plain(app.state_dir(clinic.app().opts) / reachable.NAME, notes)
+    found = [one for one in clinic.findings() if one["code"] == "address"]
+    assert [(one["severity"], one["resource"], one["node"]) for one in found] == [
+        ("error", "pgdata", "db1"),
+        ("warning", "", "db2"),
+    ]
+    assert "10.0.0.1 of db1 does not answer" in found[0]["what"] and "port 22" in found[0]["do"]
+    said = operate.status_of_all(clinic.app(), ["pgdata"])["pgdata"]
+    assert not said["protected"] and "(645)" in said["not_protected_because"][0]
 
 
 def test_a_silent_node_and_another_version_are_named(clinic: Clinic) -> None:
