@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vmdk_failover import stake
+from vmdk_failover import seat, stake
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Life, Tenant
 from vmdk_failover.disproof import life
 from vmdk_failover.kin import Kin
@@ -102,7 +102,7 @@ class NodeSight:
     @property
     def misplaced(self) -> bool:
         """Its VM lists a disk of the resource at another SCSI bus or unit than recorded."""
-        return any(not _in_place(self.vm, disk) for disk in self.listed)
+        return any(not seat.is_taken(self.vm, disk) for disk in self.listed)
 
     @property
     def paused_tenants(self) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def _sight(
     words = [vm.lists(disk) for disk in resource.disks]
     listed = tuple(disk for disk, word in zip(resource.disks, words, strict=True) if word)
     holds: bool | None = True if listed else None if None in words else False
-    complete = len(listed) == len(resource.disks) and all(_in_place(vm, disk) for disk in listed)
+    complete = len(listed) == len(resource.disks) and all(seat.is_taken(vm, disk) for disk in listed)
     return NodeSight(
         vm.minion,
         vm,
@@ -312,7 +312,7 @@ def _sight(
         listed,
         holds,
         complete,
-        _misfit(resource, vm, listed),
+        seat.misfit(resource, vm, listed),
         signs,
         _confirmed(vm, around.confirmed.get(vm.minion)),
         around.tenants.get(vm.minion, ()),
@@ -350,28 +350,6 @@ def _leaving(facts: NodeFacts | None, boot_id: str) -> bool:
 def _flaws(vm: VmFacts, found: Flaws | None) -> tuple[str, ...]:
     """They are of the host that the VM was on."""
     return found.words if found is not None and found.host == vm.host else ()
-
-
-def _in_place(vm: VmFacts, disk: Disk) -> bool:
-    return any(d.path == disk.path and (d.bus, d.unit) == (disk.bus, disk.unit) for d in vm.disks or ())
-
-
-def _misfit(resource: Resource, vm: VmFacts, listed: tuple[Disk, ...]) -> tuple[str, ...]:
-    found = []
-    controllers = None if vm.controllers is None else dict(vm.controllers)
-    for disk in resource.disks:
-        if disk in listed:
-            continue
-        if controllers is None or vm.slots is None:
-            return ("vCenter does not show its SCSI controllers",)
-        kind = controllers.get(disk.bus)
-        if kind is None:
-            found.append(f"its VM has no SCSI controller {disk.bus} (add a {disk.controller} one)")
-        elif kind != disk.controller:
-            found.append(f"its SCSI controller {disk.bus} is {kind}, recorded is {disk.controller}")
-        elif (disk.bus, disk.unit) in vm.slots:
-            found.append(f"its SCSI slot {disk.bus}:{disk.unit} is taken by another disk")
-    return tuple(dict.fromkeys(found))
 
 
 def _power_words(vm: VmFacts) -> str:
