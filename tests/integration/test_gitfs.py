@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,25 +23,24 @@ from lab.linux import wait_until
 from lab.saltconf import FOLDERS
 from lab.scenarios import DISK
 from lab.wishes import Wishes
+from tests.integration import installing
 from vmdk_failover import __version__
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import bootstrap_block
 
 pytestmark = pytest.mark.timeout(600)
 
 LIMIT = 240.0
-PAGE = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
 
 
 def printed() -> dict[str, Any]:
     """The configuration of the page."""
-    (block,) = (one for one in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if "gitfs_remotes" in one)
+    (block,) = (
+        one for one in re.findall(r"```yaml\n(.*?)```", installing.PAGE, re.S) if "gitfs_remotes" in one
+    )
     found: dict[str, Any] = yaml.safe_load(block)
     return found
-
-
-def commands() -> list[str]:
-    """The commands that the page prints below it, but for the restart of the master, which is the lab's to do."""
-    block = PAGE.partition("gitfs_remotes")[2].partition("```console\n")[2].partition("```")[0]
-    return [line[2:] for line in block.splitlines()]
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -59,7 +59,7 @@ def make_repository(place: Path) -> tuple[str, str]:
     git(work, "init", "-q")
     git(work, "add", "-A")
     git(work, "commit", "-q", "-m", "all of it")
-    assert "`git rev-parse HEAD`" in PAGE
+    assert "`git rev-parse HEAD`" in installing.PAGE
     revision = git(work, "rev-parse", "HEAD")
     git(place, "clone", "-q", "--bare", str(work), "saltext-vmdk.git")
     return f"file://{place}/saltext-vmdk.git", revision
@@ -84,20 +84,15 @@ def lab() -> Iterator[Lab]:
 
 def test_what_the_page_prints_brings_all_of_it(lab: Lab) -> None:
     assert "vmdk.doctor" not in lab.master.run("doc.runner")
-    for line in commands():
-        if line.startswith("systemctl restart salt-master"):
-            lab.master.restart()
-        elif line.startswith("salt-run "):
-            lab.master.run(*line.split()[1:], seconds=120)
-        else:
-            assert line == "salt '*' saltutil.sync_all"
-            for node in lab.nodes:
-                assert wait_until(
-                    lambda node=node: _asked(lab, node, "saltutil.sync_all") is not None, LIMIT, 1.0
-                )
+    for line in installing.blocks("gitfs_remotes")[0]:
+        installing.typed(lab, line, lambda node: _sync(lab, node))
     assert "vmdk.doctor" in lab.master.run("doc.runner")
     for node in lab.nodes:
         assert wait_until(lambda node=node: _asked(lab, node, "vmdk.version") == __version__, LIMIT, 1.0)
+
+
+def _sync(lab: Lab, node: str) -> None:
+    assert wait_until(lambda: _asked(lab, node, "saltutil.sync_all") is not None, LIMIT, 1.0)
 
 
 def _asked(lab: Lab, node: str, function: str) -> Any:
@@ -124,3 +119,41 @@ def test_the_doctor_finds_nothing_wrong_with_it(lab: Lab) -> None:
     said = lab.master.run("vmdk.doctor", seconds=120)
     rows = said["findings"] if isinstance(said, dict) else said
     assert [one["what"] for one in rows if "reactor" in one["what"].lower()] == []
+
+
+NEWER = "900.1"
+
+
+def _commit_newer(lab: Lab) -> str:
+    """Another version in the repository. Returns its hash."""
+    work = lab.run_dir / "git" / "work"
+    path = work / "_utils/vmdk_failover/__init__.py"
+    path.write_text(path.read_text().replace(f'"{__version__}"', f'"{NEWER}"'))
+    assert bootstrap_block.wrong(work, write=True) == []
+    git(work, "commit", "-q", "-a", "-m", "newer")
+    git(work, "push", "-q", "../saltext-vmdk.git", "main")
+    return git(work, "rev-parse", "HEAD")
+
+
+def test_a_new_commit_comes_to_the_nodes_and_then_to_the_master(lab: Lab) -> None:
+    work, conf = lab.run_dir / "git" / "work", lab.master.root / "master"
+    before = git(work, "rev-parse", "HEAD")
+    after = _commit_newer(lab)
+    assert conf.read_text().count(before) == 1
+    conf.write_text(conf.read_text().replace(before, after))
+    for line in installing.to_serve():
+        installing.typed(lab, line, lambda node: _sync(lab, node))
+    of_nodes, *of_master = installing.to_bring()
+    installing.typed(lab, of_nodes, lambda node: _sync(lab, node))
+    for node in lab.nodes:
+        assert wait_until(lambda node=node: _asked(lab, node, "vmdk.version") == NEWER, LIMIT, 1.0)
+    assert set(_versions(lab)) == set(lab.nodes)  # the master is still the older one, and says so
+    for line in of_master:
+        installing.typed(lab, line, lambda node: _sync(lab, node))
+    assert wait_until(lambda: _versions(lab) == [], LIMIT, 1.0), _versions(lab)
+
+
+def _versions(lab: Lab) -> list[str]:
+    """The nodes whose version differs from the master's, by the doctor's word."""
+    said = lab.master.run("vmdk.doctor", seconds=120)
+    return [row["node"] for row in said["findings"] if row["code"] == "version"]

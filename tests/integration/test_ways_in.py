@@ -23,6 +23,7 @@ from lab.observer import mountpoints
 from lab.saltconf import FOLDERS, MINION_ROOT
 from lab.scenarios import DISK, FIRST, SECOND
 from lab.wishes import Wishes
+from tests.integration import installing
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import bootstrap_block
@@ -30,6 +31,8 @@ import bootstrap_block
 pytestmark = pytest.mark.timeout(600)
 
 LIMIT = 180.0
+#: What the page prints of a new version, in its order: one command for the nodes, then those for the master.
+OF_NODES, *OF_MASTER = installing.to_bring()
 OLD, NEWER, NEWEST = bootstrap_block.version(), "900.1", "900.2"
 
 
@@ -179,8 +182,7 @@ def upgraded(synced: House) -> House:
     synced.engine.extend(_engine(synced))
     synced.minions[SECOND] = _minion(synced, SECOND)
     _bring(synced, NEWER)
-    for node in synced.nodes:
-        _sync(synced, node)
+    installing.typed(synced, OF_NODES, lambda node: _sync(synced, node))
     return synced
 
 
@@ -237,8 +239,9 @@ def test_newer_nodes_are_told_by_the_doctor_until_the_master_is_as_new(upgraded:
     what, do = found[FIRST]
     assert what == f"The extension is of version {NEWER} on {FIRST}, of {OLD} on this master."
     assert "salt-run saltutil.sync_all" in do and "restart salt-master" in do
-    upgraded.master.run("saltutil.sync_all")
-    upgraded.master.restart()
+    assert OF_MASTER
+    for line in OF_MASTER:
+        installing.typed(upgraded, line, lambda node: _sync(upgraded, node))
     assert wait_until(lambda: _version_findings(upgraded) == {}, LIMIT, 1.0)
 
 
