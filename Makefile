@@ -61,9 +61,11 @@ guest: preflight setup ## LVM, the SCSI bus and the watchdog in an emulated gues
 	@scripts/system-packages.sh --guest
 	@$(PY) -m lab.guest $(ARGS)
 
-examples: preflight setup vcenter ## a real PostgreSQL on a resource: a committed row outlives a power cut
+examples: preflight setup vcenter ## a real PostgreSQL on a resource, whose committed row outlives a power cut; an NFS export that moves along
 	@scripts/system-packages.sh --examples
+	@scripts/exportfs.sh
 	@$(PY) -m lab.examples $(ARGS)
+	@$(PY) -m lab.examples_nfs
 
 campaign: preflight setup vcenter ## kill -9 of everybody at every step of every kind of move, resumable: ARGS='--minutes 60 --only mover'
 	@$(PY) -m lab.campaign $(ARGS)
