@@ -100,6 +100,21 @@ def test_maintenance_leaves_everything_alone(lab: Lab) -> None:
     assert wait_until(lambda: _is_on(lab, FIRST), LIMIT, 0.1)
 
 
+def test_who_cannot_mount_it_any_more_lets_it_go_to_the_other_node_without_a_fence(lab: Lab) -> None:
+    """As a service does that is started at boot and writes into the bare mount point."""
+    lab.master.run("vmdk.pause", DISK)  # so that it is not mounted again before the file is there
+    alone = f"umount {lab.mountpoint()} && touch {lab.mountpoint()}/in-the-way"
+    assert lab.nodes[FIRST].run(["sh", "-c", alone]).code == 0
+    lab.master.run("vmdk.resume", DISK)
+    assert wait_until(lambda: _status(lab)["active"] == SECOND, LIMIT, 0.2), _status(lab)
+    last = _status(lab)["last_move"]
+    assert (last["by"], last["damped"], last["fenced"]) == (735, True, False)
+    assert "not empty" in last["because"] and lab.nodes[FIRST].is_running
+    assert lab.nodes[FIRST].run(["rm", f"{lab.mountpoint()}/in-the-way"]).code == 0
+    assert lab.master.run("vmdk.switchover", DISK)["active"] == FIRST
+    lab.master.run("vmdk.clear", DISK)
+
+
 HOLD_DEVICE = """
 import os, sys, time
 fd = os.open(sys.argv[1], eval(sys.argv[2], vars(os)))
