@@ -203,7 +203,7 @@ def test_a_move_tells_its_steps_on_a_terminal_and_only_there(lab: Lab) -> None:
 def test_ctrl_c_of_a_switchover_ends_the_command_and_not_the_move(lab: Lab) -> None:
     """As docs/operation.md says: once the disk is released the engine brings the move to its end."""
     _bring(lab, FIRST)
-    lab.vcenter.delays(detach=3000)
+    lab.vcenter.delays(detach=8000)
     place, began = lab.run_dir / "asking", time.monotonic()
     place.mkdir()
     argv = [sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.switchover", DISK]
