@@ -20,7 +20,8 @@ svg .grid { stroke: var(--line); } svg .median { stroke: var(--fg); stroke-width
 svg .dot { fill: var(--dot); fill-opacity: .6; stroke: var(--dot); } svg .two { fill: none; }
 svg .dot.bad { stroke: var(--bad); fill: var(--bad); } svg .dot.bad.two { fill: none; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
-  border-bottom: 1px solid var(--line); } th { color: var(--dim); font-weight: 600; } td:first-child, th { white-space: nowrap; }
+  border-bottom: 1px solid var(--line); } th { color: var(--dim); font-weight: 600; }
+td:first-child, td:not(.text), th { white-space: nowrap; }
 td.text { min-width: 11rem; } summary { margin: 2rem 0 .5rem; font-weight: 600; cursor: pointer; }
 @media (max-width: 640px) { svg.wide { display: none; } svg.narrow { display: block; }
   thead { display: none; } tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
