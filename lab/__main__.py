@@ -10,15 +10,19 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lab import bench, demo, enter, leftovers, playing, product, require, trial
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
+from lab.linux import wait_until
 from lab.qemu.guests import Guests
 from lab.qemu.scenarios import SCENARIOS as OF_GUESTS
-from lab.scenarios import DISK, FIRST, SCENARIOS
+from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND
 from lab.wishes import DiskWish, Wishes
+
+_LIMIT = 60.0
 
 
 def say(sentence: str) -> None:
@@ -158,19 +162,18 @@ def _bench(given: argparse.Namespace) -> int:
 
 
 def _up(given: argparse.Namespace) -> int:
-    policy = {"services": [trial.SERVICE]} | (
-        {"hang_timeout": given.hang_timeout} if given.hang_timeout else {}
-    )
     wishes = Wishes(
         disks=(DiskWish(DISK, given.fs),),
         hang_limit=given.hang_limit,
         delays=given.delay,
-        master_overrides={} if given.bare else lambda lab: product.master_options(lab, {DISK: policy}),
+        master_overrides={} if given.bare else lambda lab: product.master_options(lab, {}),
         minion_overrides={} if given.bare else product.minion_options,
     )
     with Lab(wishes, say) as lab:
         try:
-            trial.bring_up(lab, by_hand=given.bare)
+            trial.bring_up(lab, by_hand=True)
+            if not given.bare:
+                _protect(lab, f"hang_timeout={given.hang_timeout}" if given.hang_timeout else "")
         except LabError as problem:
             say(f"lab: {problem}")  # it stays up, so that one can look why
         print(_commands(lab), flush=True)
@@ -179,6 +182,24 @@ def _up(given: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             say("ending the lab")
     return 0
+
+
+def _protect(lab: Lab, more: str) -> None:
+    """As a person does it, in a file of its own, which every command of the manual works on. Raises LabError."""
+    lab.nodes[SECOND].run(["mkdir", "-p", lab.mountpoint()])
+    product.wait_engine(lab)
+    words = [f"node={FIRST}", f"mountpoint={lab.mountpoint()}", f"backups={SECOND}"]
+    words += [f"services={trial.SERVICE}", more]
+    said: dict[str, Any] = {}
+
+    def is_done() -> bool:
+        said.update(lab.master.run("vmdk.protect", DISK, *filter(None, words)))
+        return bool(said.get("written"))
+
+    if not wait_until(is_done, _LIMIT, 1.0):
+        raise LabError(f"{DISK} could not be protected: {json.dumps(said)}")
+    if not wait_until(lambda: bool(lab.master.run("vmdk.status").get("all_well")), _LIMIT, 0.5):
+        raise LabError(f"{DISK} is not well: {json.dumps(lab.master.run('vmdk.status'))}")
 
 
 def _commands(lab: Lab) -> str:

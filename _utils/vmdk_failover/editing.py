@@ -16,7 +16,7 @@ import yaml
 from vmdk_failover import config, protect, schedule
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.engine import WISH_WAIT
-from vmdk_failover.errors import Refused
+from vmdk_failover.errors import Refused, listed
 from vmdk_failover.model import Resource
 
 
@@ -191,7 +191,7 @@ def _nodes(
     body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
     after, faults = config.parse_resource(name, body)
     if after is None:
-        raise Refused(f"{name} was not changed: " + "; ".join(map(str, faults)), "config")
+        raise Refused(f"{name} was not changed: {listed(faults)}", "config")
     return protect.check(app, looked, active, after, "changed", salt)
 
 

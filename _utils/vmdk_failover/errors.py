@@ -7,6 +7,8 @@ face catch them once each. Never tell errors apart by their text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class FailoverError(Exception):
     """
@@ -95,3 +97,10 @@ class JournalError(CannotObserve):
     """The journal cannot be read or written; nothing may be decided without it."""
 
     code = "journal"
+
+
+def listed(reasons: Sequence[object]) -> str:
+    """Several reasons as one sentence part, ``(1) … (2) …``, which a terminal shows one per line; one alone as it is."""
+    if len(reasons) == 1:
+        return str(reasons[0])
+    return " ".join(f"({number}) {reason}" for number, reason in enumerate(reasons, 1))

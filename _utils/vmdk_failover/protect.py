@@ -16,7 +16,7 @@ from vmdk_failover import advice, arguments, checkup, config, durable, on_master
 from vmdk_failover.advice import Finding
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.entries import OPTIONS
-from vmdk_failover.errors import CannotObserve, FailoverError, Refused
+from vmdk_failover.errors import CannotObserve, FailoverError, Refused, listed
 from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
 from vmdk_failover.model import Disk, Resource
@@ -155,10 +155,7 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str,
     findings = list(dict.fromkeys(findings))
     severe = [f for f in findings if f.severe]
     if severe:
-        raise Refused(
-            f"{resource.name} was not {verb}: "
-            + " ".join(f"({i}) {f.sentence}" for i, f in enumerate(severe, 1))
-        )
+        raise Refused(f"{resource.name} was not {verb}: {listed([f.sentence for f in severe])}")
     return [f.sentence for f in findings]
 
 
@@ -270,7 +267,7 @@ def understood(app: App, name: str, body: Mapping[str, Any], verb: str) -> Resou
     settings = config.parse({**section, "resources": {**others, name: body}})
     faults = (*settings.faults_of(name), *(f for f in settings.faults if f.where.endswith(".depends_on")))
     if faults or name not in settings.resources:
-        raise Refused(f"{name} was not {verb}: " + "; ".join(map(str, faults)), "config")
+        raise Refused(f"{name} was not {verb}: {listed(faults)}", "config")
     return settings.resources[name]
 
 

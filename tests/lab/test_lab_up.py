@@ -58,6 +58,22 @@ def test_the_masters_commands_are_those_of_the_manual(up: Up) -> None:
     assert json.loads(minions.stdout) == {"labdb1": True, "labdb2": True}
 
 
+def test_what_the_quick_start_does_can_be_done_with_it(up: Up) -> None:
+    """It is protected as a person does it; so it can be taken out, and protected again."""
+    (shell,) = (one for one in up.commands if one[-1] == up.directory)
+
+    def salt_run(*words: str) -> str:
+        done = subprocess.run(
+            [*shell, "salt-run", *words], capture_output=True, text=True, cwd=ROOT, timeout=LIMIT
+        )
+        assert done.returncode == 0, done
+        return done.stdout
+
+    assert "not protected any more" in salt_run("vmdk.unprotect", "pgdata")
+    again = salt_run("vmdk.protect", "pgdata", "node=labdb1", "mountpoint=/srv/pgdata", "backups=labdb2")
+    assert again.startswith("pgdata: protected")
+
+
 def test_it_is_the_masters_own_boot_and_not_the_machines(up: Up) -> None:
     """What is dated by the boot of the master is wrong when it is read under another one."""
     (shell,) = (one for one in up.commands if one[-1] == up.directory)
