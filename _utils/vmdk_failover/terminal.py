@@ -101,7 +101,9 @@ def _edited(answer: Plain) -> Iterator[str]:
     changes: Mapping[str, Plain] = answer["changes"]
     words = "nothing to change" if not changes else "changed" if answer["written"] else "would be changed"
     yield f"{answer['resource']}: {words}"
-    yield from (f"  {key}: {one['old']} -> {one['new']}" for key, one in changes.items())
+    for key, one in changes.items():
+        before, after = ("its default" if one[when] is None else one[when] for when in ("old", "new"))
+        yield f"  {key}: {before} -> {after}"
     yield from _written(answer) if changes else ()
 
 

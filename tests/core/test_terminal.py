@@ -426,6 +426,22 @@ def test_the_text_of_a_file_is_shown_as_it_is() -> None:
     assert [line[2:] for line in (terminal.lines(answer, 60) or [])[-2:]] == text.splitlines()
 
 
+def test_an_option_that_was_not_given_had_its_default() -> None:
+    changes = {"hang_timeout": {"old": None, "new": 20}, "services": {"old": ["a"], "new": None}}
+    answer = {
+        "resource": "pgdata",
+        "changes": changes,
+        "written": True,
+        "file": "f",
+        "text": "",
+        "findings": [],
+    }
+    assert (terminal.lines(answer) or [])[1:3] == [
+        "  hang_timeout: its default -> 20",
+        "  services: ['a'] -> its default",
+    ]
+
+
 def test_a_page_and_the_rules_are_laid_out() -> None:
     page = {"path": "/srv/a.html", "epoch": 7, "result": "done", "sentence": "failover of a to db2: done"}
     assert terminal.lines(page) == ["failover of a to db2: done", "  written to /srv/a.html"]

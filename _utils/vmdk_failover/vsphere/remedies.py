@@ -89,7 +89,7 @@ def _see_cluster(found: Finding, resource: Resource, names: Mapping[str, str]) -
 def _independent(resource: Resource, names: Mapping[str, str], node: str) -> str:
     return (
         f"Edit settings of VM {_vm(names, node)} > the disk > Disk mode: Independent - Persistent (needs the VM off; backups of "
-        "the VM leave the disk out then), and write the mode into the resource."
+        "the VM leave the disk out then), and write the mode into the resource's file."
     )
 
 
