@@ -71,7 +71,8 @@ def section(title: str) -> str:
 
 
 def commands(text: str) -> list[str]:
-    return re.findall(r"`(salt(?:-run|-call)? [^`]+)`", text)
+    """What stands between two backticks and is a command; a page breaks its lines also within one."""
+    return [" ".join(found.split()) for found in re.findall(r"`(salt(?:-run|-call)?\s[^`]+)`", text)]
 
 
 def type_it(lab: Lab, title: str, command: str, code: int | None = 0) -> str:
