@@ -16,6 +16,7 @@ packages=(
     e2fsprogs       # ext4 on the lab's disks
     xfsprogs        # xfs on the lab's disks
     btrfs-progs     # btrfs on the lab's disks
+    lvm2            # volume groups on the tests' loop devices; no volume is activated
     mount           # mount, umount, losetup
     util-linux      # unshare, nsenter, findmnt, blkid, fsfreeze
     kmod            # modprobe fuse, loop, xfs

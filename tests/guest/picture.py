@@ -99,6 +99,8 @@ time.sleep(wish.get("sleep", {{}}).get(command, 0))
 print(wish.get("say", {{}}).get(command, ""))
 if command in wish.get("fail", ()):
     sys.exit(5)
+if command in wish.get("idle", ()):
+    sys.exit(0)
 volume = wish["volume"]
 here = volume["path"]
 if command == "vgchange" and "-ay" in sys.argv and not os.path.exists(here):
@@ -147,7 +149,7 @@ class FakeLvm:
         return "  " + " ".join(f"LVM2_{key}='{value}'" for key, value in fields.items())
 
     def set(self, **wishes: Any) -> None:
-        """What goes wrong from now on: ``fail`` (commands), ``say``, ``sleep`` and ``write`` by command."""
+        """What goes wrong from now on: ``fail``, ``idle`` (commands), ``say``, ``sleep`` and ``write`` by command."""
         self.wish = {**self.wish, **wishes}
         (self.picture.root / "wish.json").write_text(json.dumps(self.wish))
 

@@ -21,6 +21,7 @@ from vmdk_failover.guest.children import Ended, command
 from vmdk_failover.guest.mounting import MountReport, mount_all
 from vmdk_failover.guest.places import Places
 from vmdk_failover.guest.release import ReleaseReport, release
+from vmdk_failover.guest.steps import GiveUp
 from vmdk_failover.model import Disk, MountState, Resource, VolumeGroup
 
 from .conftest import Rig
@@ -163,6 +164,47 @@ def test_an_activation_that_fails_says_what_lvm_said(node: Node) -> None:
     report = node.mount()
     assert (report.ok, report.code) == (False, "vg_inactive"), report
     assert "Volume group is locked" in report.reason
+
+
+def test_an_activation_that_does_nothing_is_told_as_it_is(node: Node) -> None:
+    said = '0 logical volume(s) in volume group "pgvg" now active'
+    node.fake.set(idle=["vgchange"], say={"vgs": node.fake.row(), "vgchange": said})
+    report = node.mount()
+    assert (report.ok, report.code) == (False, "vg_inactive"), report
+    assert "no volume of pgvg is active" in report.reason
+    assert said in report.reason
+    limit = node.fake.calls()[1][2]
+    assert limit.endswith('activation { volume_list=["pgvg"] }')
+
+
+def test_a_bound_group_that_cannot_be_activated_says_what_binds_it(node: Node) -> None:
+    row = node.fake.row(VG_SYSTEMID="db1", VG_LOCK_TYPE="none")
+    node.fake.set(fail=["vgchange"], say={"vgs": row, "vgchange": "  Cannot access VG pgvg"})
+    report = node.mount()
+    assert (report.ok, report.code) == (False, "vg_bound"), report
+    assert "the system ID db1" in report.reason
+    node.fake.set(fail=[])  # it is this node's own
+    assert node.mount().ok
+
+
+def test_a_bound_group_whose_disk_hangs_is_not_blamed_on_the_bond(node: Node) -> None:
+    row = node.fake.row(VG_SYSTEMID="db1")
+
+    def run(argv: Sequence[str]) -> Ended:
+        return Ended(output=row) if argv[1] == "vgs" else Ended(error="sdb is hung")
+
+    with pytest.raises(GiveUp) as given_up:
+        lvm.Lvm(run, node.places).activate([GROUP], lambda: devices.holding(node.resource, node.places))
+    assert given_up.value.code == "vg_inactive"
+    assert "sdb is hung" in given_up.value.reason
+
+
+def test_a_disk_that_multipath_has_taken_is_named(node: Node) -> None:
+    node.picture.map("dm-5", "253:5", "mpath-36000c29a", "mpatha", "sdb")
+    node.fake.set(say={"vgs": "  Volume group not found"})
+    report = node.mount()
+    assert (report.ok, report.code) == (False, "vg_missing"), report
+    assert "multipath has taken one of the resource's disks (dm-5)" in report.reason
 
 
 def test_a_namesake_that_is_active_is_a_conflict(node: Node) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,13 @@ def volume_groups(
     hung = latest.is_hung(state_dir, resource.name, read(places.boot_id) or "")
     if not resource.vgs or not holding.found or hung:
         return
-    for name in lvm.self_activated(resource.vgs, holding, lambda argv: children.command(argv, LVM_S), tools):
+
+    def run(argv: Sequence[str]) -> children.Ended:
+        return children.command(argv, LVM_S)
+
+    for what, do in lvm.bound(resource.vgs, holding, run, tools):
+        yield "error", f"{resource.name}: {what}.", f"{do[0].upper()}{do[1:]}."
+    for name in lvm.self_activated(resource.vgs, holding, run, tools):
         yield (
             "warning",
             f"{resource.name}: this node activates the volume group {name} by itself when it boots.",

@@ -25,7 +25,9 @@ from vmdk_failover.resource import VolumeGroup
 
 Run = Callable[[Sequence[str]], Ended]
 _MAKING_S = 0.5
-_FIELDS = "vg_name,vg_uuid,vg_missing_pv_count,vg_exported,pv_name"
+_FIELDS = "vg_name,vg_uuid,vg_missing_pv_count,vg_exported,pv_name,vg_systemid,vg_lock_type"
+#: Rows of groups that this node may not activate are shown too: else LVM calls them missing.
+_ALL = ("--foreign", "--shared", "--noheadings", "--nameprefixes", "-o")
 _FIELD = re.compile(r"LVM2_(\w+)='([^']*)'")
 _DEVICE = re.compile(r"/dev/[\w/-]+")
 
@@ -59,7 +61,7 @@ class Lvm:
 
         :param look: looks for the resource's disks anew.
         :return: what was activated, a phrase each.
-        :raises GiveUp: ``vg_conflict``, ``vg_missing``, ``vg_inactive`` or ``vg_active``.
+        :raises GiveUp: ``vg_conflict``, ``vg_missing``, ``vg_bound``, ``vg_inactive`` or ``vg_active``.
         """
         wanted = tuple(groups)
         for conflict in mapped.namesakes(wanted, self.places):
@@ -67,8 +69,7 @@ class Lvm:
         left = self._left(wanted, look)
         if left:
             self._remove(left)
-        holding = look()
-        return [self._activate(group, holding) for group in wanted]
+        return [self._activate(group, look) for group in wanted]
 
     def _left(self, groups: Sequence[VolumeGroup], look: Callable[[], Holding]) -> list[Volume]:
         """
@@ -85,24 +86,36 @@ class Lvm:
                 return left
             time.sleep(0.05)
 
-    def _activate(self, group: VolumeGroup, holding: Holding) -> str:
+    def _activate(self, group: VolumeGroup, look: Callable[[], Holding]) -> str:
+        holding = look()
         limit = restriction(holding)
-        self._check(group, self._lvm("vgs", limit, "--noheadings", "--nameprefixes", "-o", _FIELDS))
-        ended = self._lvm("vgchange", limit, "-ay", group.name)
+        listed = self._lvm("vgs", limit, *_ALL, _FIELDS)
+        row = self._check(group, listed, holding)
+        # a list in this node's lvm.conf that leaves the group out would have LVM do nothing, and call that a success
+        allowed = f'{limit} activation {{ volume_list=["{group.name}"] }}'
+        ended = self._lvm("vgchange", allowed, "-ay", group.name)
         if ended.error or ended.value != 0:
+            if not ended.error and (bond := _bond(row)):
+                words = f"the volume group {group.name} {bond} ({_said(ended)})"
+                raise GiveUp(f"{words}; {_unbind(row, mounted=False)}", "vg_bound")
             raise GiveUp(f"the volume group {group.name} cannot be activated: {_said(ended)}", "vg_inactive")
+        if not active_of(group, look(), self.places):
+            words = f"no volume of {group.name} is active although vgchange has ended without an error"
+            raise GiveUp(f"{words}: {_said(ended)}", "vg_inactive")
         return f"{group.name} active"
 
     def _lvm(self, command: str, limit: str, *arguments: str) -> Ended:
         return self.run([self.tools.lvm, command, "--config", limit, *arguments])
 
-    def _check(self, group: VolumeGroup, ended: Ended) -> None:
+    def _check(self, group: VolumeGroup, ended: Ended, holding: Holding) -> Mapping[str, str]:
+        """The group's row; :raises GiveUp: if the group is not there as it was recorded, and whole."""
         if ended.error:
             raise GiveUp(f"the volume group {group.name} cannot be looked for: {ended.error}", "vg_inactive")
         rows = [dict(_FIELD.findall(row)) for row in ended.output.splitlines()]
         row = next((row for row in rows if row.get("VG_NAME") == group.name), None)
         if row is None:
-            raise GiveUp(f"the volume group {group.name} is not on the disks: {_said(ended)}", "vg_missing")
+            why = _claimed(holding, self.places) or _said(ended)
+            raise GiveUp(f"the volume group {group.name} is not on the disks: {why}", "vg_missing")
         uuid, missing = row.get("VG_UUID", ""), row.get("VG_MISSING_PV_COUNT", "0")
         if group.uuid and uuid != group.uuid:
             words = f"the volume group {group.name} on the disks has UUID {uuid}, recorded is {group.uuid}"
@@ -113,6 +126,7 @@ class Lvm:
             raise GiveUp(f"{words}; {what}", "vg_missing")
         if row.get("VG_EXPORTED"):
             raise GiveUp(f"the volume group {group.name} is exported; run 'vgimport'", "vg_inactive")
+        return row
 
     def deactivate(self, groups: Iterable[VolumeGroup], holding: Holding) -> list[str]:
         """
@@ -174,10 +188,9 @@ def group(uuid: str, run: Run, tools: Tools = TOOLS) -> Group:
     Ask LVM for a volume group and all that it lies on, also where no volume is active. Reads the node's disks.
 
     :param uuid: the group's UUID without dashes.
-    :raises Refused: if LVM does not show it, or a physical volume is missing.
+    :raises Refused: if LVM does not show it, a physical volume is missing, or only one node or a cluster may activate it.
     """
-    fields = "vg_name,vg_uuid,pv_name,vg_missing_pv_count"
-    ended = run([tools.lvm, "pvs", "--noheadings", "--nameprefixes", "-o", fields])
+    ended = run([tools.lvm, "pvs", *_ALL, _FIELDS])
     rows = [dict(_FIELD.findall(row)) for row in ended.output.splitlines()]
     mine = [row for row in rows if mapped.plain(row.get("VG_UUID", "")) == uuid]
     if ended.error or not mine:
@@ -185,6 +198,8 @@ def group(uuid: str, run: Run, tools: Tools = TOOLS) -> Group:
     name = mine[0]["VG_NAME"]
     if any(row.get("VG_MISSING_PV_COUNT", "0") != "0" for row in mine):
         raise Refused(f"a physical volume of {name} is missing; see 'pvs'", "vg_missing")
+    if bond := _bond(mine[0]):
+        raise Refused(f"the volume group {name} {bond}: {_unbind(mine[0])}", "vg_bound")
     parts = tuple(os.path.basename(os.path.realpath(row["PV_NAME"])) for row in mine)
     return Group(name, mine[0]["VG_UUID"], parts)
 
@@ -207,6 +222,54 @@ def _said(ended: Ended) -> str:
     """What a tool had to say, its warnings about settings that it does not know left out."""
     rows = [row.strip() for row in ended.output.splitlines() if "onfiguration setting" not in row]
     return ended.error or "; ".join(row for row in rows if row) or f"exit status {ended.value}"
+
+
+def _claimed(holding: Holding, places: Places) -> str:
+    """LVM does not look at a disk that multipath has taken: that is why it sees nothing there."""
+    stacked = (name for device in holding.found for name, _ in device.stack)
+    taken = next((x for x in stacked if (read(places.block(x) / "dm/uuid") or "").startswith("mpath-")), "")
+    do = "keep VMware's disks from it ('blacklist' in multipath.conf)"
+    return f"multipath has taken one of the resource's disks ({taken}); {do}" if taken else ""
+
+
+def _bond(row: Mapping[str, str]) -> str:
+    """What in a group's metadata keeps other nodes from activating it, as part of a sentence; ``""`` if nothing does."""
+    if owner := row.get("VG_SYSTEMID"):
+        return f"has the system ID {owner}, so that no other node may activate it"
+    kind = row.get("VG_LOCK_TYPE") or "none"
+    return (
+        f"has the lock type {kind}, so that it is active only where a cluster's locks allow it"
+        if kind != "none"
+        else ""
+    )
+
+
+def _unbind(row: Mapping[str, str], mounted: bool = True) -> str:
+    """What takes that away, on the node that has it mounted, or on any other that has the disk."""
+    name, owner = row["VG_NAME"], row.get("VG_SYSTEMID")
+    if owner and mounted:
+        return f"run \"vgchange -y --systemid '' {name}\" on the node that has it mounted"
+    where = "on the node that has the disk run: vgchange -y"
+    if owner:  # without its ID, no node may change the group
+        be_it = f'global/system_id_source="lvmlocal" local/system_id="{owner}"'
+        return f"{where} --systemid '' --config '{be_it}' {name}"
+    if mounted:
+        words = f"unmount it, run 'vgchange -an {name}' and 'vgchange --lock-type none {name}'"
+        return f"{words} on the node that has it mounted, and mount it again"
+    return f"{where} --lock-type none --lock-opt force {name}"
+
+
+def bound(
+    groups: Iterable[VolumeGroup], holding: Holding, run: Run, tools: Tools = TOOLS
+) -> list[tuple[str, str]]:
+    """Of each group that other nodes may not activate: what is the matter, and what to do. Reads the disks."""
+    shown = run([tools.lvm, "vgs", "--config", restriction(holding), *_ALL, _FIELDS])
+    rows = [dict(_FIELD.findall(row)) for row in shown.output.splitlines()]
+    mine = {row.get("VG_NAME", ""): row for row in rows}
+    found = [mine[group.name] for group in groups if group.name in mine]
+    return [
+        (f"the volume group {row['VG_NAME']} {bond}", _unbind(row)) for row in found if (bond := _bond(row))
+    ]
 
 
 def _unread(group: VolumeGroup, ended: Ended, rows: Sequence[Mapping[str, str]]) -> str:

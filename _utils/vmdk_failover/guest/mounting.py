@@ -58,7 +58,7 @@ class MountReport:
     :param reason: one sentence.
     :param code: stable code if not ok: ``device_missing``, ``wrong_filesystem``, ``foreign_mount``, ``fs_check_needed``,
         ``device_busy``, ``superblock_alive``, ``mount_failed``, ``mount_stuck``, ``service_failed``, ``busy``,
-        ``vg_conflict``, ``vg_missing``, ``vg_inactive``, ``vg_active``, ``mount_namespace``.
+        ``vg_conflict``, ``vg_missing``, ``vg_bound``, ``vg_inactive``, ``vg_active``, ``mount_namespace``.
     :param changed: something was mounted by this call.
     """
 
