@@ -283,8 +283,7 @@ def doctor(fail=True):
     bad = [one for one in found if one.severity == doctoring.ERROR]
     if bad and fail:
         __context__["retcode"] = 1
-    versions = {"version": _WANT, "salt": str(__grains__.get("saltversion", ""))}
-    return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher(), **versions}
+    return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher(), **_versions()}
 
 
 def look(mountpoint="", services=()):
@@ -308,8 +307,7 @@ def look(mountpoint="", services=()):
     except errors.FailoverError as err:
         found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
     told = [list(one) for one in doctor_services.findings([str(one) for one in services], __salt__)]
-    versions = {"version": _WANT, "salt": str(__grains__.get("saltversion", ""))}
-    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, **versions}
+    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, **_versions()}
 
 
 def version():
@@ -323,6 +321,12 @@ def version():
         salt-call vmdk.version
     """
     return _WANT
+
+
+def _versions():
+    """Of this extension, of Salt and of the kernel, which the master compares."""
+    told = {"salt": "saltversion", "kernel": "kernelrelease"}
+    return {"version": _WANT, **{key: str(__grains__.get(grain, "")) for key, grain in told.items()}}
 
 
 def _here():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vmdk_failover import versions
 from vmdk_failover.model import Resource
 
 
@@ -32,3 +33,10 @@ def of_mount(word: Mapping[str, Any], holder: str, resource: Resource) -> Iterat
         words = f"{holder}: the mount option {option} of {where} is not recorded"
         do = f"add it to options of the mount in the file of {resource.name} if the nodes need it."
         yield Finding(holder, "mount_option", f"{words}: {do}", False)
+
+
+def of_kernels(words: Mapping[str, Mapping[str, Any]], holder: str) -> Iterator[Finding]:
+    """Backups whose kernel is older than the holder's: only a failover would show what it lacks."""
+    kernels = {minion: word.get("kernel") for minion, word in words.items()}
+    told = {m: versions.of_kernel(m, kernel, holder, kernels.get(holder)) for m, kernel in kernels.items()}
+    yield from (Finding(minion, "kernel", " ".join(one), False) for minion, one in told.items() if one)

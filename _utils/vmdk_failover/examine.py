@@ -31,14 +31,14 @@ def doctor(app: App, name: str = "", salt: str = "") -> dict[str, Any]:
     resources = {name: app.resource(name)} if name else dict(app.settings.resources)
     minions = sorted({node.minion for one in resources.values() for node in one.nodes})
     seen = panorama.read(app, resources)
-    found = [
-        *on_master.findings(app),
-        *_nodes(app, resources, minions, salt),
-        *_vsphere(app, resources, seen),
-    ]
+    found = [*on_master.findings(app)]
+    answers = _ask(app, minions, found)
+    found += _nodes(answers, salt)
+    found += _vsphere(app, resources, seen)
     stands = operate.status_of_all(app, list(resources), seen)
     found += _configuration(app, name)  # last: the nodes' answers tell of other masters
     found += _mute(app, minions, stands)
+    found += _kernels(resources, answers, stands)
     found += _not_protected(stands, found)
     where = app.settings.vcenter.host if app.settings.vcenter else "no vCenter"
     looked_at = f"this master, {_count(resources, 'resource')}, {_count(minions, 'node')}, {where}"
@@ -64,32 +64,53 @@ def _configuration(app: App, name: str) -> Iterator[Found]:
 # -- nodes --------------------------------------------------------------------------------------------------------
 
 
-def _nodes(app: App, resources: Mapping[str, Resource], minions: Sequence[str], salt: str) -> Iterator[Found]:
+def _ask(app: App, minions: Sequence[str], found: list[Found]) -> dict[str, Mapping[str, Any]]:
+    """The nodes' own findings, by node; that a node or the bus is silent is a finding too."""
     if not minions:
-        yield Found(
-            HINT, "Nothing is protected yet.", "'salt-run vmdk.protect' makes a resource (docs/operation.md)."
-        )
-        return
+        words = "'salt-run vmdk.protect' makes a resource (docs/operation.md)."
+        found.append(Found(HINT, "Nothing is protected yet.", words))
+        return {}
     try:
         said = app.call.ask(
             minions, "vmdk.doctor", {"fail": False}, ASK, lambda _, answer: isinstance(answer, Mapping)
         )
     except FailoverError as err:
-        yield Found(ERROR, f"{err.reason}.", "Run 'systemctl status salt-master'.", code="silent")
-        return
-    for minion in minions:
-        answer = said.get(minion)
-        if isinstance(answer, Mapping):
-            yield from _of_node(minion, answer, salt)
-        else:
-            yield Found(
-                ERROR,
-                f"{minion} did not answer within {ASK:.0f} s.",
-                f"Run 'salt-key -l all' (is its key accepted?), 'salt {minion} test.ping' and 'salt {minion} saltutil.sync_all'; "
-                f"on {minion} 'systemctl status salt-minion'.",
-                node=minion,
-                code="silent",
-            )
+        found.append(Found(ERROR, f"{err.reason}.", "Run 'systemctl status salt-master'.", code="silent"))
+        return {}
+    answers = {minion: said[minion] for minion in minions if isinstance(said.get(minion), Mapping)}
+    found += [_silent(minion) for minion in minions if minion not in answers]
+    return answers
+
+
+def _silent(minion: str) -> Found:
+    return Found(
+        ERROR,
+        f"{minion} did not answer within {ASK:.0f} s.",
+        f"Run 'salt-key -l all' (is its key accepted?), 'salt {minion} test.ping' and 'salt {minion} saltutil.sync_all'; "
+        f"on {minion} 'systemctl status salt-minion'.",
+        node=minion,
+        code="silent",
+    )
+
+
+def _nodes(answers: Mapping[str, Mapping[str, Any]], salt: str) -> Iterator[Found]:
+    for minion, answer in answers.items():
+        yield from _of_node(minion, answer, salt)
+
+
+def _kernels(
+    resources: Mapping[str, Resource],
+    answers: Mapping[str, Mapping[str, Any]],
+    stands: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Found]:
+    """Backups with an older kernel than the node on which a resource is active now."""
+    for name, one in stands.items():
+        holder = str(one["active"])
+        for node in resources[name].nodes if holder in answers else ():
+            kernel = answers.get(node.minion, {}).get("kernel")
+            other = versions.of_kernel(node.minion, kernel, holder, answers[holder].get("kernel"))
+            if other is not None:
+                yield Found(WARNING, *other, node=node.minion, code="kernel")
 
 
 def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Found]:

@@ -150,6 +150,7 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str,
             for one in advice.of_mount(said[holder], holder, resource)
         ),
         *_of_salt(seen.words, salt),
+        *advice.of_kernels(seen.words, holder),
         *_vcenter_findings(app, seen.vms, holder, resource),
     ]
     findings = list(dict.fromkeys(findings))

@@ -1,7 +1,8 @@
-"""Two versions of this extension, or of Salt, that meet: which is the older one, and how it is brought up to date."""
+"""Two versions of this extension, of Salt or of Linux that meet: which is the older one, and what to do about it."""
 
 from __future__ import annotations
 
+import re
 import sys
 
 from vmdk_failover import __version__
@@ -45,3 +46,26 @@ def of_salt(minion: str, version: object, here: str) -> tuple[str, str] | None:
         return None
     what = f"Salt is of version {version} on {minion}, of {here} on this master."
     return what, "Bring both to one version, the master first."
+
+
+def of_kernel(minion: str, release: object, holder: str, holders: object) -> tuple[str, str] | None:
+    """
+    The same of Linux on a backup. File systems gain features with a kernel's first two numbers, the rest is the distribution's.
+
+    :param release: the backup's, such as ``5.10.0-28-amd64``; anything false if it does not say so.
+    :param holder: the node that has the disk. :param holders: its release.
+    :returns: what is wrong and what to do; ``None`` if the backup's is not older, or one of them is not known.
+    """
+    old, new = _series(release), _series(holders)
+    if not old or not new or old >= new:
+        return None
+    what = (
+        f"Linux is older on {minion} ({release}) than on {holder} ({holders}), which has the disk: a file system that uses what "
+        f"is newer may be refused on {minion}, or be refused only after a crash, while a clean switchover works."
+    )
+    return what, f"Bring {minion} to the kernel of {holder}."
+
+
+def _series(release: object) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", str(release or ""))
+    return (int(found[1]), int(found[2])) if found else ()

@@ -44,11 +44,36 @@ def test_another_salt_is_told(version: object, told: str) -> None:
     assert versions.of_salt("db2", version, "") is None
 
 
-def test_a_node_says_for_protect_which_salt_it_has() -> None:
+@pytest.mark.parametrize(
+    ("backup", "holder", "told"),
+    [
+        ("5.10.0-28-amd64", "6.1.0-18-amd64", True),
+        ("5.9.16", "5.10.0-28-amd64", True),
+        ("6.1.0-18-amd64", "5.10.0-28-amd64", False),
+        ("6.1.0-18-amd64", "6.1.0-21-amd64", False),  # the distribution's own counting
+        ("", "6.1.0-18-amd64", False),
+        (None, "6.1.0-18-amd64", False),
+        ("5.10.0", None, False),
+    ],
+)
+def test_an_older_kernel_of_a_backup_is_told(backup: object, holder: object, told: bool) -> None:
+    found = versions.of_kernel("db2", backup, "db1", holder)
+    assert (found is not None) is told
+    if found:
+        assert found[0].startswith(
+            f"Linux is older on db2 ({backup}) than on db1 ({holder}), which has the disk: "
+        )
+        assert found[1] == "Bring db2 to the kernel of db1."
+
+
+def test_a_node_says_for_protect_which_salt_and_linux_it_has() -> None:
     spec = importlib.util.spec_from_file_location("module_vmdk", ROOT / "_modules" / "vmdk.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.__dict__.update(__grains__={"uuid": "4237", "saltversion": "3007.1"}, __salt__={})
+    module.__dict__.update(
+        __grains__={"uuid": "4237", "saltversion": "3007.1", "kernelrelease": "6.1.0-18"}, __salt__={}
+    )
     said = module.look("/proc")
     assert (said["salt"], said["version"], said["smbios_uuid"]) == ("3007.1", __version__, "4237")
+    assert said["kernel"] == "6.1.0-18"

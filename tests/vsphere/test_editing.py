@@ -262,6 +262,18 @@ def test_another_salt_on_a_node_is_advice(desk: Desk) -> None:
     assert not any("Salt is of version" in words for words in protect.protect(*given)["findings"])
 
 
+def test_an_older_kernel_on_a_backup_is_advice(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    for minion, kernel in (("db1", "6.1.0-18-amd64"), ("db2", "5.10.0-28-amd64")):
+        desk.lookers.looks[minion]["kernel"] = kernel
+    said = protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {})
+    (one,) = [words for words in said["findings"] if "Linux" in words]
+    assert said["written"] and one.startswith("Linux is older on db2 (5.10.0-28-amd64) than on db1 (6.1")
+    desk.lookers.looks["db3"]["kernel"] = "6.1.0-18-amd64"
+    said = editing.edit(desk.app(), "pgdata", {}, add=["db3"], test=True)
+    assert ["on db2" in words for words in said["findings"] if "Linux" in words] == [True]
+
+
 @pytest.mark.parametrize(
     ("remove", "words"), [("db1", "has the disk of pgdata"), ("db2", "at least two"), ("dbx", "not a node")]
 )

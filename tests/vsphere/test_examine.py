@@ -74,6 +74,17 @@ def test_an_engine_that_does_not_run_is_an_error(clinic: Clinic) -> None:
     assert [one["code"] for one in answer["findings"] if one["severity"] == "error"] == ["engine"]
 
 
+def test_an_older_kernel_than_the_holders_is_told(clinic: Clinic) -> None:
+    for older, told in (("db2", ["db2"]), ("db1", [])):  # db1 has the disk
+        for minion in ("db1", "db2"):
+            release = "5.10.0-28-amd64" if minion == older else "6.1.0-18-amd64"
+            clinic.doctors.told[minion]["kernel"] = release
+        found = [one for one in clinic.findings() if one["code"] == "kernel"]
+        assert [(one["severity"], one["node"]) for one in found] == [("warning", node) for node in told]
+    del clinic.doctors.told["db1"]  # who does not answer is compared with nobody
+    assert not [one for one in clinic.findings() if one["code"] == "kernel"]
+
+
 @pytest.mark.parametrize("privilege", sorted(NEEDED))
 def test_a_lacking_privilege_is_named_with_the_command(clinic: Clinic, privilege: str) -> None:
     clinic.vcenter.deny(USER, privilege)
