@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -70,6 +71,7 @@ def test_doctor_and_users(lab: Lab) -> None:
     code, said = _call(lab, "vmdk.doctor")
     errors = [one for one in said["findings"] if one["severity"] == "error"]
     assert (code, said["ok"], errors) == (0, True, [])
+    assert said["kernel"] == os.uname().release
     path = f"{lab.mountpoint()}/held"
     start = f"setsid sleep 60 <>{path} >/dev/null 2>&1 & echo $!"
     pid = int(lab.nodes[FIRST].run(["sh", "-c", start]).out)
