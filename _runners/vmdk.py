@@ -592,14 +592,23 @@ def protect(name, node, mountpoint, backups, test=False, **options):
 @_asked
 def edit(name, add_backup="", remove_backup="", test=False, **options):
     """
-    Change options or backups of a resource, by the same checks as ``protect``. Comments in its file stay. A move under way
-    ends as it began.
+    Change options, backups or mounts of a resource, by the same checks as ``protect``. Comments in its file stay. A move under
+    way ends as it began.
 
     name
         The resource.
 
     add_backup, remove_backup
         Minion ids, a list or separated by commas.
+
+    add_mount
+        Mount points, a list or separated by commas, that are mounted on the active node already.
+
+    remove_mount
+        Mount points that are mounted nowhere any more: pause the resource and unmount them first.
+
+    mount_options
+        A mapping from mount points to their options, which are in force there already; ``null`` records none.
 
     test
         Check everything and show what would be written; write nothing.
@@ -613,12 +622,15 @@ def edit(name, add_backup="", remove_backup="", test=False, **options):
 
         salt-run vmdk.edit pgdata on_error=halt hang_timeout=20 test=True
         salt-run vmdk.edit pgdata add_backup=db3
+        salt-run vmdk.edit pgdata add_mount=/srv/pgwal
+        salt-run vmdk.edit pgdata mount_options='{/srv/pgdata: noatime}'
     """
+
     add, remove = arguments.listed(add_backup), arguments.listed(remove_backup)
 
     def work(here):
-        given = arguments.options(options)
-        done = editing.edit(here, str(name), given, add, remove, bool(test), salt.version.__version__)
+        given, mounts = editing.Wanted.parted(arguments.options(options))
+        done = editing.edit(here, str(name), given, add, remove, bool(test), salt.version.__version__, mounts)
         return editing.tell_nodes(here, done, done["nodes"]) if done["written"] else done
 
     return _with_app(work)

@@ -13,11 +13,15 @@ from typing import Any
 
 import yaml
 
-from vmdk_failover import config, protect, schedule
+from vmdk_failover import config, inquiry, mount_changes, protect, schedule
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.engine import WISH_WAIT
 from vmdk_failover.errors import Refused, listed
 from vmdk_failover.model import Resource
+from vmdk_failover.mount_changes import Wanted
+
+#: Of mounts nothing is to change.
+NO_MOUNTS = Wanted()
 
 
 def edit(
@@ -28,13 +32,15 @@ def edit(
     remove: Sequence[str] = (),
     test: bool = False,
     salt: str = "",
+    mounts: Wanted = NO_MOUNTS,
 ) -> dict[str, Any]:
     """
-    Change options or backups of a resource. A move under way ends as it began.
+    Change options, backups or mounts of a resource. A move under way ends as it began.
 
     :param options: by name; ``None`` brings the default back.
     :param add: minion ids of new backups, last in the order of preference. :param remove: of nodes that are to leave.
     :param test: check everything, write nothing. :param salt: version of the master's Salt.
+    :param mounts: what is to change about its mounts.
     :return: ``changes`` (``old`` and ``new`` by key), ``file``, ``text`` as it is (to be) ``written``,
         ``findings`` that are advice, and ``nodes`` that are concerned.
     :raises FailoverError: with everything that is in the way, such as another master that is at work; nothing is written then.
@@ -44,6 +50,10 @@ def edit(
         fresh = dict(before)
         _choose(name, fresh, options)
         advice = _nodes(app, name, fresh, add, remove, salt)
+        if mounts:
+            advice += mount_changes.apply(app, name, fresh, mounts, salt)
+        elif not add:
+            advice += _services(app, name, fresh, before.get("services") or ())
         after = protect.understood(app, name, fresh, "changed")
         changes = {
             key: {"old": before.get(key), "new": fresh.get(key)}
@@ -187,12 +197,30 @@ def _nodes(
             f"{name} is active nowhere, so a backup cannot be compared with it; see 'salt-run vmdk.status {name}'"
         )
     places = sorted((m.mountpoint for m in resource.mounts), key=lambda one: one.count("/"))
-    looked = protect.inspect(app, body["nodes"], active, places, list(body.get("services") or ()))
+    services, wait = list(body.get("services") or ()), inquiry.patience(app, body)
+    looked = protect.inspect(app, body["nodes"], active, places, services, wait)
     body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
     after, faults = config.parse_resource(name, body)
     if after is None:
         raise Refused(f"{name} was not changed: {listed(faults)}", "config")
     return protect.check(app, looked, active, after, "changed", salt)
+
+
+def _services(app: App, name: str, body: Mapping[str, Any], before: Sequence[str]) -> list[str]:
+    """
+    A new service that a node does not know would fail there after the mount. A node that is silent keeps nobody from adding it:
+    it may be under repair, and is told as not ready when it is back.
+    """
+    given = body.get("services")
+    fresh = [str(one) for one in given if one not in before] if isinstance(given, list) else []
+    if not fresh:
+        return []
+    words, silent = inquiry.heard_of(app, body["nodes"], "", fresh, inquiry.patience(app, body))
+    findings = [one for minion, word in words.items() for one in protect.service_findings(minion, word)]
+    if severe := [one.sentence for one in findings if one.severe]:
+        raise Refused(f"{name} was not changed: {listed(severe)}")
+    unheard = [f"Whether it knows {', '.join(fresh)} is not known: {one}." for one in silent]
+    return [*(one.sentence for one in findings), *unheard]
 
 
 def _check_leaving(resource: Resource, holders: Sequence[str], remove: Sequence[str]) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import advice, arguments, checkup, config, durable, on_master, versions
+from vmdk_failover import advice, arguments, checkup, config, durable, inquiry, on_master, versions
 from vmdk_failover.advice import Finding
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.entries import OPTIONS
-from vmdk_failover.errors import CannotObserve, FailoverError, Refused, listed
+from vmdk_failover.errors import FailoverError, Refused, listed
 from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
 from vmdk_failover.model import Disk, Resource
@@ -27,8 +27,8 @@ HEAD = """# Written by 'salt-run vmdk.protect {name}'. Names, paths, UUIDs and p
 """
 #: What is looked up, and never taken from a person's word.
 LOOKED_UP = ("nodes", "vm_uuids", "disks", "mounts", "lvm")
-#: Seconds that the nodes have to say what they see.
-LOOK = 5.0
+#: What is recorded of a mount.
+OF_MOUNT = ("mountpoint", "fs_uuid", "fstype", "options")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def protect(
         )
     check_options(name, options, "protected")
     nodes = [node, *[b for b in backups if b != node]]
-    seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")))
+    wait = inquiry.patience(app, options)
+    seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")), wait)
     body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
     told = check(app, seen, node, resource, "protected", salt)
@@ -96,19 +97,25 @@ def protect(
 
 
 def inspect(
-    app: App, nodes: Sequence[str], holder: str, mountpoints: Sequence[str], services: Sequence[str]
+    app: App,
+    nodes: Sequence[str],
+    holder: str,
+    mountpoints: Sequence[str],
+    services: Sequence[str],
+    wait: float = inquiry.LOOK,
 ) -> Inspected:
     """
     Look at file systems that ``holder`` has mounted, and at the VMs of all nodes.
 
     :param mountpoints: an outer one before those inside of it, which are no folders of a backup's own.
     :param services: names of services that every node must know.
+    :param wait: seconds that the nodes have for each file system.
     :raises FailoverError: one is not mounted there, a node is silent, or a VM is not found.
     """
     every: list[dict[str, Mapping[str, Any]]] = []
     for at, mountpoint in enumerate(mountpoints):
         inner = any(mountpoint.startswith(outer + "/") for outer in mountpoints[:at])
-        every.append(_ask(app, [holder] if inner else nodes, mountpoint, services))
+        every.append(inquiry.ask(app, [holder] if inner else nodes, mountpoint, services, wait))
         _in_use(every[-1][holder], holder, mountpoint)
     words, *further = every
     below = list(dict.fromkeys(uuid for said in every for uuid in said[holder]["disk_uuids"]))
@@ -160,22 +167,6 @@ def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str,
     return [f.sentence for f in findings]
 
 
-def _ask(
-    app: App, nodes: Sequence[str], mountpoint: str, services: Sequence[str]
-) -> dict[str, Mapping[str, Any]]:
-    asked = {"mountpoint": mountpoint, "services": list(services)}
-    said = app.call.ask(nodes, "vmdk.look", asked, LOOK, _anything)
-    words = {minion: said[minion] for minion in nodes if isinstance(said.get(minion), Mapping)}
-    silent = [minion for minion in nodes if minion not in words]
-    if silent:
-        raise CannotObserve(
-            f"{', '.join(silent)} did not answer within {LOOK:.0f} s; check with 'salt {silent[0]} vmdk.version' that the minion "
-            "is up, its key accepted and the extension synced ('saltutil.sync_all')",
-            "node_silent",
-        )
-    return words
-
-
 def _places(name: str, mountpoint: str | Sequence[str]) -> list[str]:
     """Mount points as they were given, an outer one before those inside of it."""
     wanted = [str(one).rstrip("/") for one in arguments.listed(mountpoint)]
@@ -187,11 +178,6 @@ def _places(name: str, mountpoint: str | Sequence[str]) -> list[str]:
 def _listed(services: Any) -> list[str]:
     """Services as they were given; what is no list of them is refused when the resource is read."""
     return [str(one) for one in services] if isinstance(services, (list, tuple)) else []
-
-
-def _anything(minion: str, answer: Any) -> bool:
-    """What is looked at here is checked against vCenter, and nothing is done with it but to record it."""
-    return True
 
 
 def _in_use(word: Mapping[str, Any], node: str, mountpoint: str) -> None:
@@ -233,26 +219,21 @@ def _body(
     words: Sequence[Mapping[str, Any]],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    keys = ("mountpoint", "fs_uuid", "fstype", "options")
     groups = {group["vg"]: dict(group) for word in words for group in word.get("lvm") or ()}
     return {
         "nodes": list(nodes),
         "vm_uuids": {minion: found[minion].instance_uuid for minion in nodes},
-        "disks": [
-            {
-                "path": d.path,
-                "uuid": d.uuid,
-                "bus": d.bus,
-                "unit": d.unit,
-                "controller": d.controller,
-                "mode": d.mode,
-                "sharing": d.sharing,
-            }
-            for d in disks
-        ],
+        "disks": [disk_body(disk) for disk in disks],
         **({"lvm": list(groups.values())} if groups else {}),
-        "mounts": [{key: str(word[key]) for key in keys} for word in words],
+        "mounts": [{key: str(word[key]) for key in OF_MOUNT} for word in words],
         **options,
+    }
+
+
+def disk_body(disk: Disk) -> dict[str, Any]:
+    """A disk as it is written."""
+    return {
+        key: getattr(disk, key) for key in ("path", "uuid", "bus", "unit", "controller", "mode", "sharing")
     }
 
 
@@ -290,8 +271,7 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource
             found.append(Finding(minion, "unready", f"{minion}: {tool} is not installed."))
         for sentence in word.get("unready") or ():
             found.append(Finding(minion, "unready", f"{minion}: {sentence}."))
-        for severity, what, do in word.get("services") or ():
-            found.append(Finding(minion, "services", f"{minion}: {what}. {do}", severity == ERROR))
+        found += service_findings(minion, word)
         other = versions.difference(minion, word.get("version"))
         if other is not None:
             found.append(Finding(minion, "version", " ".join(other)))
@@ -303,6 +283,14 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource
                 )
             )
     return found
+
+
+def service_findings(minion: str, word: Mapping[str, Any]) -> list[Finding]:
+    """What a node says of services that are to run on it."""
+    return [
+        Finding(minion, "services", f"{minion}: {what}. {do}", severity == ERROR)
+        for severity, what, do in word.get("services") or ()
+    ]
 
 
 def _vcenter_findings(app: App, vms: Mapping[str, Any], holder: str, resource: Resource) -> list[Finding]:

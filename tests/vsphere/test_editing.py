@@ -37,6 +37,9 @@ class Lookers(Nodes):
         super().__init__()
         self.asked: list[tuple[str, list[str], list[str]]] = []
         self.elsewhere: dict[str, dict[str, dict[str, Any]]] = {}
+        self.waits: list[float] = []
+        self.at_it: dict[str, list[str]] = {}
+        self.broken: dict[str, str] = {}
         self.looks: dict[str, dict[str, Any]] = {
             "db1": {**MOUNT, "mounted": True, "disk_uuids": [DISK.uuid], "smbios_uuid": BIOS[0]},
             "db2": {"mounted": False, "all_disk_uuids": [OWN_DISK], "smbios_uuid": BIOS[1]},
@@ -48,9 +51,14 @@ class Lookers(Nodes):
     ) -> Mapping[str, Any]:
         if function == "vmdk.look":
             self.asked.append((kwargs["mountpoint"], kwargs["services"], list(minions)))
+            self.waits.append(wait)
+            for minion, words in self.broken.items():
+                sure(minion, words)  # a return that is no good, as the bus has it
             elsewhere = self.elsewhere.get(kwargs["mountpoint"], {})
             told = {"version": __version__}
             return {m: {**told, **self.looks[m], **elsewhere.get(m, {})} for m in minions if m in self.looks}
+        if function == "saltutil.is_running":
+            return {m: self.at_it[m] for m in minions if m in self.at_it}
         return super().ask(minions, function, kwargs, wait, sure)
 
 
@@ -158,6 +166,49 @@ def test_a_backup_that_is_not_fit_is_refused_by_the_same_checks(desk: Desk) -> N
     with pytest.raises(CannotObserve, match="db3 did not answer"):
         editing.edit(desk.app(), "pgdata", {}, add=["db3"])
     assert desk.file.read_text() == before
+
+
+def test_a_new_service_is_known_on_every_node_that_answers(desk: Desk) -> None:
+    desk.lookers.looks["db2"]["services"] = [
+        ["error", "the service ledger is not known on this node", "Install it."]
+    ]
+    before = desk.file.read_text()
+    with pytest.raises(
+        Refused, match=r"pgdata was not changed: db2: the service ledger is not known on this node"
+    ):
+        editing.edit(desk.app(), "pgdata", {"services": ["ledger"]})
+    assert desk.file.read_text() == before
+    del desk.lookers.looks["db2"]
+    done = editing.edit(desk.app(), "pgdata", {"services": ["ledger"]})  # db2 may be under repair
+    assert done["written"] and done["findings"][0].startswith(
+        "Whether it knows ledger is not known: db2 did not answer"
+    )
+    desk.lookers.asked.clear()
+    assert editing.edit(desk.app(), "pgdata", {"services": None})["written"] and not desk.lookers.asked
+
+
+def test_a_node_that_gives_no_answer_is_told_by_what_it_did(desk: Desk) -> None:
+    editing.unprotect(desk.app(), "pgdata")
+    given = ("pgdata", "db1", "/srv/pgdata", ["db2"])
+    gone = desk.lookers.looks.pop("db2")
+    with pytest.raises(
+        CannotObserve, match=r"db2 did not answer within 10 s, nor to a second question; check with"
+    ):
+        protect.protect(desk.app(), *given, {})
+    desk.lookers.at_it["db2"] = []
+    with pytest.raises(CannotObserve, match=r"db2 did not answer within 10 s and is up, but not at it"):
+        protect.protect(desk.app(), *given, {})
+    desk.lookers.at_it["db2"] = ["20260101120000000000"]
+    with pytest.raises(CannotObserve, match=r"within 30 s and is still looking; .*timeouts='{ask: 60}'"):
+        protect.protect(desk.app(), *given, {"timeouts": {"ask": 30}})
+    desk.lookers.broken["db2"] = "'vmdk.look' is not available."
+    with pytest.raises(CannotObserve, match=r"db2 answered .*is not available.*saltutil.sync_all"):
+        protect.protect(desk.app(), *given, {})
+    desk.lookers.looks["db2"] = gone
+    desk.section["defaults"] = {"timeouts": {"ask": 25}}
+    desk.lookers.waits.clear()
+    assert protect.protect(desk.app(), *given, {})["written"]
+    assert desk.lookers.waits == [25.0]
 
 
 WAL = {"mountpoint": "/srv/wal", "fs_uuid": "0b6e9a2c-0000-4000-8000-00000000f5f6", "fstype": "xfs"}
@@ -372,8 +423,7 @@ def test_one_inside_of_another_is_recorded_after_it(desk: Desk) -> None:
     assert [d.path for d in found.disks] == [DISK.path, SECOND.path]
 
 
-def test_a_mount_point_is_added_by_protecting_anew(desk: Desk) -> None:
-    """As docs/hierarchy.md has it: nothing of the world is changed by either command."""
+def test_protecting_anew_changes_nothing_of_the_world(desk: Desk) -> None:
     shown = desk.vcenter.inventory()["vms"]
     both_mounted(desk)
     editing.unprotect(desk.app(), "pgdata")

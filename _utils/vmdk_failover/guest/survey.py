@@ -42,6 +42,7 @@ class Survey:
     :param unready: what would keep this node from taking the file system, one phrase each.
     :param elsewhere: further places where the same file system, or a part of it, is mounted.
     :param unrecorded: options of the mount that ``options`` leaves out although somebody may have chosen them.
+    :param shown: all options that the kernel shows of it.
     """
 
     mountpoint: str
@@ -57,6 +58,7 @@ class Survey:
     tools: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     unrecorded: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS) -> Survey:
@@ -105,6 +107,7 @@ def survey(mountpoint: str, places: Places = HERE, tools: lvm.Tools = lvm.TOOLS)
             sorted({x.mountpoint for x in lines if x.number == line.number and x.mountpoint != mountpoint})
         ),
         unrecorded=unrecorded,
+        shown=tuple(sorted(line.options)),
     )
 
 
