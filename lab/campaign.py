@@ -54,7 +54,7 @@ def note(path: Path, verdict: Verdict) -> None:
 def line(verdict: Verdict) -> str:
     """A verdict for people."""
     word = "ok" if verdict.ok else "FAILED"
-    doubles = f"lost {verdict.lost}, double {verdict.double_holders}+{verdict.double_mounts}"
+    doubles = f"lost {verdict.lost}, damaged {verdict.damaged}, double {verdict.double_holders}+{verdict.double_mounts}"
     times = f"struck after {verdict.struck_ms} ms, {verdict.service_ms / 1000:.1f} s without service"
     return (
         f"{word:6} {verdict.cell:44} {verdict.end} {verdict.where}; {doubles}; {times}; {verdict.took_s} s"
@@ -72,7 +72,8 @@ def summary(verdicts: Iterable[Verdict], cells: int) -> str:
     if longest is not None:
         lines.append(f"longest time without service: {longest.service_ms / 1000:.1f} s ({longest.cell})")
     sums = {
-        name: sum(getattr(one, name) for one in found) for name in ("lost", "double_holders", "double_mounts")
+        name: sum(getattr(one, name) for one in found)
+        for name in ("lost", "damaged", "double_holders", "double_mounts")
     }
     lines.append(", ".join(f"{name} = {value}" for name, value in sums.items()))
     return "\n".join(lines)

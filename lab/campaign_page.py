@@ -81,7 +81,7 @@ def _rows(verdicts: Sequence[Verdict], names: Iterable[str], of: Callable[[list[
 
 def _is_missed(one: Verdict) -> bool:
     """Whether a verdict says nothing of the product."""
-    return one.end == "missed" and not (one.lost or one.double_holders or one.double_mounts)
+    return one.end == "missed" and not one.has_harm
 
 
 def _sentence(done: int, there: int, bad: int, void: int) -> str:
@@ -101,6 +101,7 @@ def _figures(verdicts: Sequence[Verdict], there: int) -> Iterator[tuple[str, obj
     yield "After vmdk.recover", sum(HELPED in one.where for one in verdicts)
     yield "Missed", sum(map(_is_missed, verdicts))
     yield "Records lost", sum(one.lost for one in verdicts)
+    yield "Records damaged", sum(one.damaged for one in verdicts)
     yield "Two holders", sum(one.double_holders for one in verdicts)
     yield "Two mounts", sum(one.double_mounts for one in verdicts)
     yield "Median without service", seconds(share(pauses, 0.5))
@@ -121,7 +122,12 @@ def _steps(verdicts: Sequence[Verdict]) -> Iterator[tuple[str, ...]]:
 
 
 def _told(one: Verdict) -> tuple[str, ...]:
-    harm = {"lost": one.lost, "two holders": one.double_holders, "two mounts": one.double_mounts}
+    harm = {
+        "lost": one.lost,
+        "damaged": one.damaged,
+        "two holders": one.double_holders,
+        "two mounts": one.double_mounts,
+    }
     words = [f"{what}: {count}" for what, count in harm.items() if count]
     return one.cell, f"{one.end}: {one.where}", " | ".join(filter(None, (*words, one.note, one.told)))
 

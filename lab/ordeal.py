@@ -30,9 +30,10 @@ class Verdict:
     """What became of one cell; one line of build/campaign/seed-N.json.
 
     end: active, held, missed (the blow did not land where it should) or lost (neither active nor held). where: the node, or
-    the reason. struck_ms: from the event of the step to the blow. service_ms: the longest time without an acknowledged record.
-    source: the node that had the resource. nth: of the lab's ordeals. ready_s, took_s: until the lab was at its starting point,
-    and in all. told: what the product said last, unless all went well by itself.
+    the reason. damaged: records on the disk that nobody wrote like that. struck_ms: from the event of the step to the blow.
+    service_ms: the longest time without an acknowledged record. source: the node that had the resource. nth: of the lab's
+    ordeals. ready_s, took_s: until the lab was at its starting point, and in all. told: what the product said last, unless all
+    went well by itself.
     """
 
     cell: str
@@ -40,6 +41,7 @@ class Verdict:
     end: str
     where: str
     lost: int = 0
+    damaged: int = 0
     double_holders: int = 0
     double_mounts: int = 0
     struck_ms: int = 0
@@ -50,6 +52,11 @@ class Verdict:
     nth: int = 0
     ready_s: float = 0.0
     told: str = ""
+
+    @property
+    def has_harm(self) -> bool:
+        """Whether the witness saw what may never be, however it ended."""
+        return bool(self.lost or self.damaged or self.double_holders or self.double_mounts)
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
@@ -65,8 +72,7 @@ def landed(blow: Blow, seed: int, stages: Stages) -> Verdict:
     """The verdict of a blow that landed where it should; on a busy machine one may come too late, which says nothing."""
     for turn in range(TURNS):
         verdict = run(blow, seed + turn * 1000, stages)
-        harm = verdict.lost or verdict.double_holders or verdict.double_mounts
-        if harm or (verdict.end != "missed" and not (verdict.ok and verdict.note)):
+        if verdict.has_harm or (verdict.end != "missed" and not (verdict.ok and verdict.note)):
             break
         stages.say(f"{blow} did not land: {verdict.where}; {verdict.note}; {verdict.told}")
     return verdict
@@ -203,6 +209,7 @@ def judge(stage: Stage, blow: Blow, since: float, end: str, where: str, struck: 
         end,
         where,
         len(missing),
+        found.damaged,
         *doubles,
         struck,
         round(pause * 1000),

@@ -97,18 +97,23 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the trials that are named, or the usual ones. Returns 1 if one failed, 2 if there is no image."""
+    """Run the trials that are named, or the usual ones. Returns 1 if one failed, 2 if the lab does not work."""
     given = arguments(sys.argv[1:])
     try:
         vm.build()
+        return 0 if _go_well(given) else 1
     except LabError as problem:
         print(f"guest: {problem}", file=sys.stderr)
         return 2
+
+
+def _go_well(given: argparse.Namespace) -> bool:
+    """Run them one after the other, also after one that failed. Returns whether none did. Raises LabError."""
     went_well = True
     for name in given.trials:
         with tempfile.TemporaryDirectory(prefix="vmdk-guest-", dir=vm.scratch()) as folder:
             went_well &= TRIALS[name](Path(folder), given)
-    return 0 if went_well else 1
+    return went_well
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ class Verdict:
 
     end: active, held, false (held for a reason that is not true), lost (neither), stuck (not whole again when all was cured) or
     missed (the lab itself failed, or had no time, or nothing of the story struck). faults: those of the story. struck: those of
-    them that did something. untimely: those that struck outside the move in whose midst the story has them. rest_ms: from the end
-    of the last fault until it was at rest. service_ms: the longest time without an acknowledged record. standing: what was wrong
-    still when the verdict was given.
+    them that did something. damaged: records on the disk that nobody wrote like that. untimely: those that struck outside the
+    move in whose midst the story has them. rest_ms: from the end of the last fault until it was at rest. service_ms: the longest
+    time without an acknowledged record. standing: what was wrong still when the verdict was given.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Verdict:
     where: str
     rule: int = 0
     lost: int = 0
+    damaged: int = 0
     double_holders: int = 0
     double_mounts: int = 0
     acknowledged: int = 0
@@ -65,7 +66,7 @@ class Verdict:
     @property
     def has_harm(self) -> bool:
         """Whether the witness saw what may never be, however it ended."""
-        return bool(self.lost or self.double_holders or self.double_mounts)
+        return bool(self.lost or self.damaged or self.double_holders or self.double_mounts)
 
     @property
     def is_missed(self) -> bool:
@@ -219,7 +220,7 @@ def _with_witness(stage: Stage, verdict: Verdict, acks: Acks, began: float, note
     missing = lost(told, found)
     if found.damaged:
         notes.append(f"{found.damaged} damaged records on the disk")
-        verdict = replace(verdict, ok=False, end="lost")
+        verdict = replace(verdict, ok=False, end="lost", damaged=found.damaged)
     blind = stage.lab.observer.blind(began)
     if verdict.ok and (blind or not told):  # read_back has said why
         notes += [blind] if blind else []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.ordeals.court import Verdict
 
 ENDS = ("active", "held", "false", "lost", "stuck", "missed")
-_SUMS = ("acknowledged", "lost", "double_holders", "double_mounts")
+_SUMS = ("acknowledged", "lost", "damaged", "double_holders", "double_mounts")
 
 
 def failed(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -160,6 +160,7 @@ def _figures(sums: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "Kinds of fault", f"{blows['kinds']} of {blows['kinds_there_are']}"
     yield "Records acknowledged", f"{sums['acknowledged']:,}"
     yield "Records lost", sums["lost"]
+    yield "Records damaged", sums["damaged"]
     yield "Two holders", sums["double_holders"]
     yield "Two mounts", sums["double_mounts"]
     yield "Median without service", seconds(pause["median"])

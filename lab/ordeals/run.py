@@ -71,7 +71,7 @@ def note(path: Path, verdict: Verdict) -> None:
 
 def line(verdict: Verdict, seed: int) -> str:
     """A verdict for people; of one that failed, with how to play it again."""
-    doubles = f"lost {verdict.lost}, double {verdict.double_holders}+{verdict.double_mounts}"
+    doubles = f"lost {verdict.lost}, damaged {verdict.damaged}, double {verdict.double_holders}+{verdict.double_mounts}"
     rule = f" (rule {verdict.rule})" if verdict.rule else ""
     word = "ok" if verdict.ok else "missed" if verdict.is_missed else "FAILED"
     words = (

@@ -178,10 +178,14 @@ def test_a_blow_that_did_not_land_is_struck_again(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ordeal, "run", ordeal_of)
     verdict = ordeal.landed(Blow("eio", "mount", "during", "mover"), 1, Stages())
     assert verdict.ok and not verdict.note and len(set(seeds)) == 3
-    harm = Verdict("eio/mount/during/mover", False, "missed", "", double_holders=1)
-    monkeypatch.setattr(ordeal, "run", lambda *_: harm)
-    told: list[str] = []
-    assert ordeal.landed(Blow("eio", "mount", "during", "mover"), 1, Stages(told.append)) is harm and not told
+    for seen in ({"double_holders": 1}, {"damaged": 1}):
+        harm = Verdict("eio/mount/during/mover", False, "missed", "", **seen)
+        monkeypatch.setattr(ordeal, "run", lambda *_, harm=harm: harm)
+        told: list[str] = []
+        assert (
+            ordeal.landed(Blow("eio", "mount", "during", "mover"), 1, Stages(told.append)) is harm
+            and not told
+        )
 
 
 def test_several_labs_share_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,5 +205,7 @@ def test_the_summary_counts_what_was_lost() -> None:
     bad = Verdict("a/b/c/d", False, "active", FIRST, lost=2, double_holders=1, service_ms=9000)
     told = campaign.summary([bad, Verdict("e/f/g/h", True, "held", "630: no node")], 5)
     assert "2 of 5 cells done: 1 active, 1 held, 0 missed, 0 lost; 1 failed" in told
-    assert "lost = 2, double_holders = 1, double_mounts = 0" in told and "9.0 s (a/b/c/d)" in told
+    assert (
+        "lost = 2, damaged = 0, double_holders = 1, double_mounts = 0" in told and "9.0 s (a/b/c/d)" in told
+    )
     assert campaign.line(bad).startswith("FAILED a/b/c/d") and json.dumps(bad.plain())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import stat
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from lab.cell import LabError
 from lab.guest import __main__ as command
 from lab.guest import again, salt_tree, vm
 
@@ -104,3 +106,18 @@ def test_what_salt_is_made_of_is_listed_in_order() -> None:
     found = salt_tree.versions()
     assert found == sorted(found)
     assert f"salt {metadata.version('salt')}" in found
+
+
+def test_what_the_lab_cannot_do_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def no_mirror(_: Path) -> None:
+        raise LabError("the image of a guest was not made, image.sh ended with 100")
+
+    monkeypatch.setattr(vm, "build", lambda: None)
+    monkeypatch.setattr(vm, "IMAGE", tmp_path / "image")
+    monkeypatch.setattr(vm, "scratch", lambda: tmp_path)
+    monkeypatch.setattr(vm, "make", no_mirror)
+    monkeypatch.setattr(sys, "argv", ["guest", "image"])
+    assert command.main() == 2
+    assert capsys.readouterr().err == "guest: the image of a guest was not made, image.sh ended with 100\n"

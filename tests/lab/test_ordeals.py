@@ -235,9 +235,10 @@ def test_an_ordeal_in_which_the_lab_failed_says_nothing_but_what_was_lost(
     for end in ("active", "lost"):
         found = _suffered(monkeypatch, {0}, end, "the lab itself failed: ValueError")
         assert (found.ok, found.end) == (False, "missed") and found.note.count("ValueError") == 1
-    found = _suffered(monkeypatch, {0}, "active", "the lab itself failed", ok=False, lost=2)
-    assert (found.ok, found.end, found.is_missed) == (False, "active", False)
-    assert not _verdict(1, ok=False, end="missed", lost=1).is_missed
+    for harm in ({"lost": 2}, {"damaged": 1}, {"double_mounts": 1}):
+        found = _suffered(monkeypatch, {0}, "active", "the lab itself failed", ok=False, **harm)
+        assert (found.ok, found.end, found.is_missed) == (False, "active", False), harm
+        assert not _verdict(1, ok=False, end="missed", **harm).is_missed
 
 
 # -- what was played
@@ -378,6 +379,21 @@ def test_who_did_not_see_acquits_nobody(
     acks = SimpleNamespace(since=lambda _: [])
     found = court._with_witness(cast(Any, stage), verdict, cast(Any, acks), 0.0, [])
     assert (found.ok, found.end, found.lost) == expected
+
+
+def test_a_damaged_record_is_harm_even_if_none_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = b"".join(record(number, "a") for number in (1, 2, 3))
+    ledger = parse_ledger(good.replace(b"2 a ", b"2 b ", 1))
+    told = [Acknowledged(number, 1.0, "a") for number in (1, 3)]
+    monkeypatch.setattr(court.trial, "read_back", lambda *_: (told, ledger))
+    lab = SimpleNamespace(disks={DISK: None}, observer=SimpleNamespace(blind=lambda _: "it did not look"))
+    stage = SimpleNamespace(lab=lab, restore=lambda: "", doubles=lambda: (0, 0))
+    acks, notes = SimpleNamespace(since=lambda _: []), list[str]()
+    verdict = Verdict(1, "", (), True, "active", "a")
+    found = court._with_witness(cast(Any, stage), verdict, cast(Any, acks), 0.0, notes)
+    assert (found.ok, found.end, found.lost, found.damaged, found.has_harm) == (False, "lost", 0, 1, True)
+    assert "1 damaged records on the disk" in notes
+    assert report.totals([found])["damaged"] == 1 and "damaged 1" in run.line(found, 1)
 
 
 def test_the_report_counts_what_was_seen() -> None:
