@@ -28,8 +28,8 @@ OTHER = "web"
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """A lab with pgdata, recorded in a file of its own as by ``vmdk.protect``, active on labdb1."""
+def site() -> Iterator[Lab]:
+    """A lab with pgdata mounted on labdb1, for all tests; which of them come before, none of them may count on."""
 
     def options(lab: Lab) -> dict[str, Any]:
         made = product.master_options(lab, {DISK: {}})
@@ -45,10 +45,34 @@ def lab() -> Iterator[Lab]:
         yield up
 
 
+@pytest.fixture
+def lab(site: Lab) -> Lab:
+    """pgdata is protected, recorded in a file of its own."""
+    if not _is_protected(site):
+        where = f"mountpoint={site.mountpoint()}"
+        here, there = (FIRST, SECOND) if _is_on(site, FIRST) else (SECOND, FIRST)
+        assert site.master.run("vmdk.protect", DISK, f"node={here}", where, f"backups={there}")["written"]
+        assert wait_until(lambda: _settled(site, here), LIMIT, 0.5), _status(site)
+    return site
+
+
+@pytest.fixture
+def bare(site: Lab) -> Lab:
+    """Nothing is protected, and pgdata is mounted on labdb1."""
+    if _is_protected(site):
+        _bring(site, FIRST)
+        site.master.run("vmdk.unprotect", DISK)
+    return site
+
+
 @pytest.fixture(autouse=True)
-def whole(lab: Lab) -> Iterator[None]:
+def whole(site: Lab) -> Iterator[None]:
     yield
-    assert not lab.observer.amiss()
+    assert not site.observer.amiss()
+
+
+def _is_protected(lab: Lab) -> bool:
+    return (lab.master.root / "vmdk.d" / f"{DISK}.yaml").exists()
 
 
 def _read(lab: Lab, *arguments: str) -> tuple[int, list[str]]:
@@ -87,14 +111,14 @@ def _orchestrate(lab: Lab, sls: str, test: bool = False) -> dict[str, dict[str, 
     return {one["__id__"]: one for one in states.values()}
 
 
-def test_protect_shows_then_writes(lab: Lab) -> None:
-    wanted = ["vmdk.protect", DISK, f"node={FIRST}", f"mountpoint={lab.mountpoint()}", f"backups={SECOND}"]
-    code, shown = _read(lab, *wanted, "test=True")
+def test_protect_shows_then_writes(bare: Lab) -> None:
+    wanted = ["vmdk.protect", DISK, f"node={FIRST}", f"mountpoint={bare.mountpoint()}", f"backups={SECOND}"]
+    code, shown = _read(bare, *wanted, "test=True")
     assert (code, shown[0]) == (0, f"{DISK}: can be protected; nothing was written")
-    assert _read(lab, "vmdk.status")[1][0].startswith("Nothing is protected")
-    code, done = _read(lab, *wanted)
+    assert _read(bare, "vmdk.status")[1][0].startswith("Nothing is protected")
+    code, done = _read(bare, *wanted)
     assert (code, done[0]) == (0, f"{DISK}: protected")
-    assert wait_until(lambda: _settled(lab, FIRST), LIMIT, 0.5), _status(lab)
+    assert wait_until(lambda: _settled(bare, FIRST), LIMIT, 0.5), _status(bare)
 
 
 def test_what_people_read(lab: Lab) -> None:
@@ -325,6 +349,40 @@ def both(lab: Lab) -> Iterator[tuple[str, ...]]:
     lab.master.run("vmdk.unprotect", OTHER)
 
 
+@pytest.fixture
+def free(lab: Lab) -> Iterator[str]:
+    """The second disk, protected by nobody and mounted on the node that has the first. Returns that node."""
+    other = next((node for node in (FIRST, SECOND) if _is_on(lab, node, OTHER)), "")
+    for node in (FIRST, SECOND):
+        lab.nodes[node].run(["mkdir", "-p", lab.mountpoint(OTHER)])
+    if not other:
+        lab.mount(SECOND, OTHER)
+        other = SECOND
+    _bring(lab, other)
+    yield other
+
+
+def test_a_mount_comes_moves_along_and_leaves(lab: Lab, free: str) -> None:
+    place, there = lab.mountpoint(OTHER), FIRST if free == SECOND else SECOND
+    assert lab.nodes[free].run(["mount", "-o", "remount,noatime", lab.mountpoint()]).code == 0
+    code, said = _read(
+        lab, "vmdk.edit", DISK, f"add_mount={place}", f"mount_options={{{lab.mountpoint()}: noatime}}"
+    )
+    assert (code, said[0]) == (0, f"{DISK}: changed"), said
+    _bring(lab, there)
+    assert _is_on(lab, there, OTHER) and not _is_on(lab, free, OTHER)
+    shown = lab.nodes[there].run(["grep", f" {lab.mountpoint()} ", "/proc/mounts"]).out
+    assert "noatime" in shown, shown
+    code, said = _read(lab, "vmdk.edit", DISK, f"remove_mount={place}")
+    assert code == 1 and f"{place} is mounted on {there} now" in " ".join(said), said
+    assert _read(lab, "vmdk.pause", DISK)[0] == 0
+    assert lab.nodes[there].run(["umount", place]).code == 0
+    code, said = _read(lab, "vmdk.edit", DISK, f"remove_mount={place}")
+    assert (code, said[0]) == (0, f"{DISK}: changed"), said
+    assert _read(lab, "vmdk.resume", DISK)[0] == 0
+    lab.mount(there, OTHER)  # which stayed where it was
+
+
 def _last(lab: Lab, name: str) -> dict[str, Any]:
     """The move of a resource that has ended last."""
     found = [one["finished"] for one in lab.master.run("vmdk.history", name)[name] if "finished" in one]
@@ -451,20 +509,20 @@ def test_unprotected_it_stays_where_it_is(lab: Lab) -> None:
     assert _is_on(lab, FIRST) and lab.master.run("vmdk.status")["resources"] == {}
 
 
-def test_a_state_protects_it_once(lab: Lab) -> None:
+def test_a_state_protects_it_once(bare: Lab) -> None:
     given = {
         "node": FIRST,
-        "mountpoint": lab.mountpoint(),
+        "mountpoint": bare.mountpoint(),
         "backups": [SECOND],
         "on_error": "halt",
         "wait": 60,
     }
     sls = json.dumps({DISK: {"vmdk.protected": [{key: value} for key, value in given.items()]}})
-    would = _orchestrate(lab, sls, test=True)[DISK]
+    would = _orchestrate(bare, sls, test=True)[DISK]
     assert would["result"] is None and "on_error: halt" in would["changes"][DISK]["new"], would
-    assert lab.master.run("vmdk.status")["resources"] == {}
-    done = _orchestrate(lab, sls)[DISK]
+    assert bare.master.run("vmdk.status")["resources"] == {}
+    done = _orchestrate(bare, sls)[DISK]
     assert (done["result"], done["changes"]) == (True, would["changes"]), done
     for test in (True, False):
-        again = _orchestrate(lab, sls, test)[DISK]
+        again = _orchestrate(bare, sls, test)[DISK]
         assert (again["result"], again["changes"]) == (True, {}), again
