@@ -19,7 +19,7 @@ _FILES = "tests/packaging/test_typed.py"
 _DISK = "tests/guest/test_new_disk.py::test_a_new_disk_is_found_formatted_and_mounted_as_printed"
 _ROOT = "the machine's own Salt and its package are needed; the lab starts its master with the same files where these put them"
 
-_UNIT = "Debian's package and systemd are needed; what the states do and require is looked at by tests/packaging/test_orch.py"
+_UNIT = "Debian's package is needed; `make examples` tries them with it, and tests/packaging/test_orch.py what they require"
 
 #: Beginning of a command → the file or the test that types it; the longest beginning counts.
 TYPED = {

@@ -131,6 +131,19 @@ def disabled(name, **kwargs):
     return available(name)
 
 
+def offline():
+    """
+    Whether services cannot be started or stopped here. Without this Salt would ask systemd, and its states would do nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' service.offline
+    """
+    return False
+
+
 def start(name):
     """
     Start a service. True once it works.
