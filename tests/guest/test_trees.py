@@ -223,6 +223,7 @@ def test_options_that_somebody_chose_are_recorded_or_told(rig: Rig) -> None:
     seen = _surveyed(rig)
     assert seen.options == "noatime,commit=7,errors=panic"
     assert seen.unrecorded == ("resuid=4",)
+    assert {"rw", "resuid=4"} <= set(seen.shown)
 
 
 @pytest.mark.parametrize("name", ["a,b", 'a"b', "a\\134b"])
