@@ -41,7 +41,7 @@ if _FOUND == _WANT:
 # --- end of bootstrap
 import salt.utils.event
 
-from vmdk_failover.guest import duty, given, heartbeat, node, watch
+from vmdk_failover.guest import complaint, duty, given, heartbeat, node, watch
 
 __virtualname__ = "vmdk"
 
@@ -88,6 +88,10 @@ def beacon(config):
     beat = heartbeat.of_beacon(state_dir, __opts__, __pillar__)
     if beat is not None:  # no engine does it
         _fire(f"{heartbeat.TAG}{__opts__['id']}", beat)
+        if "complaints" not in _WATCH:
+            _WATCH["complaints"] = complaint.Complaints(state_dir)
+        for word in _WATCH["complaints"].due(str(__opts__["id"]), str(__pillar__["vmdk"]["key"])):
+            _fire(f"{complaint.TAG}{word['minion']}", word)
     return [{**report, "tag": f"{report['resource']}/{report['condition']}"} for report in reports]
 
 

@@ -53,6 +53,7 @@ from vmdk_failover import (
     app,
     appointed,
     authentic,
+    complaining,
     farewell,
     fitness,
     listening,
@@ -64,11 +65,14 @@ from vmdk_failover import (
     unfinished,
     watching,
 )
-from vmdk_failover.guest import duty, heartbeat, node, renewal, teller, watch
+from vmdk_failover.guest import complaint, duty, heartbeat, node, renewal, teller, watch
 
 __virtualname__ = "vmdk"
 
 log = logging.getLogger(__name__)
+
+#: Beginnings of the tags of what nodes sign.
+_SIGNED = (listening.TAG, farewell.TAG, renaming.TAG, complaining.TAG)
 
 
 def __virtual__():
@@ -169,7 +173,7 @@ def _listen(opts):
             if not isinstance(event, dict) or not isinstance(event.get("tag"), str):
                 return None
             data = event.get("data")
-            is_beat = event["tag"].startswith((listening.TAG, farewell.TAG, renaming.TAG))
+            is_beat = event["tag"].startswith(_SIGNED)
             return event["tag"], data.get("data", data) if is_beat and isinstance(data, dict) else data
 
         here = app.App(opts, client=None, warn=log.warning)
@@ -186,6 +190,11 @@ def _listen(opts):
                     lambda name, node: _hint(opts, bus, seen, node, name, "leaving", node=node),
                 ).take,
                 renaming.TAG: renaming.Renames(ear, here.vicinity.renames).take,
+                complaining.TAG: complaining.Complaints(
+                    ear,
+                    here.vicinity.complains,
+                    lambda name, node: supervisor.hint(app.state_dir(opts) / "engine.sock", name),
+                ).take,
             },
         )
 
@@ -236,6 +245,7 @@ def _on_node():
         connect=lambda: _Line(opts),
         is_enrolled=lambda: _enrolled(opts),
         warn=log.warning,
+        complaints=complaint.Complaints(state_dir),
     )
     files = (pathlib.Path(vmdk_failover.__file__), pathlib.Path(__file__))
     newer = renewal.Renewal(*files, version=_WANT)

@@ -29,8 +29,8 @@ from vmdk_failover.model import (
 from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
 from vmdk_failover.rules import Then, Verdict
 
-#: Rows by which a move leaves a running node that answers; these are not done without end.
-DAMPED = frozenset({597, 660, 735})
+#: Rows by which a move leaves a node that runs, by its own word; these are not done without end.
+DAMPED = frozenset({597, 637, 660, 735})
 
 #: What vCenter does to a VM: one at a time per node, across all resources. The fence of a host has a lock of its own.
 WRITES = frozenset(

@@ -25,7 +25,7 @@ from vmdk_failover.hooks import Run, RunnerHooks
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.keys import Keys
 from vmdk_failover.lock import FileLock
-from vmdk_failover.lookout import FileLookout
+from vmdk_failover.lookout import FileLookout, noting_answers
 from vmdk_failover.model import Disk, HypervisorFacts, Resource
 from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
@@ -211,7 +211,8 @@ class App:
 
     @cached_property
     def guest(self) -> RemoteGuest:
-        return RemoteGuest(self.call, self.keys.current, self._disbelieve, self.keys.old, self.keys.spoke)
+        spoke = noting_answers(state_dir(self.opts), self.keys.spoke)
+        return RemoteGuest(self.call, self.keys.current, self._disbelieve, self.keys.old, spoke)
 
     def _disbelieve(self, sentence: str) -> None:
         self.announce.counts.add("rejected", kind="answer")

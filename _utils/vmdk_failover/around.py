@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vmdk_failover.resource import Node
+from vmdk_failover.words import Condition
 
 #: A node that has announced its shutdown is expected back for so many seconds.
 BACK_IN = 180.0
@@ -91,6 +92,14 @@ class Flaws:
 
 
 @dataclass(frozen=True)
+class Complaint:
+    """A node's own signed word of the last seconds that it cannot use the disk: the prober's condition, and what it has seen."""
+
+    condition: Condition
+    evidence: str
+
+
+@dataclass(frozen=True)
 class Around:
     """
     See the module.
@@ -102,6 +111,7 @@ class Around:
     :param leaving: by minion id of a node that has announced its shutdown, the boot id that ends with it.
     :param flaws: by minion id, as found in the last minutes.
     :param renamed: by minion id of a node whose minion has another id now, by its own signed word of the last seconds, that id.
+    :param failing: by minion id.
     :param mute: by minion id of a node whose address did not answer this master while the node was well, that address.
     :param beside: by host that was said to be off, the nodes of other resources of which that was said too.
     :param alive: by host, what shows that one of these lives on it.
@@ -117,6 +127,7 @@ class Around:
     beside: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     alive: Mapping[str, Life] = field(default_factory=dict)
     mute: Mapping[str, str] = field(default_factory=dict)
+    failing: Mapping[str, Complaint] = field(default_factory=dict)
 
 
 NOTHING_AROUND = Around()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vmdk_failover import seat, stake
-from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Life, Tenant
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Complaint, Confirmed, Flaws, Life, Tenant
 from vmdk_failover.disproof import life
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
@@ -59,6 +59,7 @@ class NodeSight:
     :param flaws: what a check in the last minutes found in the way of its taking the disks; nothing while it has them.
     :param renamed: the id that its minion has now, by its own word of the last seconds; ``""`` if it is the recorded one.
     :param mute: its address, if that did not answer this master while the node was well; else ``""``.
+    :param complaint: its word that it cannot use the disk, which came without a question.
     :param stake: what would be lost if it took the disks from the node that has them.
     :param denied: who said that its host is off, and what shows that this is not so; ``None`` if nobody said so or nothing does.
     """
@@ -81,6 +82,7 @@ class NodeSight:
     denied: Denied | None = None
     stake: tuple[str, ...] = ()
     mute: str = ""
+    complaint: Complaint | None = None
 
     @functools.cached_property
     def off(self) -> bool:
@@ -322,6 +324,7 @@ def _sight(
         _flaws(vm, around.flaws.get(vm.minion)) if holds is False else (),
         around.renamed.get(vm.minion, ""),
         mute=around.mute.get(vm.minion, ""),
+        complaint=around.failing.get(vm.minion),
     )
 
 

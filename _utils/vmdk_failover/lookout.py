@@ -28,7 +28,9 @@ QUIET = 3.0
 EARLY = 2.0
 #: Boot times that differ by no more (seconds) are those of one boot, told by a clock that was set.
 SAME_BOOT = 5.0
-STREAM = "stream.json"
+STREAM, UNANSWERED = "stream.json", "unanswered"
+#: Two questions in vain that are no further apart (seconds) are of one row.
+IN_A_ROW = 90.0
 NEVER = float("-inf")
 
 
@@ -36,6 +38,24 @@ def stream_begins_anew(state_dir: Path) -> None:
     """vCenter's stream came back after a break: all windows begin anew."""
     with contextlib.suppress(OSError):  # no more than a hint is lost: the look itself reads vCenter
         heard.write_plain(state_dir / STREAM, {"boot": heard.master_boot(), "at": time.monotonic()})
+
+
+def answered(state_dir: Path, minion: str) -> None:
+    """A node has answered: the row of questions that it gave no answer to has ended."""
+    with contextlib.suppress(
+        OSError
+    ):  # there was hardly ever one; and a node whose answer is there is judged by that
+        (state_dir / UNANSWERED / f"{minion}.json").unlink(missing_ok=True)
+
+
+def noting_answers(state_dir: Path, spoke: Callable[[str, str], None]) -> Callable[[str, str], None]:
+    """What is told of each node that has answered, and its key: ``spoke`` is told too."""
+
+    def note(minion: str, key: str) -> None:
+        answered(state_dir, minion)
+        spoke(minion, key)
+
+    return note
 
 
 class FileLookout:
@@ -76,9 +96,24 @@ class FileLookout:
         known = heard.read(self._dir)  # it may have been heard meanwhile
         ages = {m: self._silence(m, known, excused.get(m, now), now) for m in silent}
         return {
-            m: Signs(ages[m], self._meant(m, known.address(m), answers.get(m)), self._heard(m, known, now))
+            m: Signs(
+                ages[m],
+                self._meant(m, known.address(m), answers.get(m)),
+                self._heard(m, known, now),
+                self._unanswered(m, now),
+            )
             for m in silent
         }
+
+    def _unanswered(self, minion: str, now: float) -> float:
+        """Seconds since it was first asked in vain in this row of questions; kept for later looks."""
+        path = self._dir / UNANSWERED / f"{minion}.json"
+        was = heard.read_plain(path)
+        goes_on = was.get("boot") == self._boot and 0 <= now - _moment(was, "last") < IN_A_ROW
+        since = min(now, _moment(was, "since")) if goes_on else now
+        with contextlib.suppress(OSError):  # then it has been so for a moment only
+            heard.write_plain(path, {"boot": self._boot, "since": since, "last": now})
+        return now - since
 
     def _heard(self, minion: str, known: heard.Heard, now: float) -> float | None:
         """The age of the last heartbeat since the master booted, whether the listener is at work now or not."""

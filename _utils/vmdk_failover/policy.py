@@ -8,11 +8,13 @@ A request of an operator (:class:`Wish`) is judged by the same table; it can be 
 from __future__ import annotations
 
 from vmdk_failover.aftermath import AFTERMATH
+from vmdk_failover.assess import NodeSight
 from vmdk_failover.blind import REMOUNT
 from vmdk_failover.departing import AFTER, BEFORE
 from vmdk_failover.depending import DEPENDING
 from vmdk_failover.doubts import impostor_words, unclear_words
 from vmdk_failover.failing import ASKING, DISPUTED, FAILING
+from vmdk_failover.helpless import HELP, HELPLESS
 from vmdk_failover.mending import MENDING
 from vmdk_failover.model import Move, MoveKind
 from vmdk_failover.silence import LOST_HOST, SILENT
@@ -191,6 +193,7 @@ POLICY: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: f"{why_off(s)}, and {no_target(s)}{way_back(s)}",
     ),
+    *HELPLESS,
     *SILENT,
     *FAILING,
     *MENDING,
@@ -272,5 +275,12 @@ def _begin(row: PolicyRow, situation: Situation, reason: str) -> Move:
         situation.epoch + 1,
         reason,
         row.number,
-        holder.facts.condition.value if holder and holder.facts and holder.failed else "",
+        _condition(row, holder),
     )
+
+
+def _condition(row: PolicyRow, holder: NodeSight | None) -> str:
+    """The failure that the holder reported, asked or not; ``""`` if none."""
+    if row.number == HELP and holder and holder.complaint:
+        return holder.complaint.condition.value
+    return holder.facts.condition.value if holder and holder.facts and holder.failed else ""

@@ -125,8 +125,9 @@ def check_permit(
 
 
 #: What a heartbeat says, and of which types.
-#: Purposes of what a node says unasked: that it lives, that it shuts down, and that its minion has got another id.
-ALIVE, LEAVING, RENAMED = "heartbeat", "leaving", "renamed"
+#: Purposes of what a node says unasked: that it lives, that it shuts down, that its minion has got another id, and that it cannot
+#: use a disk.
+ALIVE, LEAVING, RENAMED, FAILING = "heartbeat", "leaving", "renamed", "failing"
 HEARTBEAT: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("minion", "boot_id", "address", "version"), str),
     "seq": int,

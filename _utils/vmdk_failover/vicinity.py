@@ -1,8 +1,8 @@
 """
 The ``Vicinity`` port: small notes in the master's ``state_dir``, shared by the processes of all moves.
 
-``renamed/<minion>.json`` is true for some seconds, ``ailing/<resource>.json`` for a minute, ``flaws/<resource>.json`` for one
-and a half, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
+``renamed/<minion>.json`` and ``failing/<resource>/<minion>.json`` are true for some seconds, ``ailing/<resource>.json`` for a
+minute, ``flaws/<resource>.json`` for one and a half, ``leaving/<minion>.json`` for three, by the monotonic clock of this boot.
 ``hosts_off/<minion>.json`` lasts until vCenter shows the host connected again, and is void once a node on it was heard;
 ``restart/<minion>.json`` until the VM runs, for an hour at most. A note that is damaged says nothing.
 """
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover import heard, reachable, stake
-from vmdk_failover.around import BACK_IN, Ailing, Around, Confirmed, Flaws, Tenant, datastore_of
+from vmdk_failover.around import BACK_IN, Ailing, Around, Complaint, Confirmed, Flaws, Tenant, datastore_of
 from vmdk_failover.errors import JournalError
 from vmdk_failover.kin import Neighbour
-from vmdk_failover.model import HypervisorFacts, Node, Power, Resource, VmFacts
+from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, Resource, VmFacts
 from vmdk_failover.ports import Record
 
 #: A fault that nobody has told again for so many seconds is over.
@@ -31,6 +31,8 @@ AGAIN = 10.0
 FLAWED = 90.0
 #: A minion that has another id says so every five seconds; after so many without a word it may be dead.
 RENAMED = 20.0
+#: A node says so every other second; after so many without a word its disk may be well, or the node dead.
+COMPLAINED = 6.0
 #: So long after a fence (seconds) a node is still powered on again; later somebody may have it in hand.
 TO_RESTART = 3600.0
 
@@ -63,6 +65,7 @@ class FileVicinity:
             flaws=dict(self._flaws(resource.name)),
             renamed={vm.minion: other for vm in seen.vms if (other := self._renamed(vm.minion))},
             mute=reachable.mute(self.state_dir, self.clock),
+            failing=dict(self._complaints(resource, seen)),
         )
 
     def kin(self, resource: Resource) -> Sequence[Neighbour]:
@@ -148,6 +151,17 @@ class FileVicinity:
         """A node's minion has another id now; :raises OSError: that cannot be written."""
         note = {"other": other, "at": self.clock(), "boot": heard.master_boot()}
         heard.write_plain(self._path("renamed", minion), note)
+
+    def complains(self, resource: str, minion: str, condition: str, evidence: str) -> None:
+        """A node has said that it cannot use the disk of a resource; :raises OSError: that cannot be written."""
+        note = {"condition": condition, "evidence": evidence, "at": self.clock(), "boot": heard.master_boot()}
+        heard.write_plain(self._path(f"failing/{resource}", minion), note)
+
+    def _complaints(self, resource: Resource, seen: HypervisorFacts) -> Iterator[tuple[str, Complaint]]:
+        for vm in seen.vms:
+            plain = self._fresh(self._path(f"failing/{resource.name}", vm.minion), COMPLAINED)
+            with contextlib.suppress(KeyError, ValueError):
+                yield vm.minion, Complaint(Condition(plain["condition"]), str(plain["evidence"]))
 
     def _renamed(self, minion: str) -> str:
         return str(self._fresh(self._path("renamed", minion), RENAMED).get("other", ""))

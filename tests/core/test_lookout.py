@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.core.build import THERE, gone, resource, vm
-from vmdk_failover import heard, reachable
+from vmdk_failover import heard, lookout, reachable
 from vmdk_failover.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
 
@@ -81,7 +81,7 @@ def site(tmp_path: Path) -> Site:
 def test_an_address_is_not_asked_before_anything_rests_on_it(site: Site) -> None:
     site.now += 300
     site.heard(db1=1.0, db2=0.0)
-    assert site.signs("db1")["db1"] == Signs(1.0, None, 1.0) and site.asked == []
+    assert site.signs("db1")["db1"] == Signs(1.0, None, 1.0, 0.0) and site.asked == []
     site.heard(db1=2.5, db2=0.0)
     assert site.signs("db1")["db1"].address is False and site.asked == [{"db1": "10.0.0.1"}]
 
@@ -89,14 +89,14 @@ def test_an_address_is_not_asked_before_anything_rests_on_it(site: Site) -> None
 def test_the_age_of_the_last_heartbeat(site: Site) -> None:
     site.now += 100
     site.heard(db1=17.0, db2=0.2)
-    assert site.signs("db1") == {"db1": Signs(17.0, False, 17.0)}
+    assert site.signs("db1") == {"db1": Signs(17.0, False, 17.0, 0.0)}
     assert site.asked[-1] == {"db1": "10.0.0.1"}
 
 
 def test_what_excuses_silence_is_no_heartbeat(site: Site) -> None:
     site.now += 300
     site.heard(db1=60.0, db2=0.0)
-    assert site.signs("db1", task="relocate")["db1"] == Signs(0.0, None, 60.0)
+    assert site.signs("db1", task="relocate")["db1"] == Signs(0.0, None, 60.0, 0.0)
     site.heard(db2=0.0)
     assert site.signs("db1", task="relocate")["db1"].heard is None
     site.heard(db1=60.0)
@@ -292,3 +292,21 @@ def test_what_is_stopped_is_no_part_of_the_crowd(site: Site) -> None:
     assert site.lookout().crowd(resource(), seen()) == Crowd(1, 1)
     site.readable = False
     assert site.lookout().crowd(resource(), seen()) == Crowd(4, 4), "what cannot be read may be running"
+
+
+def test_questions_in_vain_are_counted_from_the_first_of_their_row(site: Site) -> None:
+    def unanswered() -> float | None:
+        return site.signs("db1")["db1"].unanswered
+
+    assert unanswered() == 0.0
+    site.now += 30.0
+    assert unanswered() == 30.0
+    lookout.answered(site.directory, "db2")
+    site.now += lookout.IN_A_ROW - 1
+    assert unanswered() == 30.0 + lookout.IN_A_ROW - 1
+    lookout.answered(site.directory, "db1")
+    assert unanswered() == 0.0, "it has answered meanwhile"
+    site.now += lookout.IN_A_ROW
+    assert unanswered() == 0.0, "nobody has asked for so long that nobody knows"
+    (site.directory / "unanswered" / "db1.json").write_text('{"since": "x", "last": 1}', encoding="utf-8")
+    assert unanswered() == 0.0

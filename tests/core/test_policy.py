@@ -30,7 +30,7 @@ from tests.core.build import (
 )
 from tests.core.invariants import believed, listing, loses, proven_off, runs
 from vmdk_failover import assess, protection
-from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Confirmed, Flaws, Tenant
+from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Complaint, Confirmed, Flaws, Tenant
 from vmdk_failover.assess import NodeSight, Snapshot
 from vmdk_failover.failing import SETTLING
 from vmdk_failover.kin import Kin
@@ -128,6 +128,23 @@ def silent(
     return assess.look(resource(**options), facts, answers, signs, crowd, around)
 
 
+def crying(
+    unanswered: float | None = 15.0,
+    age: float | None = 0.5,
+    said: Complaint | None = Complaint(Condition.IO_ERROR, "sda: lost page write"),  # noqa: B008 – frozen
+    other: tuple[VmFacts, NodeFacts | None] = READY,
+    crowd: Crowd = Crowd(),  # noqa: B008 – frozen
+    around: Around = NOTHING_AROUND,
+    **options: Any,
+) -> Snapshot:
+    """The holder's heartbeats come, it says by itself that it cannot use the disk, and it answers no question."""
+    answers = {other[1].minion: other[1]} if other[1] else {}
+    signs = {"db1": Signs(age, True, 0.5, unanswered)}
+    told = replace(around, failing={"db1": said} if said else {})
+    facts = HypervisorFacts(True, "", (HOLDS, other[0]))
+    return assess.look(resource(**options), facts, answers, signs, crowd, told)
+
+
 def cut_off() -> Snapshot:
     """Two of three nodes of this resource are silent."""
     vms, signs = (HOLDS, SILENT[0], vm("db3")), {"db1": Signs(20.0, False), "db2": Signs(20.0, False)}
@@ -163,6 +180,7 @@ LEFT_BEHIND = ((vm("db1", THERE, **OFF), None), (vm("db2", THERE), active("db2")
 FENCED = Around(to_restart=frozenset({"db1"}))
 DISPUTES = [active("db2", condition=c) for c in (Condition.WRONG_FILESYSTEM, Condition.LAZILY_UNMOUNTED)]
 RENAMED = Around(renamed={"db1": "db1-new"})
+ANY_FAULT = Complaint(Condition.IO_ERROR, "sda: lost page write")
 UNSHOWN = (gone("db3"), None)
 DEPARTED = [ended("db9", True)]
 #: No VM of the resource lists the disk, and somebody says otherwise.
@@ -314,6 +332,7 @@ EXAMPLES = (
     ),
     example(620, MOVE, "VM of db1 is off", seen(DEAD, READY)),
     example(630, HOLD, "VM of db1 is off|db2: its minion gave no", seen(DEAD, SILENT)),
+    example(637, MOVE, "db1|io_error: sda: lost page write|no question for more than 15 s|full", crying()),
     example(638, HOLD, "db1|wal|paused|vmdk.resume", silent(400.0, around=PAUSED_TENANT)),
     example(
         639,
@@ -680,6 +699,7 @@ HISTORIES = ((), tuple(BUSY), tuple(TIRED), tuple(DAMPED), tuple(ended("db2") fo
 def every_situation() -> Iterator[Situation]:
     for snapshot in every_silence():
         yield Situation(snapshot, EPOCH, NOW)
+    yield from (Situation(crying(), EPOCH, NOW, False, recent) for recent in (DAMPED, CAME_ALONG))
     for snapshot, wish, recent in product(every_strain(), (None, FORCE), ((), CAME_ALONG)):
         yield Situation(snapshot, EPOCH, NOW, False, recent, wish)
         if not recent and wish is None:
@@ -873,7 +893,7 @@ def _rash(s: Situation, begun: Move) -> Iterator[str]:
     led = any(k.move and k.move.source == begun.source for k in s.seen.kin)
     if s.wish is None and begun.kind is MoveKind.FAILOVER and not led:
         many = sum(s.wall - m["ended"] < 3600.0 for m in s.recent if m.get("damped"))
-        at_fault = source.failed or _is_barred(source)
+        at_fault = source.failed or _is_barred(source) or _cries(s, source)
         if runs(source.vm) and at_fault and many >= s.resource.max_failovers_per_hour:
             yield "a node that runs loses the disk again and again within the hour"
         if source.vm.task != "" and not source.vm.host_gone:
@@ -889,6 +909,14 @@ def _is_barred(node: NodeSight) -> bool:
     """It answers, and says itself why it could not mount the file system, of which nothing is in use there."""
     facts = node.facts
     return facts is not None and facts.mounted is MountState.UNMOUNTED and bool(facts.unready)
+
+
+def _cries(s: Situation, node: NodeSight) -> bool:
+    """Its heartbeats come, it says unasked that it cannot use the disk, and it has answered nothing for long enough."""
+    signs = node.signs
+    lives = signs.silent is not None and 0 <= signs.silent <= 3
+    long = signs.unanswered is not None and signs.unanswered >= s.resource.node_timeout
+    return node.facts is None and node.complaint is not None and lives and long
 
 
 def _may_be_elsewhere(s: Situation) -> bool:
@@ -942,6 +970,8 @@ def _is_lost(s: Situation, node: NodeSight) -> bool:
 def _carried_along(s: Situation, source: NodeSight) -> Iterator[str]:
     """Faults that a failover would only carry along."""
     word = source.facts
+    if word is None and source.complaint is not None and _cries(s, source):
+        word = says(source.minion, condition=source.complaint.condition, evidence=source.complaint.evidence)
     if source.vm.question:
         yield "a node loses the disk while it waits for an answer"
     if word is None or word.condition not in FAILED_CONDITIONS:
@@ -968,7 +998,10 @@ def _needless(s: Situation, kind: MoveKind, source: NodeSight) -> Iterator[str]:
     if word is None:
         if any(t.paused for t in source.tenants):
             yield "a paused resource is disturbed"
-        yield from _hasty(s, source)
+        if _cries(s, source):
+            yield from ("a node loses the disk that speaks under another id",) if source.renamed else ()
+        else:
+            yield from _hasty(s, source)
     elif word.mounted is MountState.MOUNTED and word.condition not in FAILED_CONDITIONS:
         led = any(k.move and k.move.source == source.minion and k.move.kind is kind for k in s.seen.kin)
         idle = led or (word.services is False and s.resource.on_service_failure == "next" and s.recent)
@@ -1091,6 +1124,13 @@ def every_silence() -> Iterator[Snapshot]:
     for age, address, word, options in product(ages, (True, False, None), words, kept):
         yield silent(age, address, word, around=RENAMED, **options)
     yield cut_off()
+    full = Complaint(Condition.IO_ERROR, "sda: write, ENOSPC")
+    for unanswered, age, said, other in product(
+        (None, 14.9, 15.0), (None, -150.0, 0.5, 6.0), (None, ANY_FAULT, full), (READY, SILENT)
+    ):
+        for around in (NOTHING_AROUND, PAUSED_TENANT, VOLATILE_TENANT, RENAMED, suffering()):
+            yield crying(unanswered, age, said, other, around=around)
+        yield crying(unanswered, age, said, other, Crowd(5, 5))
 
 
 def test_no_decision_is_unsafe_and_every_safety_row_is_needed() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vmdk_failover import signing, versions
-from vmdk_failover.guest import channel, duty, heartbeat, latest, pidfd, teller, watch
+from vmdk_failover.guest import channel, complaint, duty, heartbeat, latest, pidfd, teller, watch
 from vmdk_failover.guest.watch import Throttle, Watch
 from vmdk_failover.model import to_plain
 
@@ -294,6 +294,7 @@ def engine(rig: Rig, make: Make, master: Master) -> teller.Teller:
         connect=master.connect,
         is_enrolled=lambda: True,
         warn=words.append,
+        complaints=complaint.Complaints(rig.state),
     )
     made.opts["words"] = words
     return made
@@ -361,3 +362,15 @@ def test_the_engine_of_a_renamed_minion_says_so_under_the_old_id(
     assert (tag, word["minion"], word["address"]) == ("vmdk-renamed/db1", "db1", "db1-new")
     signing.check_heartbeat({"db1": KEY}.__getitem__, word, signing.RENAMED)
     assert master.tags("vmdk-heartbeat/db1-new") == [], "not with the key of another id"
+
+
+def test_the_engine_says_which_disk_cannot_be_used(
+    rig: Rig, engine: teller.Teller, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat.keep_key(rig.state, KEY)
+    report = {"resource": "pgdata", "condition": "hung", "evidence": "sdb: nothing for 10 s"}
+    monkeypatch.setattr(latest, "whole", lambda *_, **__: {"reports": {"pgdata": report}})
+    _until(engine, lambda: bool(master.tags("vmdk-failing/")))
+    tag, word = next(one for one in master.events if one[0].startswith("vmdk-failing/"))
+    assert (tag, word["address"]) == ("vmdk-failing/db1", "pgdata")
+    signing.check_heartbeat({"db1": KEY}.__getitem__, word, signing.FAILING)

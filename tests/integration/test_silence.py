@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lab import trial
+from lab import saltconf, trial
 from lab.cluster import Lab
 from lab.linux import wait_until
 from lab.product import master_options, minion_options
-from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND
+from lab.scenarios import DISK, FIRST, SCENARIOS, SECOND, be_heard
 from lab.wishes import DiskWish, Wishes
 
 
@@ -57,3 +57,21 @@ def test_status_says_that_only_the_agent_is_silent() -> None:
         assert (told["state"], told["rule"]) == ("held", scenario.held)
         assert FIRST in told["reason"] and "address answers" in told["reason"]
         assert told["nodes"][FIRST]["holds"] is True
+
+
+def test_a_node_whose_minion_cannot_work_any_more_loses_the_disk_that_fails() -> None:
+    """Nothing can be written where its minion notes its jobs, as on a root disk that is full or fails too."""
+    scenario = SCENARIOS["eio-switchover"]
+    with trial.prepared(scenario, trial.Settings()) as lab:
+        be_heard(lab)
+        jobs = f"{saltconf.MINION_ROOT}/var/cache/salt/minion/proc"
+        full = lab.nodes[FIRST].run(["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", jobs])
+        assert full.code == 0, full
+        scenario.fault(lab)
+
+        def there() -> bool:
+            return any(one.mountpoint == "/srv/pgdata" for one in lab.nodes[SECOND].mounts())
+
+        moved = wait_until(there, 30.0 * lab.patience, 0.2)
+        told = [one.data["sentence"] for one in lab.master.events.seen(f"vmdk-move/{DISK}/*", 0.0)]
+        assert moved and any("(rule 637)" in one for one in told), told

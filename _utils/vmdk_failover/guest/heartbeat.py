@@ -71,6 +71,11 @@ class Pulse:
         if self._told and self._told["minion"] != minion:
             self._is_renamed()
 
+    @property
+    def key(self) -> str:
+        """The node's key with which the last heartbeat was signed; ``""`` if there was none."""
+        return self._key
+
     def left(self) -> float:
         """Seconds until the next heartbeat."""
         return min(EVERY, max(0.0, self._next - self._clock()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vmdk_failover.guest import heartbeat
+from vmdk_failover.guest import complaint, heartbeat
 from vmdk_failover.guest.duty import Substitute
 from vmdk_failover.guest.heartbeat import Pulse
 from vmdk_failover.guest.watch import Watch
@@ -38,6 +38,7 @@ class Teller:
     :param connect: opens a line; raises as a line does.
     :param is_enrolled: whether the minion has met its master. A line that opens before makes a second key, and the minion is
         locked out for good.
+    :param complaints: what this node says of disks that it cannot use.
     :param warn: told a sentence when the master cannot be reached, once until it can.
     """
 
@@ -48,6 +49,7 @@ class Teller:
     connect: Callable[[], Line]
     is_enrolled: Callable[[], bool]
     warn: Callable[[str], None]
+    complaints: complaint.Complaints
     _line: Line | None = None
     _silent: bool = False
     _left: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +69,8 @@ class Teller:
     def _tell(self) -> None:
         beat, asks = self.pulse.due(self.opts), self.substitute.wants_pillar()
         renamed = self.pulse.renamed()
-        if not (self._left or beat or asks or renamed):
+        failing = self.complaints.due(str(self.opts["id"]), self.pulse.key)
+        if not (self._left or beat or asks or renamed or failing):
             return
         line = self._line = self._line or self.connect()
         while self._left:
@@ -79,6 +82,8 @@ class Teller:
             self.pulse.sent()
         if renamed:
             line.send(f"{heartbeat.RENAMED_TAG}{renamed['minion']}", renamed)
+        for word in failing:
+            line.send(f"{complaint.TAG}{word['minion']}", word)
         if asks:
             self.substitute.take(line.pillar())
 
