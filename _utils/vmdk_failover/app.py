@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, heard
+from vmdk_failover import config, heard, lookout
 from vmdk_failover.announcing import Announcer
 from vmdk_failover.claims import Claims
 from vmdk_failover.configured import names, resources_dir, settings, state_dir
@@ -25,7 +25,6 @@ from vmdk_failover.hooks import Run, RunnerHooks
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.keys import Keys
 from vmdk_failover.lock import FileLock
-from vmdk_failover.lookout import FileLookout, noting_answers
 from vmdk_failover.model import Disk, HypervisorFacts, Resource
 from vmdk_failover.policy import Wish
 from vmdk_failover.ports import Hypervisor
@@ -211,8 +210,8 @@ class App:
 
     @cached_property
     def guest(self) -> RemoteGuest:
-        spoke = noting_answers(state_dir(self.opts), self.keys.spoke)
-        return RemoteGuest(self.call, self.keys.current, self._disbelieve, self.keys.old, spoke)
+        keys, told = self.keys, partial(lookout.answered, state_dir(self.opts))
+        return RemoteGuest(self.call, keys.current, self._disbelieve, keys.old, keys.spoke, told)
 
     def _disbelieve(self, sentence: str) -> None:
         self.announce.counts.add("rejected", kind="answer")
@@ -220,7 +219,7 @@ class App:
 
     @cached_property
     def engine(self) -> Engine:
-        lookout = FileLookout(state_dir(self.opts), self.hypervisor, lambda: self.settings.resources)
+        noticed = lookout.FileLookout(state_dir(self.opts), self.hypervisor, lambda: self.settings.resources)
         return Engine(
             self.hypervisor,
             self.guest,
@@ -228,7 +227,7 @@ class App:
             self.lock,
             self.clock,
             self.tell,
-            lookout=lookout,
+            lookout=noticed,
             vicinity=self.vicinity,
             hooks=None if self.hook is None else RunnerHooks(self.hook),
             looked=self.announce.looked,

@@ -17,7 +17,10 @@ from typing import Any
 
 #: A listener that has not written for so many seconds does not listen.
 STALE = 5.0
-NAME = "heard.json"
+NAME, PRESENT = "heard.json", "present"
+#: A heartbeat may overtake an answer by less (milliseconds of the node's boot clock); and by what a node has answered it agrees
+#: with that clock within so many seconds.
+BEHIND, NEAR = 5_000, 3.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,33 @@ class Heard:
 
 
 NOTHING = Heard("", 0.0, 0.0)
+
+
+def takes_for_old(beat: Beat | None, boot_id: str, uptime: float) -> bool:
+    """
+    Whether heartbeats of a node that is in this boot, for so many seconds, count as played again: its VM was reverted to a
+    snapshot with its memory, or a clone has spoken under its id meanwhile.
+    """
+    if beat is None:
+        return False
+    return uptime * 1000 + BEHIND < beat.seq if boot_id == beat.boot_id else boot_id in beat.past
+
+
+def write_present(state_dir: Path, minion: str, boot_id: str, uptime: float, now: float) -> None:
+    """A node has just said, asked and so not played again, how long it has been in which boot; :raises OSError: not written."""
+    note = {"boot": master_boot(), "boot_id": boot_id, "uptime": uptime, "at": now}
+    write_plain(state_dir / PRESENT / f"{minion}.json", note)
+
+
+def is_present(state_dir: Path, minion: str, boot_id: str, uptime: float, now: float) -> bool:
+    """Whether a heartbeat is of that boot, and neither older nor newer than it can be by what the node has said."""
+    note = read_plain(state_dir / PRESENT / f"{minion}.json")
+    if (note.get("boot"), note.get("boot_id")) != (master_boot(), boot_id):
+        return False
+    try:
+        return abs((now - uptime) - (float(note["at"]) - float(note["uptime"]))) <= NEAR
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def read(state_dir: Path) -> Heard:

@@ -210,7 +210,7 @@ class Ear:
             self.reject()
             return self._warn(err.reason)
         minion, before = body["minion"], self.known.nodes.get(body["minion"])
-        if before is not None and _is_old(body, before):
+        if before is not None and _is_old(body, before) and not self._is_present(body):
             return
         past = before.past if before else ()
         anew = before is not None and before.boot_id != body["boot_id"]
@@ -226,6 +226,10 @@ class Ear:
         self.spoke(minion, key)
         for name in self.timeouts[minion] if anew else ():
             self.booted(name, minion)
+
+    def _is_present(self, body: Mapping[str, Any]) -> bool:
+        """It only looks old: the node has said, asked, that it is in that boot now."""
+        return heard.is_present(self.directory, body["minion"], body["boot_id"], body["uptime"], self.clock())
 
     def age(self, minion: str, boot_id: object, moment: float) -> float | None:
         """

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover import echo, heard, reachable
-from vmdk_failover.model import Crowd, HypervisorFacts, Node, Power, Resource, Signs, VmFacts
+from vmdk_failover.model import Crowd, HypervisorFacts, Node, NodeFacts, Power, Resource, Signs, VmFacts
 from vmdk_failover.ports import Hypervisor
 
 #: A node that has booted and was not heard since is given this long on top (seconds).
@@ -40,22 +40,16 @@ def stream_begins_anew(state_dir: Path) -> None:
         heard.write_plain(state_dir / STREAM, {"boot": heard.master_boot(), "at": time.monotonic()})
 
 
-def answered(state_dir: Path, minion: str) -> None:
-    """A node has answered: the row of questions that it gave no answer to has ended."""
-    with contextlib.suppress(
-        OSError
-    ):  # there was hardly ever one; and a node whose answer is there is judged by that
-        (state_dir / UNANSWERED / f"{minion}.json").unlink(missing_ok=True)
-
-
-def noting_answers(state_dir: Path, spoke: Callable[[str, str], None]) -> Callable[[str, str], None]:
-    """What is told of each node that has answered, and its key: ``spoke`` is told too."""
-
-    def note(minion: str, key: str) -> None:
-        answered(state_dir, minion)
-        spoke(minion, key)
-
-    return note
+def answered(state_dir: Path, facts: NodeFacts, clock: Callable[[], float] = time.monotonic) -> None:
+    """
+    A node has given a signed answer: the row of questions in vain has ended, and if its heartbeats are taken for old ones, the
+    listener is told which boot it is in, and how far that is.
+    """
+    with contextlib.suppress(OSError):  # there was hardly ever one; and who answers is judged by that
+        (state_dir / UNANSWERED / f"{facts.minion}.json").unlink(missing_ok=True)
+    if heard.takes_for_old(heard.read(state_dir).nodes.get(facts.minion), facts.boot_id, facts.uptime):
+        with contextlib.suppress(OSError):  # with the next answer, then
+            heard.write_present(state_dir, facts.minion, facts.boot_id, facts.uptime, clock())
 
 
 class FileLookout:

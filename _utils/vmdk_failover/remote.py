@@ -57,6 +57,7 @@ class SaltCall(Protocol):
 
 Warn = Callable[[str], None]
 Spoke = Callable[[str, str], None]
+Answered = Callable[[NodeFacts], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class RemoteGuest:
     :param key: returns the key of a node, by minion id.
     :param warn: told one sentence about each answer that was not believed.
     :param old_key: returns the key that a node had before, while that still counts, else ``""``.
-    :param spoke: told the node and the key of each answer that was.
+    :param spoke: told the node and the key of each answer that was. :param answered: told that answer.
     :ivar under: the key of each node's last answer: the one that it knows for sure.
     :ivar several: nodes that have more than one master.
     """
@@ -77,6 +78,7 @@ class RemoteGuest:
     warn: Warn = lambda sentence: None
     old_key: Callable[[str], str] = lambda minion: ""
     spoke: Spoke = lambda minion, key: None
+    answered: Answered = lambda facts: None
     under: dict[str, str] = field(default_factory=dict, repr=False)
     several: set[str] = field(default_factory=set)
 
@@ -192,6 +194,7 @@ class RemoteGuest:
             if body.get("several_masters") is True:
                 self.several.add(minion)
             self.spoke(minion, key)
+            self.answered(facts)
             return facts
         return wrong
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.core.build import resource
-from vmdk_failover import heard, sightings, signing
+from tests.core.build import resource, says
+from vmdk_failover import heard, lookout, sightings, signing
 from vmdk_failover.errors import BadSignature
 from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports, Seen
 
@@ -180,6 +180,47 @@ def test_a_heartbeat_that_is_played_again_is_old(site: Site) -> None:
     assert site.ear.known.at("db1") is None, "not after a restart either"
     site.ear.hear(beat(seq=2, boot_id="boot-2"))
     assert site.ear.known.at("db1") == site.now
+
+
+def in_boot(boot_id: str, uptime: float) -> dict[str, Any]:
+    """A heartbeat of a node in this boot, for so many seconds."""
+    return beat(seq=int(uptime * 1000), boot_id=boot_id, uptime=uptime)
+
+
+@pytest.mark.parametrize(("meanwhile", "back"), [(("boot-2", 20.0), 541.0), (("boot-1", 500_000.0), 900.0)])
+def test_a_node_that_only_looks_played_again_is_heard_as_soon_as_it_has_answered(
+    site: Site, meanwhile: tuple[str, float], back: float
+) -> None:
+    """A clone spoke under its id for a moment; its VM was reverted to a snapshot with its memory."""
+    site.ear.hear(in_boot("boot-1", 540.0))
+    site.ear.hear(in_boot(*meanwhile))
+    site.listen(1)
+    at = site.ear.known.at("db1")
+    site.now += 1
+    site.ear.hear(in_boot("boot-1", back))
+    assert site.ear.known.at("db1") == at, "anybody can play it again"
+    lookout.answered(site.directory, says("db1", boot_id="boot-1", uptime=back), lambda: site.now)
+    site.ear.hear(in_boot("boot-1", back - 10))
+    assert site.ear.known.at("db1") == at, "that is of some time ago"
+    site.now += 20
+    site.ear.hear(in_boot("boot-1", back + 20))
+    assert site.ear.known.at("db1") == site.now
+    site.now += 1
+    site.ear.hear(in_boot("boot-1", back + 21))
+    assert site.ear.known.at("db1") == site.now
+    (site.directory / "present" / "db1.json").unlink()
+    site.now += 1
+    site.ear.hear(in_boot("boot-1", back + 22))
+    assert site.ear.known.at("db1") == site.now, "from then on as ever"
+
+
+def test_an_answer_of_a_node_that_is_heard_leaves_no_note(site: Site) -> None:
+    site.ear.hear(in_boot("boot-1", 540.0))
+    site.listen(1)
+    for boot_id, uptime in (("boot-1", 538.0), ("boot-1", 600.0), ("boot-2", 3.0)):
+        lookout.answered(site.directory, says("db1", boot_id=boot_id, uptime=uptime))
+    lookout.answered(site.directory, says("db9"))
+    assert not (site.directory / "present").exists()
 
 
 def test_another_boot_is_a_hint_for_each_resource_of_the_node(site: Site) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.build import THERE, gone, resource, vm
+from tests.core.build import THERE, gone, resource, says, vm
 from vmdk_failover import heard, lookout, reachable
 from vmdk_failover.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
@@ -301,10 +301,10 @@ def test_questions_in_vain_are_counted_from_the_first_of_their_row(site: Site) -
     assert unanswered() == 0.0
     site.now += 30.0
     assert unanswered() == 30.0
-    lookout.answered(site.directory, "db2")
+    lookout.answered(site.directory, says("db2"))
     site.now += lookout.IN_A_ROW - 1
     assert unanswered() == 30.0 + lookout.IN_A_ROW - 1
-    lookout.answered(site.directory, "db1")
+    lookout.answered(site.directory, says("db1"))
     assert unanswered() == 0.0, "it has answered meanwhile"
     site.now += lookout.IN_A_ROW
     assert unanswered() == 0.0, "nobody has asked for so long that nobody knows"
