@@ -22,10 +22,12 @@ from vmdk_failover.model import (
     Power,
     Resource,
     Result,
+    Signs,
     Step,
     StepKind,
     VmFacts,
 )
+from vmdk_failover.vicinity import FileVicinity
 
 if TYPE_CHECKING:
     from tests.core.golden_stage import Stage
@@ -258,11 +260,32 @@ class StageGuest(FakeGuest):
 
 
 class StageLookout(FakeLookout):
-    """The double. :ivar found: addresses of which the master finds something else than what follows from the rest."""
+    """
+    The double.
+
+    :ivar found: addresses of which the master finds something else than what follows from the rest.
+    :ivar stuck: nodes whose minion answers nothing while heartbeats go on, and when that was first noticed.
+    """
 
     def __init__(self, guest: StageGuest, clock: FakeClock) -> None:
         super().__init__(guest, clock)
         self.found: dict[str, bool | None] = {}
+        self.stuck: dict[str, float | None] = {}
+
+    def complain(self, name: str, vicinity: FileVicinity) -> None:
+        """What their disks are like they say without a question."""
+        for minion in self.stuck:
+            inside = self.guest.nodes[minion]
+            if inside.trouble is not None and inside.vm.power is Power.ON:
+                vicinity.complains(name, minion, inside.trouble.value, "nobody has asked")
+
+    def signs(self, seen: HypervisorFacts, silent: Sequence[str]) -> Mapping[str, Signs]:
+        """See the double."""
+        found = dict(super().signs(seen, silent))
+        for minion in {*found} & {*self.stuck}:
+            first = self.stuck[minion] = self.stuck[minion] or self.clock.now
+            found[minion] = replace(found[minion], silent=0.5, heard=0.5, unanswered=self.clock.now - first)
+        return found
 
     def address(self, minion: str) -> bool | None:
         """See the double."""

@@ -235,6 +235,13 @@ def _set(name: str, **words: Any) -> Do:
     return do
 
 
+def _agent(stage: Stage, side: Side, node: str, word: str) -> None:
+    side.guest.nodes[node].silent = word != "answers"
+    side.lookout.stuck.pop(node, None)
+    if word == "stuck":
+        side.lookout.stuck[node] = None
+
+
 def _say(name: str) -> Do:
     """A part of the node's word."""
 
@@ -289,7 +296,7 @@ OF_NODES: Mapping[str, Effect] = {
     "slot": Effect(("taken", "free"), _slot, True),
     "edited": Effect(SWITCH, _edited, True),
     "answers_as_it": Effect(("itself", "another VM"), _who),
-    "agent": Effect(("silent", "answers"), _set("silent", silent=True, answers=False)),
+    "agent": Effect(("silent", "answers", "stuck"), _agent),
     "network": Effect(("cut", "back"), _set("cut", cut=True, back=False)),
     "strangers": Effect(TEXTS, _strangers, True),
     "frozen": Effect(SWITCH, _set("frozen")),

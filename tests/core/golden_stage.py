@@ -247,6 +247,7 @@ class Stage:
             if not (inside.cut or inside.frozen):
                 self.vicinity.renames(minion, other)
         for name, side in self.sides.items():
+            side.lookout.complain(name, self.vicinity)
             self.current, self.entries = side, 0
             with self._tables():
                 try:
