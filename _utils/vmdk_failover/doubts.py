@@ -52,7 +52,8 @@ def _half_words(seen: Snapshot, node: NodeSight, disk: Disk, mine: DiskFacts) ->
             f"the VM of {who} has a snapshot that holds the disk (it writes to {mine.path}), so nothing can be detached from "
             "it: delete the snapshot"
         )
-    if any(disk in other.listed for other in seen.nodes if other is not node):
+    beside = any((one.path, one.uuid) == (disk.path, disk.uuid) for one in _disks(node))
+    if beside or any(disk in other.listed for other in seen.nodes if other is not node):
         return (
             f"the VM of {who} lists {mine.path}, which has the UUID of {disk.path} but is another file, a copy of it: "
             f"remove it from {who}"

@@ -133,18 +133,21 @@ class VmFacts:
         return self.present is True and self.connected is False and self.host_connected is not True
 
     def lists(self, disk: Disk) -> bool | None:
-        """Whether the VM lists ``disk``: exact path *and* UUID. A match of only one of them is unknown."""
+        """
+        Whether the VM lists ``disk``: exact path *and* UUID. A match of only one of them is unknown, also beside the disk itself:
+        a guest that has a copy with the same UUID cannot tell which of the two it mounts, or lets go of.
+        """
         if self.present is False:
             return False
         if self.disks is None:
             return None
+        found = False
         for mine in self.disks:
-            same = (mine.path == disk.path, mine.uuid == disk.uuid)
-            if all(same):
-                return True
-            if any(same):
+            same = mine.path == disk.path
+            if same is not (mine.uuid == disk.uuid):
                 return None
-        return False
+            found = found or same
+        return found
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,17 @@ def seen(first: VmFacts, second: VmFacts = vm("db2")) -> Snapshot:  # noqa: B008
     return look(resource(), (first, second), (active("db1"), says("db2")))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_copy_beside_the_disk_itself_is_seen_wherever_it_stands(first: bool) -> None:
+    """A backup was restored to a disk of its own and given to the holder: its guest has two disks with one UUID."""
+    there, copy = vm("db1", THERE), DiskFacts("[ds1] restored/pgdata.vmdk", DATA.uuid, 1, 4, 2004)
+    disks = (copy, *(there.disks or ())) if first else (*(there.disks or ()), copy)
+    found = decide(Situation(seen(replace(there, disks=disks)), 7, 0.0))
+    assert (found.rule, found.choice) == (530, Choice.HOLD)
+    assert "VM of db1 lists [ds1] restored/pgdata.vmdk" in found.reason
+    assert "a copy of it: remove it from db1" in found.reason
+
+
 @pytest.mark.parametrize(
     ("snapshot", "words"),
     [
