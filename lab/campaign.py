@@ -158,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="print the names of the cells")
     add("--random", action="store_true", help="random faults instead; --only then has numbers: 17,20-25")
     add(
+        "--nodes",
+        choices=("namespaces", "qemu"),
+        default="namespaces",
+        help="of random ones; qemu: guests under emulation, with kernels and SCSI controllers of their own",
+    )
+    add(
         "--count",
         type=int,
         default=0,
@@ -176,6 +182,9 @@ def main(argv: Sequence[str]) -> int:
         from lab.ordeals import run as random_ones
 
         return random_ones.main(given)
+    if given.nodes != "namespaces":
+        print(f"campaign: --nodes {given.nodes} is for random faults; add --random", file=sys.stderr)
+        return 2
     cells, path = chosen(given.only, given.seed), PLACE / f"seed-{given.seed}.json"
     if given.list:
         print("\n".join(map(str, cells)))

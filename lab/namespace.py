@@ -133,7 +133,7 @@ class NamespaceNode(Node):
             self.halt_itself("b" if status == 100 + signal.SIGHUP else "o")
 
     def halt_itself(self, word: str) -> None:
-        """The guest's own halt (`o`) or reset (`b`): it is off at once, then whoever wanted to know is told."""
+        # it is off at once, then whoever wanted to know is told
         self.power_off()
         self._on_halt(self, word)
 
@@ -146,12 +146,10 @@ class NamespaceNode(Node):
             self.cell.signal_all(signal.SIGSTOP)
 
     def unreachable(self) -> None:
-        """Take its address away: the network ends at its cable, and all in it goes on."""
         with self._turn():
             linux.drop_address(self._label)
 
     def reachable(self) -> None:
-        """Give it its address back, if it runs."""
         with self._turn():
             if self.is_running and not self._frozen:
                 linux.add_address(self._label, self.identity.address)
@@ -161,15 +159,35 @@ class NamespaceNode(Node):
         self.signal_agent(signal.SIGSTOP)
         self.unreachable()
 
+    def rejoin(self) -> None:
+        self.reachable()
+        if self.is_running:
+            self.signal_agent(signal.SIGCONT)
+
     def die(self) -> None:
         os.kill(self.cell.pid, signal.SIGKILL)
 
     def signal_agent(self, sign: int) -> None:
+        for _ in range(3):  # those included that are born meanwhile
+            for pid in self._agents():
+                with suppress(OSError):  # it has ended meanwhile
+                    os.kill(pid, sign)
+
+    def has_agent(self) -> bool:
+        return bool(self._agents())
+
+    def start_agent(self) -> None:
+        for command in self._spec.boot:
+            self.cell.start(command.argv)
+
+    def _agents(self) -> list[int]:
+        found = []
         for pid in self.cell.processes():
             with suppress(OSError):  # it has ended meanwhile
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if (b"salt-minion" in line or b"prober.py" in line) and b"lab.cellinit" not in line:
-                    os.kill(pid, sign)
+                    found.append(pid)
+        return found
 
     def thaw(self) -> None:
         with self._turn():
@@ -237,6 +255,9 @@ class NamespaceNode(Node):
 
     def run(self, argv: Sequence[str], seconds: float = 10.0) -> Done:
         return self.cell.run(argv, seconds)
+
+    def tell(self, script: str) -> None:
+        self.cell.start(["sh", "-c", script])
 
     def mounts(self) -> list[Mount]:
         cell = self._cell

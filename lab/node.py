@@ -80,17 +80,46 @@ class Node(ABC):
     def is_frozen(self) -> bool:
         """Whether it stands still."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether a program can be run inside: it runs, does not stand still, and has booted."""
+        return self.is_running and not self.is_frozen
+
     @abstractmethod
     def die(self) -> None:
         """Let the guest end by itself, with all that is in it; returns at once."""
+
+    @abstractmethod
+    def halt_itself(self, word: str) -> None:
+        """Let the guest power itself off (`o`) or reset itself (`b`), and wait until that has happened. Raises LabError."""
 
     @abstractmethod
     def isolate(self) -> None:
         """Take its network away; all in it goes on."""
 
     @abstractmethod
+    def rejoin(self) -> None:
+        """Give its network back, if it runs."""
+
+    @abstractmethod
+    def unreachable(self) -> None:
+        """Let its address answer no more; of guests, the same as `isolate`."""
+
+    @abstractmethod
+    def reachable(self) -> None:
+        """Let its address answer again, if it runs."""
+
+    @abstractmethod
     def signal_agent(self, sign: int) -> None:
         """Send a signal to its minion and all that belongs to it, and to nothing else on it."""
+
+    @abstractmethod
+    def has_agent(self) -> bool:
+        """Whether its minion, or something that belongs to it, is there. Raises LabError."""
+
+    @abstractmethod
+    def start_agent(self) -> None:
+        """Start its minion, as a person does. Raises LabError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -120,6 +149,10 @@ class Node(ABC):
     @abstractmethod
     def run(self, argv: Sequence[str], seconds: float = 10.0) -> Done:
         """Run a program inside. Raises LabError when it takes longer than `seconds`."""
+
+    @abstractmethod
+    def tell(self, script: str) -> None:
+        """Have a shell inside do something, and wait for nothing: it may be stuck in a disk, or end the node."""
 
     @abstractmethod
     def mounts(self) -> list[Mount]:

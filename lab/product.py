@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.cell import LabError
 from lab.linux import wait_until
+from lab.saltconf import merged
 
 if TYPE_CHECKING:
     from lab.cluster import Lab
@@ -37,15 +38,17 @@ def resource(lab: Lab, disk: str, policy: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def master_options(lab: Lab, resources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The master's options for the product. resources: by disk name, with the options of each."""
+    """The master's options for the product, with what masters of such nodes are told. resources: by disk name, with the options
+    of each."""
     sections = {name: resource(lab, name, policy) for name, policy in resources.items()}
     reactor = [f"{lab.run_dir}/files/reactor/vmdk.sls"]
-    return {
+    options = {
         "vmdk": {"vcenter": lab.vcenter_options(), "defaults": dict(DEFAULTS), "resources": sections},
         "reactor": [{"salt/beacon/*/vmdk/*": reactor}, {"vmdk/*/*": reactor}],
         "engines": [{"vmdk": {}}],
         "ext_pillar": [{"vmdk": {}}],
     }
+    return merged(options, lab.wishes.guests.master_options()) if lab.wishes.guests is not None else options
 
 
 def wait_engine(lab: Lab, seconds: float = 60.0) -> None:

@@ -6,6 +6,7 @@ The resource stays where it is: the next ordeal begins there, with the other nod
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from lab.observer import mountpoints
 from lab.scenarios import DISK
 from lab.strikes import TooLate, engine_of, reactor_of
 from lab.terminal import Terminal
-from lab.wishes import DiskWish, Wishes
+from lab.wishes import DiskWish, Guests, Wishes
 
 #: Milliseconds that the vCenter's tasks take, so that a blow lands in their midst.
 SLOW: Mapping[str, int] = MappingProxyType({"detach": 400, "attach": 400, "poweroff": 400})
@@ -36,6 +37,7 @@ _WRITTEN, _TAIL = 10, 8192
 
 class Stage:
     """A lab with a cable that can be cut. policy: options of the resource. delays: of the vCenter's tasks. fstype: of the disk.
+    guests: the kind of its nodes, whose cables are their own and cut by the nodes; without it they are namespaces.
 
     served: ordeals that `restore` has made it ready for. Use it as a context manager.
     """
@@ -44,9 +46,13 @@ class Stage:
     cable: Cable
 
     def __init__(
-        self, policy: Mapping[str, Any], delays: Mapping[str, int] = SLOW, fstype: str = "ext4"
+        self,
+        policy: Mapping[str, Any],
+        delays: Mapping[str, int] = SLOW,
+        fstype: str = "ext4",
+        guests: Guests | None = None,
     ) -> None:
-        self.policy = dict(policy)
+        self.policy, self._guests = dict(policy), guests
         self._delays, self._fstype = delays, fstype
         self._stack = ExitStack()
         self._told = (0, 0)
@@ -62,17 +68,22 @@ class Stage:
 
     def _start(self) -> None:
         self.cable = self._stack.enter_context(Cable())
-        options = {"services": [trial.SERVICE], "hang_timeout": 1, **self.policy}
+        options: dict[str, Any] = {"services": [trial.SERVICE], "hang_timeout": 1, **self.policy}
+        if self._guests is not None:
+            options = self._guests.policy(options)
         wishes = Wishes(
+            guests=self._guests,
             disks=(DiskWish(DISK, self._fstype),),
             delays=self._delays,
             master_overrides=lambda lab: product.master_options(lab, {DISK: options}),
-            minion_overrides=self.cable.minion_options,
+            minion_overrides=self.cable.minion_options if self._guests is None else product.minion_options,
         )
         self.lab = self._stack.enter_context(Lab(wishes))
         self._terminal = Terminal(self.lab.master)
         self._stack.callback(self._terminal.close)
         trial.bring_up(self.lab, by_hand=False)
+        if self._guests is not None:
+            self._guests.settle(self.lab)
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._stack.close()
@@ -95,13 +106,14 @@ class Stage:
 
         Returns the node that has the resource, from now on `lab.source`. Raises LabError with what is not as it should be.
         """
-        deadline = time.monotonic() + RESTORE_LIMIT
+        limit = RESTORE_LIMIT * self.lab.patience
+        deadline = time.monotonic() + limit
         try:
             self._mend()
             since = time.monotonic()
-            wait_until(lambda: not any(self._unheard(since)), RESTORE_LIMIT / 3, 0.05)
+            wait_until(lambda: not any(self._unheard(since)), limit / 3, 0.05)
             self._clear(deadline)
-            if not wait_until(lambda: at_rest(self.lab, since), RESTORE_LIMIT / 3, 0.05):
+            if not wait_until(lambda: at_rest(self.lab, since), limit / 3, 0.05):
                 self.operator("vmdk.recover", DISK)
             while amiss := self.amiss(since):
                 if time.monotonic() > deadline:
@@ -128,6 +140,10 @@ class Stage:
             if not node.is_running or node.is_frozen:
                 lab.power_on(name)
             node.reachable()
+            if node.answers:
+                node.signal_agent(signal.SIGCONT)
+                if not node.has_agent():
+                    node.start_agent()
             lab.vcenter.guest(node.name, heartbeat="green")
             if node.device_of(lab.disks[DISK]) is not None:
                 lab.fault(name, DISK, "ok")

@@ -18,7 +18,6 @@ from lab.events import Event
 from lab.ledger import FILE, Ledger, longest_pause, lost, parse_acknowledged, parse_ledger
 from lab.linux import wait_until
 from lab.observer import Findings, mountpoints
-from lab.saltconf import merged
 from lab.scenarios import DISK, FIRST, Scenario
 from lab.wishes import DiskWish, Guests, Wishes
 
@@ -121,8 +120,9 @@ def prepared(scenario: Scenario, settings: Settings) -> Iterator[Lab]:
 
 
 def _of_master(lab: Lab, settings: Settings, resources: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = {} if settings.by_hand else product.master_options(lab, resources)
-    return own if settings.guests is None else merged(own, settings.guests.master_options())
+    if not settings.by_hand:
+        return product.master_options(lab, resources)
+    return {} if settings.guests is None else settings.guests.master_options()
 
 
 def bring_up(lab: Lab, by_hand: bool) -> None:

@@ -21,11 +21,11 @@ from lab.ordeals.truth import is_true
 from lab.scenarios import DISK
 from lab.stage import Stage, state
 
-#: Seconds: until the resource must be at rest, and how long that must last.
+#: Seconds: until the resource must be at rest, of slow nodes as many times longer as the lab is patient; how long that must last.
 REST_LIMIT, ACTIVE_FOR, HELD_FOR = 90.0, 2.0, 6.0
 _WRITTEN, _TICK, _SILENT = 10, 0.1, 2.0
-#: Seconds in which a node has to answer (`timeouts.ask`), and for which the court waits to see.
-ASK, _PATIENCE = 2.0, 10.0
+#: Seconds in which a node has to answer (`timeouts.ask`; of guests it is longer), and for which the court waits to see.
+ASK, ASK_GUESTS, _PATIENCE = 2.0, 20.0, 10.0
 #: Mounted, and its services do not run.
 IDLE = 598
 GOOD = ("active", "held")
@@ -158,7 +158,8 @@ def await_end(scene: Scene, acks: Acks) -> tuple[str, str, int, float]:
     """Wait until the resource is active or held. Returns the end, the node or the reason, the rule, and the seconds it took."""
     began, before, since = time.monotonic(), ("", "", 0), 0.0
     hold: dict[str, Any] = {}
-    while (now := time.monotonic()) - began < REST_LIMIT:
+    limit = REST_LIMIT * scene.lab.patience
+    while (now := time.monotonic()) - began < limit:
         where = served(scene, acks, began)
         hold = state(scene.lab).get("hold") or {}
         rule = int(hold.get("rule", 0))
@@ -171,8 +172,8 @@ def await_end(scene: Scene, acks: Acks) -> tuple[str, str, int, float]:
         time.sleep(_TICK)
     what = f"served on {where}, " if (where := served(scene, acks, began)) else ""
     if hold:
-        return "false", f"{what}held: {hold.get('reason')}", int(hold["rule"]), REST_LIMIT
-    return "lost", f"mounted on {_mounted(scene)}, journal {str(state(scene.lab))[:600]}", 0, REST_LIMIT
+        return "false", f"{what}held: {hold.get('reason')}", int(hold["rule"]), limit
+    return "lost", f"mounted on {_mounted(scene)}, journal {str(state(scene.lab))[:600]}", 0, limit
 
 
 def _mounted(scene: Scene) -> list[str]:
@@ -193,11 +194,12 @@ def too_slow(scene: Scene) -> str:
 
     Then the machine under the lab has no time for it, and what the product says of silence is true.
     """
+    limit = ASK if scene.lab.wishes.guests is None else ASK_GUESTS
     for name in filter(scene.is_fit, scene.lab.nodes):
         asked = time.monotonic()
-        answer = scene.lab.master.local(name, "test.ping", seconds=_PATIENCE)
+        answer = scene.lab.master.local(name, "test.ping", seconds=limit + _PATIENCE)
         took = time.monotonic() - asked
-        if not answer or took > ASK:
+        if not answer or took > limit:
             return f"this machine is too slow for a verdict: {name} answered a ping after {took:.1f} s"
     return ""
 

@@ -16,7 +16,8 @@ class Fault:
     machine, agent, master, vcenter or people. lasts: seconds, from and to. may_stay: whether it may be there still when the
     verdict is given. weight: how often it is chosen.
     steps: of the move that it leads to, in whose midst a second fault may strike. alone: whether there is something to strike
-    while nothing moves; else it is the second of a story only. fstypes: of the disks that it can strike.
+    while nothing moves; else it is the second of a story only. fstypes: of the disks that it can strike. nodes: the kinds
+    of nodes that it can strike.
     """
 
     name: str
@@ -28,8 +29,10 @@ class Fault:
     steps: tuple[str, ...] = ()
     alone: bool = True
     fstypes: tuple[str, ...] = ("ext4", "xfs")
+    nodes: tuple[str, ...] = ("namespaces", "qemu")
 
 
+NAMESPACES, GUESTS = ("namespaces",), ("qemu",)
 PLANNED = ("decided", "release", "detach", "attach", "mount")
 FENCED = ("decided", "fence", "detach", "attach", "mount")
 DEAD = ("decided", "detach", "attach", "mount")

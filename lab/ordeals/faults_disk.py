@@ -9,7 +9,7 @@ from contextlib import suppress
 from lab.cell import LabError
 from lab.faultdisk import DiskError
 from lab.observer import mountpoints
-from lab.ordeals.fault import FENCED, PLANNED, Fault
+from lab.ordeals.fault import FENCED, NAMESPACES, PLANNED, Fault
 from lab.ordeals.scene import Cure, Scene, nothing, quietly
 from lab.scenarios import DISK
 from lab.strikes import TooLate
@@ -64,7 +64,7 @@ def _everywhere(scene: Scene) -> Cure:
     return scene.note("disk-everywhere", "", cure)
 
 
-def _mounted(scene: Scene) -> str:
+def mounted(scene: Scene) -> str:
     """The node that has it mounted. Raises TooLate."""
     node = scene.holder()
     scene.running(node)
@@ -75,8 +75,8 @@ def _mounted(scene: Scene) -> str:
 
 def _inside(scene: Scene, script: str) -> str:
     """Start a shell's words where it is mounted, and do not wait: they may be stuck in the disk. Returns the node."""
-    node = _mounted(scene)
-    scene.running(node).cell.start(["sh", "-c", script])
+    node = mounted(scene)
+    scene.inside(node).tell(script)
     return node
 
 
@@ -86,7 +86,7 @@ def _unmount(scene: Scene) -> Cure:
 
 
 def _stop_and_unmount(scene: Scene) -> Cure:
-    node = _mounted(scene)
+    node = mounted(scene)
     scene.lab.master.send(node, "service.stop", SERVICE)
     _inside(scene, f"for n in 1 2 3 4 5 6 7 8; do umount {scene.lab.mountpoint()} && exit; sleep 0.3; done")
     return scene.note("unmounted", node, nothing)
@@ -95,12 +95,14 @@ def _stop_and_unmount(scene: Scene) -> Cure:
 def _overmount(scene: Scene) -> Cure:
     """A person mounts something else in its place, and takes it away again."""
     place = scene.lab.mountpoint()
-    node = _mounted(scene)
-    scene.running(node).cell.start(["mount", "-t", "tmpfs", "foreign", place])
+    node = mounted(scene)
+    scene.inside(node).tell(f"mount -t tmpfs foreign {place}")
 
     def cure() -> None:
-        with suppress(LabError):
-            scene.node(node).run(["sh", "-c", f"grep -q '^foreign {place} ' /proc/mounts && umount {place}"])
+        with suppress(LabError, TooLate):
+            scene.inside(node).run(
+                ["sh", "-c", f"grep -q '^foreign {place} ' /proc/mounts && umount {place}"]
+            )
 
     return scene.note("overmount", node, cure)
 
@@ -111,16 +113,16 @@ def _read_only(scene: Scene) -> Cure:
     node = _inside(scene, f"{end}; sleep 0.2; mount -o remount,ro {scene.lab.mountpoint()}")
 
     def cure() -> None:
-        with suppress(LabError):
-            scene.node(node).cell.start(["mount", "-o", "remount,rw", scene.lab.mountpoint()])
+        with suppress(LabError, TooLate):
+            scene.inside(node).tell(f"mount -o remount,rw {scene.lab.mountpoint()}")
 
     return scene.note("read-only", node, cure)
 
 
 def _kill_service(scene: Scene) -> Cure:
     """The service dies; somebody starts it again if nobody else has."""
-    node = _mounted(scene)
-    if scene.running(node).cell.run(["sh", "-c", f"kill -9 $(cat /run/lab-services/{SERVICE}.pid)"]).code:
+    node = mounted(scene)
+    if scene.inside(node).run(["sh", "-c", f"kill -9 $(cat /run/lab-services/{SERVICE}.pid)"]).code:
         raise TooLate(f"no service runs on {node}")
 
     def cure() -> None:
@@ -134,11 +136,11 @@ FAULTS = (
     Fault("disk-eio", "disk", hurt("all=eio"), (0.5, 8.0), weight=4, steps=PLANNED),
     Fault("disk-eio-read", "disk", hurt("read=eio"), (1.0, 8.0)),
     Fault("disk-eio-write", "disk", hurt("write=eio"), (0.5, 8.0), steps=PLANNED),
-    Fault("disk-eio-flush", "disk", hurt("flush=eio"), (0.5, 8.0), steps=PLANNED),
-    Fault("disk-eio-thrice", "disk", hurt("all=eio:3"), (0.5, 2.0)),
+    Fault("disk-eio-flush", "disk", hurt("flush=eio"), (0.5, 8.0), steps=PLANNED, nodes=NAMESPACES),
+    Fault("disk-eio-thrice", "disk", hurt("all=eio:3"), (0.5, 2.0), nodes=NAMESPACES),
     Fault("disk-hang", "disk", hurt("all=hang"), (0.3, 9.0), weight=4, steps=FENCED),
-    Fault("disk-hang-write", "disk", hurt("write=hang"), (0.3, 9.0), steps=FENCED),
-    Fault("disk-slow", "disk", hurt("all=delay:0.3"), (2.0, 6.0)),
+    Fault("disk-hang-write", "disk", hurt("write=hang"), (0.3, 9.0), steps=FENCED, nodes=NAMESPACES),
+    Fault("disk-slow", "disk", hurt("all=delay:0.3"), (2.0, 6.0), nodes=NAMESPACES),
     Fault("disk-full", "disk", hurt("write=enospc", "disk-full"), (0.5, 6.0), weight=1),
     Fault("disk-bad-everywhere", "disk", _everywhere, (2.0, 9.0), steps=PLANNED),
     Fault("unmounted", "mount", _unmount, (0.5, 1.0), steps=("mount",)),

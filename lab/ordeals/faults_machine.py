@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from lab import saltconf
 from lab.cell import LabError
 from lab.hypervisor import VcenterError
 from lab.ordeals import clock
-from lab.ordeals.fault import DEAD, FENCED, Fault
+from lab.ordeals.fault import DEAD, FENCED, NAMESPACES, Fault
 from lab.ordeals.scene import Cure, Scene, nothing, quietly
-from lab.saltlab import program
 from lab.strikes import TooLate
 
 Who = Callable[[Scene], str]
@@ -25,7 +22,13 @@ def boot(scene: Scene, name: str) -> None:
     """A person powers a VM on; while another has its disk, vSphere refuses and it stays off."""
     with suppress(LabError):
         scene.lab.power_on(name)
-        scene.lab.vcenter.guest(scene.node(name).name, heartbeat="green")
+        show_heartbeat(scene, name, "green")
+
+
+def show_heartbeat(scene: Scene, name: str, colour: str) -> None:
+    """Let the vCenter show a heartbeat, where it is not the guests themselves that give one. Raises VcenterError."""
+    if scene.lab.wishes.guests is None:
+        scene.lab.vcenter.guest(scene.node(name).name, heartbeat=colour)
 
 
 def _cut_power(who: Who) -> Callable[[Scene], Cure]:
@@ -75,12 +78,12 @@ def _freeze(who: Who) -> Callable[[Scene], Cure]:
     def strike(scene: Scene) -> Cure:
         name = who(scene)
         scene.running(name).freeze()
-        scene.lab.vcenter.guest(scene.node(name).name, heartbeat="gray")
+        show_heartbeat(scene, name, "gray")
 
         def cure() -> None:
             scene.node(name).thaw()
             with suppress(VcenterError):  # it is off meanwhile
-                scene.lab.vcenter.guest(scene.node(name).name, heartbeat="green")
+                show_heartbeat(scene, name, "green")
 
         return scene.note("frozen", name, cure)
 
@@ -90,16 +93,14 @@ def _freeze(who: Who) -> Callable[[Scene], Cure]:
 def start_agent(scene: Scene, name: str) -> None:
     """Start the minion of a node, if it runs and has none."""
     node = scene.node(name)
-    if node.is_running and not node.is_frozen and not scene.agents(name):
-        argv = (sys.executable, program("salt-minion"), "-c", saltconf.MINION_ROOT, "-l", "quiet")
-        with suppress(LabError):
-            node.cell.start(argv)
+    with suppress(LabError):
+        if node.answers and not node.has_agent():
+            node.start_agent()
 
 
 def _has_agents(scene: Scene, name: str) -> str:
     """A node that runs and has a minion or a prober to strike. Raises TooLate."""
-    scene.running(name)
-    if not scene.agents(name):
+    if not scene.inside(name).has_agent():
         raise TooLate(f"no agent runs on {name}")
     return name
 
@@ -121,7 +122,7 @@ def _stop_agent(scene: Scene) -> Cure:
 
 def _kill_prober(scene: Scene) -> Cure:
     name = scene.holder()
-    if scene.running(name).cell.run(["pkill", "-KILL", "-f", "prober[.]py"]).code:
+    if scene.inside(name).run(["pkill", "-KILL", "-f", "prober[.]py"]).code:
         raise TooLate(f"no prober runs on {name}")
     return scene.note("prober-dead", name, nothing)
 
@@ -132,13 +133,11 @@ def _isolate(who: Who) -> Callable[[Scene], Cure]:
     def strike(scene: Scene) -> Cure:
         name = who(scene)
         node = scene.running(name)
-        scene.signal_agents(name, signal.SIGSTOP)
-        node.unreachable()
+        node.isolate()
 
         def cure() -> None:
-            node.reachable()
             with quietly():
-                scene.signal_agents(name, signal.SIGCONT)
+                node.rejoin()
 
         return scene.note("isolated", name, cure)
 
@@ -175,7 +174,7 @@ def _turn_clock(find: Callable[[Scene], str]) -> Callable[[Scene], Cure]:
     return strike
 
 
-def _both(kind: str, make: Callable[[Who], Callable[[Scene], Cure]], **words: Any) -> tuple[Fault, ...]:
+def both(kind: str, make: Callable[[Who], Callable[[Scene], Cure]], **words: Any) -> tuple[Fault, ...]:
     who: tuple[tuple[str, Who], ...] = (("holder", Scene.holder), ("other", Scene.other))
     group = words.pop("group", "machine")
     steps = words.pop("steps", ())
@@ -186,21 +185,22 @@ def _both(kind: str, make: Callable[[Who], Callable[[Scene], Cure]], **words: An
 
 
 FAULTS = (
-    *_both("power-off", _cut_power, lasts=(2.0, 9.0), may_stay=True, weight=3, steps=DEAD),
+    *both("power-off", _cut_power, lasts=(2.0, 9.0), may_stay=True, weight=3, steps=DEAD),
     Fault("power-off-both", "machine", _both_off, (1.0, 4.0), weight=1),
-    *_both("crash", _crash, lasts=(2.0, 9.0), may_stay=True, steps=DEAD),
-    *_both("reset", _reset, lasts=(0.5, 1.0)),
-    *_both("freeze", _freeze, lasts=(1.0, 14.0), may_stay=True, steps=FENCED),
-    *_both("agent-killed", _kill_agent, lasts=(1.0, 10.0), may_stay=True, group="agent"),
+    *both("crash", _crash, lasts=(2.0, 9.0), may_stay=True, steps=DEAD),
+    *both("reset", _reset, lasts=(0.5, 1.0)),
+    *both("freeze", _freeze, lasts=(1.0, 14.0), may_stay=True, steps=FENCED),
+    *both("agent-killed", _kill_agent, lasts=(1.0, 10.0), may_stay=True, group="agent"),
     Fault("agent-stopped", "agent", _stop_agent, (1.0, 9.0), may_stay=True),
     Fault("prober-killed", "agent", _kill_prober, (0.5, 1.0)),
-    *_both("isolated", _isolate, lasts=(1.0, 14.0), may_stay=True, steps=FENCED),
+    *both("isolated", _isolate, lasts=(1.0, 14.0), may_stay=True, steps=FENCED),
     Fault(
         "clock-jumps-holder",
         "machine",
         _turn_clock(lambda scene: f"n/{scene.holder()}"),
         (2.0, 9.0),
         may_stay=True,
+        nodes=NAMESPACES,
     ),
     Fault("clock-jumps-master", "master", _turn_clock(lambda _: "m"), (2.0, 9.0), may_stay=True),
     Fault("network-cut", "machine", _cut_network, (1.0, 9.0)),

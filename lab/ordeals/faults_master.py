@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from lab import saltconf
 from lab.cell import LabError
 from lab.cluster import Lab
 from lab.faultdisk import ROOT
-from lab.ordeals.fault import PLANNED, Fault
+from lab.ordeals.fault import NAMESPACES, PLANNED, Fault
 from lab.ordeals.scene import Cure, Scene, nothing
 from lab.scenarios import DISK
 from lab.strikes import TooLate, engine_of, mover_of, reactor_of
@@ -58,7 +59,7 @@ def _ask(*words: str, times: int = 1) -> Callable[[Scene], Cure]:
         def cure() -> None:
             for one in programs:
                 with suppress(LabError):  # its own limit is longer; what it does counts, not what it says
-                    one.wait(_DONE_LIMIT)
+                    one.wait(_DONE_LIMIT * scene.lab.patience)
 
         return scene.note(words[0], "", cure)
 
@@ -96,7 +97,7 @@ def _forge(scene: Scene) -> Cure:
         {"tag": f"vmdk-move/{DISK}/done", "data": {"what": "done", "epoch": 99, **word}},
     ]
     argv = [sys.executable, "-m", "lab.ordeals.liar", saltconf.MINION_ROOT, json.dumps(lies)]
-    scene.running(liar).cell.start(["env", "-C", str(ROOT), *argv])
+    scene.inside(liar).tell(f"cd {ROOT} && exec {shlex.join(argv)}")
     return scene.note("forged", liar, nothing)
 
 
@@ -115,5 +116,5 @@ FAULTS = (
     Fault("doctor", "people", _ask("vmdk.doctor", DISK), (0.2, 1.0), weight=1),
     Fault("paused", "people", _pause, (1.0, 8.0), may_stay=True),
     Fault("highstate", "people", _highstates, (0.2, 0.5), weight=1),
-    Fault("forged-events", "people", _forge, (1.0, 3.0)),
+    Fault("forged-events", "people", _forge, (1.0, 3.0), nodes=NAMESPACES),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lab.ordeals.catalogue import FAULTS
+from lab.ordeals.catalogue import FAULTS, of
 from lab.ordeals.drawing import Dot, Row
 from lab.ordeals.page import document, figures, picture, seconds, sentence, share, table
 
@@ -30,8 +30,8 @@ def missed(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [one for one in verdicts if one.is_missed]
 
 
-def totals(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """What all ordeals come to, as plain data."""
+def totals(verdicts: Sequence[Verdict], nodes: str = "namespaces") -> dict[str, Any]:
+    """What all ordeals come to, as plain data. nodes: of which kind they were played on."""
     played = [one for one in verdicts if not one.is_missed]
     pauses = sorted(one.service_ms for one in played)
     return {
@@ -44,7 +44,7 @@ def totals(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "struck": sum(len(one.struck) for one in played),
             "untimely": sum(len(one.untimely) for one in played),
             "kinds": len({name for one in played for name in one.struck}),
-            "kinds_there_are": len(FAULTS),
+            "kinds_there_are": len(of(nodes)),
         },
         **{name: sum(getattr(one, name) for one in verdicts) for name in _SUMS},
         "service_ms": {
@@ -71,9 +71,9 @@ def holds(verdicts: Iterable[Verdict]) -> Counter[int]:
     return Counter(one.rule for one in verdicts if one.end == "held")
 
 
-def summary(verdicts: Sequence[Verdict]) -> list[str]:
+def summary(verdicts: Sequence[Verdict], nodes: str = "namespaces") -> list[str]:
     """The totals for people."""
-    sums = totals(verdicts)
+    sums = totals(verdicts, nodes)
     ends = ", ".join(f"{count} {end}" for end, count in sums["ends"].items() if count)
     pause = sums["service_ms"]
     lines = [
@@ -98,7 +98,7 @@ def _struck(blows: dict[str, int]) -> str:
     )
 
 
-def write(path: Path, seed: int, verdicts: Sequence[Verdict]) -> None:
+def write(path: Path, seed: int, verdicts: Sequence[Verdict], nodes: str = "namespaces") -> None:
     """Write the page and the data beside the file of verdicts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     faults = {
@@ -107,17 +107,18 @@ def write(path: Path, seed: int, verdicts: Sequence[Verdict]) -> None:
     }
     data = {
         "seed": seed,
-        **totals(verdicts),
+        "nodes": nodes,
+        **totals(verdicts, nodes),
         "faults": faults,
         "verdicts": [one.plain() for one in verdicts],
     }
     path.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".html").write_text(page(seed, verdicts), encoding="utf-8")
+    path.with_suffix(".html").write_text(page(seed, verdicts, nodes), encoding="utf-8")
 
 
-def page(seed: int, verdicts: Sequence[Verdict]) -> str:
+def page(seed: int, verdicts: Sequence[Verdict], nodes: str = "namespaces") -> str:
     """The page."""
-    sums, bad = totals(verdicts), failed(verdicts)
+    sums, bad = totals(verdicts, nodes), failed(verdicts)
     caption = (
         "A dot is an ordeal: full if nothing but this fault struck, hollow if another one did too; red if it failed. The bar is "
         "the median. Where nothing may move, as in a pause, the time counts all the same."
@@ -136,7 +137,8 @@ def page(seed: int, verdicts: Sequence[Verdict]) -> str:
             map(_any, verdicts),
         ),
     ]
-    return document(f"Random campaign, seed {seed}", parts)
+    guests = ", emulated guests" if nodes == "qemu" else ""
+    return document(f"Random campaign{guests}, seed {seed}", parts)
 
 
 def _sentence(verdicts: Sequence[Verdict]) -> str:

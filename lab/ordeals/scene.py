@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lab.cable import Cable
 from lab.cluster import Lab
-from lab.namespace import NamespaceNode
+from lab.node import Node
 from lab.observer import mountpoints
 from lab.scenarios import DISK
 from lab.strikes import TooLate
@@ -52,16 +50,23 @@ class Scene:
         here = self.holder()
         return next(name for name in self.lab.nodes if name != here)
 
-    def node(self, name: str) -> NamespaceNode:
+    def node(self, name: str) -> Node:
         """A node of the lab."""
-        found: NamespaceNode = self.lab.nodes[name]
+        found: Node = self.lab.nodes[name]
         return found
 
-    def running(self, name: str) -> NamespaceNode:
+    def running(self, name: str) -> Node:
         """A node that runs. Raises TooLate."""
         node = self.node(name)
         if not node.is_running or node.is_frozen:
             raise TooLate(f"{name} does not run")
+        return node
+
+    def inside(self, name: str) -> Node:
+        """A node that runs and in which a program can be started. Raises TooLate."""
+        node = self.running(name)
+        if not node.answers or self.stands("panicked", name):
+            raise TooLate(f"nothing can be started on {name} now")
         return node
 
     def note(self, what: str, node: str, cure: Cure) -> Cure:
@@ -95,30 +100,16 @@ class Scene:
         """Whether one of these has been wrong in this ordeal."""
         return any(one in what for one, _ in self.past)
 
-    def agents(self, name: str) -> list[int]:
-        """The processes of a node's minion and prober."""
-        node, found = self.lab.nodes[name], []
-        if not node.is_running:
-            return []
-        for pid in node.cell.processes():
-            with suppress(OSError):  # it has ended meanwhile
-                line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if (b"salt-minion" in line or b"prober.py" in line) and b"lab.cellinit" not in line:
-                    found.append(pid)
-        return found
-
     def signal_agents(self, name: str, sign: signal.Signals) -> None:
-        """Send a signal to the minion and prober of a node, those included that are born meanwhile."""
-        for _ in range(3):
-            for pid in self.agents(name):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, sign)
+        """Send a signal to the minion and prober of a node, if it runs. Raises LabError."""
+        if self.node(name).is_running:
+            self.node(name).signal_agent(sign)
 
     def is_fit(self, name: str) -> bool:
         """Whether a node runs, is not frozen, answers by its minion and can be reached."""
         node = self.lab.nodes[name]
-        wrong = ("agent-dead", "agent-stopped", "isolated", "frozen")
-        if not node.is_running or node.is_frozen or any(self.stands(one, name) for one in wrong):
+        wrong = ("agent-dead", "agent-stopped", "isolated", "frozen", "panicked")
+        if not node.answers or any(self.stands(one, name) for one in wrong):
             return False
         return not self.stands("network-cut") and not self.stands("host-gone", name)
 

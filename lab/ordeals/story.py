@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lab.ordeals.fault import Fault
@@ -75,12 +75,23 @@ def stage(seed: int, block: int) -> Stage:
     )
 
 
-def story(seed: int, number: int, faults: Mapping[str, Fault]) -> Story:
+def story(seed: int, number: int, faults: Mapping[str, Fault], pace: float = 1.0) -> Story:
     """
     The story of an ordeal.
 
     seed, number: of the campaign and of the ordeal. faults: all that can go wrong, by name; the order of the names counts.
+    pace: how many times longer everything takes.
     """
+    return _slower(_story(seed, number, faults), pace)
+
+
+def _slower(told: Story, pace: float) -> Story:
+    """The same, with all its times so many times longer."""
+    blows = (replace(one, at=round(one.at * pace, 2), lasts=round(one.lasts * pace, 1)) for one in told.blows)
+    return told if pace == 1.0 else replace(told, blows=tuple(blows))
+
+
+def _story(seed: int, number: int, faults: Mapping[str, Fault]) -> Story:
     chance = random.Random(f"story {seed} {number}")
     fstype = stage(seed, (number - 1) // BLOCK).fstype
     possible = {name: one for name, one in faults.items() if fstype in one.fstypes}

@@ -15,7 +15,7 @@ from lab.ordeals.story import Blow, Story
 from lab.scenarios import DISK
 from lab.strikes import TooLate
 
-#: Seconds for which a step is waited for.
+#: Seconds for which a step is waited for; of slow nodes as many times longer as the lab is patient.
 STEP_LIMIT = 10.0
 #: Begins what is told of an exception that nobody expected.
 MISTAKE = "a mistake of the lab's own"
@@ -125,7 +125,7 @@ def _await_step(scene: Scene, blow: Blow, began: float) -> bool:
     decided = blow.step == "decided"
     found = scene.lab.master.events.wait(
         f"vmdk-move/{DISK}/{'decided' if decided else 'step'}",
-        STEP_LIMIT,
+        STEP_LIMIT * scene.lab.patience,
         began,
         lambda one: one.data.get("choice") == "move" if decided else one.data.get("step") == blow.step,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab.cell import Done, LabError
 from lab.disk import Disk
+from lab.linux import wait_until
 from lab.mounts import Mount, parse_mounts
 from lab.node import Identity, Node, Slot
 from lab.qemu import files, network
@@ -27,6 +28,8 @@ from lab.saltconf import MINION_ROOT
 #: How many times longer than for a namespace one waits for a guest: everything in it takes ten times longer than in earnest.
 PATIENCE = 8.0
 _TURN_LIMIT = 120.0
+#: Seconds: until a guest has halted or reset itself; for an order of its agent's; silence by which it does not answer.
+_HALT_LIMIT, _ANSWER_LIMIT, _SILENT_S = 60.0, 60.0, 20.0
 _MINION = {
     "arguments": ["-c", MINION_ROOT, "-l", "quiet", "--disable-keepalive"],
     "log": f"{MINION_ROOT}/console.log",
@@ -62,7 +65,7 @@ class QemuNode(Node):
         self._acks: Acknowledgements | None = None
         self._slots: dict[str, Slot] = {}
         self._drives: dict[str, Drive] = {}
-        self._frozen = self._known = False
+        self._frozen = self._known = self._settled = False
         self._count = 0
         self.resets: list[float] = []
         self._parsed: tuple[str, list[Mount]] = ("", [])
@@ -186,12 +189,13 @@ class QemuNode(Node):
         )  # fmt: skip
         if self._place.files is not None:
             machine.agent.must("minion", **_MINION)
+        self._settled = True
 
     def power_off(self) -> None:
         with self._turn():
             machine, self._machine = self._machine, None
             acks, self._acks = self._acks, None
-            self._frozen = False
+            self._frozen = self._settled = False
             self._drives = {}
             if machine is not None:
                 machine.cut()
@@ -201,6 +205,7 @@ class QemuNode(Node):
     def _hear(self, event: str, data: dict[str, Any]) -> None:
         machine = self._machine
         if event == "RESET" and machine is not None:
+            self._settled = False
             self.resets.append(time.monotonic())
             machine.agent.ready.clear()
             machine.agent.sight = {"mounts": "", "disks": {}}
@@ -228,11 +233,26 @@ class QemuNode(Node):
                 self._frozen = False
                 self.machine.monitor("cont")
 
+    @property
+    def answers(self) -> bool:
+        machine = self._machine
+        if machine is None or not super().answers or not self._settled:
+            return False
+        return time.monotonic() - machine.agent.heard < _SILENT_S
+
     def isolate(self) -> None:
         self.machine.monitor("set_link", name="nic0", up=False)
 
     def rejoin(self) -> None:
-        self.machine.monitor("set_link", name="nic0", up=True)
+        if self.is_running:
+            self.machine.monitor("set_link", name="nic0", up=True)
+
+    def unreachable(self) -> None:
+        if self.is_running:
+            self.isolate()
+
+    def reachable(self) -> None:
+        self.rejoin()
 
     def close(self) -> None:
         """Power it off for good."""
@@ -273,11 +293,19 @@ class QemuNode(Node):
         with self._turn():
             self._drives.pop(disk.uuid).unplug()
 
+    def put_back(self, disk: Disk) -> None:
+        """The storage has a pulled disk again, if it is still in the configuration. Raises Locked."""
+        with self._turn():
+            slot = self._slots.get(disk.uuid)
+            if slot is not None and self.is_running and disk.uuid not in self._drives:
+                self._plug(slot)
+
     def hurt(self, disk: Disk, words: str) -> Any:
-        drive = self._drives.get(disk.uuid)
-        if drive is None:
-            raise LabError(f"disk {disk.path} is not attached to node {self.name}, or the node is off")
-        return drive.hurt(words)
+        with self._turn():
+            drive = self._drives.get(disk.uuid)
+            if drive is None:
+                raise LabError(f"disk {disk.path} is not attached to node {self.name}, or the node is off")
+            return drive.hurt(words)
 
     def device_of(self, disk: Disk) -> int | None:
         return next(iter(self.devices_of(disk)), None)
@@ -298,7 +326,6 @@ class QemuNode(Node):
         return machine.agent.ask("run", seconds, argv=list(argv))
 
     def tell(self, script: str, seconds: float = 1.0) -> None:
-        """Have a shell do what ends the guest, and expect no answer."""
         threading.Thread(target=self._try, args=(script, seconds), daemon=True).start()
 
     def _try(self, script: str, seconds: float) -> None:
@@ -310,8 +337,24 @@ class QemuNode(Node):
     def die(self) -> None:
         self.tell("echo o >/proc/sysrq-trigger")
 
+    def halt_itself(self, word: str) -> None:
+        machine, resets = self.machine, len(self.resets)
+        self.tell(f"echo {word} >/proc/sysrq-trigger")
+        if not wait_until(
+            lambda: len(self.resets) > resets if word == "b" else self._machine is not machine,
+            _HALT_LIMIT,
+            0.05,
+        ):
+            raise LabError(f"the guest of {self.name} did not halt by {word!r} within {_HALT_LIMIT:.0f} s")
+
     def signal_agent(self, sign: int) -> None:
-        self.machine.agent.must("signal", signal=int(sign))
+        self.machine.agent.must("signal", seconds=_ANSWER_LIMIT, signal=int(sign))
+
+    def has_agent(self) -> bool:
+        return self.run(["sh", "-c", "grep -qx salt-minion /proc/[0-9]*/comm"]).code == 0
+
+    def start_agent(self) -> None:
+        self.machine.agent.must("minion", **_MINION)
 
     def mounts(self) -> list[Mount]:
         machine = self._machine

@@ -62,6 +62,7 @@ class Drive:
 
     def __init__(self, monitor: Monitor, slot: Slot, name: str) -> None:
         self._monitor, self._name, self._bad = monitor, name, ""
+        self._hurt = ""
         if slot.bus not in (0, 1) or slot.unit not in _FREE_UNITS:
             raise LabError(f"SCSI {slot.bus}:{slot.unit} is no place for a disk")
         try:
@@ -110,6 +111,9 @@ class Drive:
 
     def hurt(self, words: str) -> None:
         """Let requests fail or wait: read, write or all, with eio, enospc or hang; `ok` heals. Raises LabError."""
+        if words == self._hurt:
+            return  # to heal it for a moment would let requests through
+        self._hurt = ""
         self._heal()
         if words == "ok":
             return
@@ -122,6 +126,7 @@ class Drive:
             raise LabError(
                 f"{words!r}: an emulated disk knows all=hang, and read, write or all with eio or enospc"
             )
+        self._hurt = words
 
     def _limit(self, limits: dict[str, int]) -> None:
         self._monitor("qom-set", path=f"/objects/group-{self._name}", property="limits", value=limits)

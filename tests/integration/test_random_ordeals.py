@@ -10,9 +10,9 @@ import pytest
 
 from lab.ordeal import TURNS
 from lab.ordeals import court, run, strikers
-from lab.ordeals.catalogue import FAULTS
+from lab.ordeals.catalogue import told_to
 from lab.ordeals.court import Verdict
-from lab.ordeals.story import BLOCK, Blow, Story, story
+from lab.ordeals.story import BLOCK, Blow, Story
 from lab.scenarios import DISK
 from lab.stage import SLOW, Stage, active
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.mark.timeout(700)
 def test_stories_as_they_come() -> None:
     """What a busy machine leaves no verdict of is no failure, as long as enough are played."""
-    told = [story(SEED, number, FAULTS) for number in range(1, BLOCK + 1)]
+    told = [told_to("namespaces", SEED, number) for number in range(1, BLOCK + 1)]
     played: list[Verdict] = []
     lines: list[str] = []
     with closing(run.play(told, SEED, time.monotonic() + LATEST)) as verdicts:

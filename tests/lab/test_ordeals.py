@@ -19,7 +19,7 @@ import pytest
 from lab.cell import LabError
 from lab.ledger import Acknowledged, parse_ledger, record
 from lab.ordeals import clock, court, drawing, report, run, strikers
-from lab.ordeals.catalogue import FAULTS
+from lab.ordeals.catalogue import PACE, of, told_to
 from lab.ordeals.court import Verdict
 from lab.ordeals.fault import Fault
 from lab.ordeals.scene import NeverStruck, Scene, nothing
@@ -31,6 +31,7 @@ from lab.strikes import TooLate
 from tests.packaging.source import ROOT
 
 SOME = range(1, 3001)
+FAULTS = of("namespaces")
 
 
 # -- stories
@@ -75,12 +76,67 @@ def test_only_what_may_stay_stays_and_nothing_lasts_longer_than_its_limit() -> N
     assert all(blow.lasts <= FAULTS[blow.fault].lasts[1] for blow in blows)
 
 
+def test_guests_are_told_stories_of_what_can_strike_them() -> None:
+    """Each fault that can, alone where it may be; none that cannot; and what only a kernel of its own can show."""
+    mine = of("qemu")
+    stories = [told_to("qemu", 5, one) for one in SOME]
+    assert stories == [told_to("qemu", 5, one) for one in SOME] != [told_to("qemu", 6, one) for one in SOME]
+    assert {blow.fault for one in stories for blow in one.blows} == set(mine)
+    alone = {one.blows[0].fault for one in stories if len(one.blows) == 1}
+    assert alone == {name for name, one in mine.items() if one.alone}
+    own = {
+        "panic-holder",
+        "panic-other",
+        "power-cut-dirty",
+        "disk-pulled",
+        "disk-offline",
+        "kernel-clock-jumps",
+    }
+    assert set(mine) - set(FAULTS) == own
+    assert {"reset-holder", "power-off-holder", "disk-hang", "network-cut", "mover-killed"} <= set(mine)
+    assert not {"disk-slow", "disk-eio-thrice", "forged-events"} & set(mine)
+    assert {one.group for one in mine.values()} == {one.group for one in FAULTS.values()}
+
+
+def test_a_story_takes_longer_where_nodes_are_slower() -> None:
+    assert told_to("namespaces", 5, 7) == story(5, 7, FAULTS), "what was played stays what it was"
+    for number in SOME[:300]:
+        fast, slow = story(5, number, of("qemu")), told_to("qemu", 5, number)
+        for one, two in zip(fast.blows, slow.blows, strict=True):
+            assert (one.fault, one.step) == (two.fault, two.step)
+            assert two.at == pytest.approx(PACE["qemu"] * one.at, abs=0.01)
+            assert two.lasts == pytest.approx(PACE["qemu"] * one.lasts, abs=0.1)
+
+
+def test_options_of_guests_wait_longer_and_the_verdict_says_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    class Place:
+        def __init__(self, *words: Any) -> None:
+            given.append(words)
+
+        def __enter__(self) -> Place:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def restore(self) -> None: ...
+
+    monkeypatch.setattr(run, "Stage", Place)
+    monkeypatch.setattr(run, "suffer", lambda _, one: _verdict(one.number))
+    found = list(run.play([told_to("qemu", 9, 1)], 9, time.monotonic() + 60, "qemu"))
+    policy = json.loads(found[0].stage)["policy"]
+    assert policy["node_timeout"] >= 10 and policy["hang_timeout"] >= 4 and policy == given[0][0]
+    assert given[0][3] is not None
+    assert "--random --nodes qemu --seed 9 --only 1" in run.line(_verdict(1, ok=False), 9, "qemu")
+
+
 # -- what is true
 
 
 class _Node:
     def __init__(self, runs: bool, disks: list[str]) -> None:
-        self.is_running, self.is_frozen = runs, False
+        self.is_running, self.is_frozen, self.answers = runs, False, runs
         self._disks = disks
 
     def slots(self) -> list[Any]:
@@ -117,6 +173,13 @@ def test_no_node_is_ready_only_if_the_other_one_is_not() -> None:
     assert not is_true(_scene(_Node(True, ["the disk"]), _Node(False, [])), 630)
 
 
+def test_a_kernel_that_has_panicked_is_silent_until_somebody_powers_it_off() -> None:
+    holder = _Node(True, ["the disk"])
+    assert is_true(_scene(holder, _Node(True, []), ("panicked", "a")), 643)
+    holder.answers = False  # it boots
+    assert is_true(_scene(holder, _Node(True, [])), 643)
+
+
 def test_a_silent_holder_is_one_that_lists_the_disk() -> None:
     holder, other = _Node(True, ["the disk"]), _Node(True, [])
     assert is_true(_scene(holder, other, ("agent-dead", "a")), 644)
@@ -149,7 +212,7 @@ def _account(monkeypatch: pytest.MonkeyPatch, *blows: tuple[str, Any]) -> Accoun
     """Play a story of blows by name; a step of theirs never comes."""
     monkeypatch.setattr(strikers, "FAULTS", {name: _fault(strike) for name, strike in blows})
     lab: Any = SimpleNamespace(
-        nodes={}, disks={}, master=SimpleNamespace(events=SimpleNamespace(wait=lambda *_: None))
+        nodes={}, disks={}, patience=1.0, master=SimpleNamespace(events=SimpleNamespace(wait=lambda *_: None))
     )
     scene = Scene(lab, SimpleNamespace())  # type: ignore[arg-type]
     told = tuple(Blow(name, 0.0, 0.01, "mount" if name == "late" else "") for name, _ in blows)
@@ -258,7 +321,7 @@ def _verdict(number: int = 1, ok: bool = True, **more: Any) -> Verdict:
 def test_what_went_well_is_not_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played: list[int] = []
 
-    def share_out(chosen: list[int], jobs: int, path: Path, seed: int, minutes: float) -> bool:
+    def share_out(chosen: list[int], jobs: int, path: Path, seed: int, minutes: float, nodes: str) -> bool:
         played.extend(chosen)
         for one in chosen:
             told = replace(
@@ -270,7 +333,9 @@ def test_what_went_well_is_not_played_again(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(run, "PLACE", tmp_path)
     monkeypatch.setattr(run, "share_out", share_out)
     monkeypatch.setattr(run, "built", lambda: None)
-    given = argparse.Namespace(seed=9, only="", minutes=1e6, jobs=1, again=False, list=False, count=4)
+    given = argparse.Namespace(
+        seed=9, only="", minutes=1e6, jobs=1, again=False, list=False, count=4, nodes="namespaces"
+    )
     assert run.main(given) == 1 and played == [1, 2, 3, 4]
     with (tmp_path / "random-9.jsonl").open("a") as file:
         file.write('{"number": 4, "torn')
