@@ -35,6 +35,12 @@ _MINION = {
     "log": f"{MINION_ROOT}/console.log",
 }
 
+#: Salt names its processes anew: what tells a minion from the zygote that it is a fork of is its session, as the agent has it.
+_HAS_AGENT = (
+    "me=$(echo $(ps -o sid= -p $$)); "
+    "ps -eo sid=,args= | awk -v me=$me '$1 != me && /zygote|prober[.]py/ { found = 1 } END { exit !found }'"
+)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -351,7 +357,7 @@ class QemuNode(Node):
         self.machine.agent.must("signal", seconds=_ANSWER_LIMIT, signal=int(sign))
 
     def has_agent(self) -> bool:
-        return self.run(["sh", "-c", "grep -qx salt-minion /proc/[0-9]*/comm"]).code == 0
+        return self.run(["sh", "-c", _HAS_AGENT]).code == 0
 
     def start_agent(self) -> None:
         self.machine.agent.must("minion", **_MINION)

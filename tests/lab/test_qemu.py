@@ -124,6 +124,22 @@ def test_a_disk_that_another_guest_has_open_is_locked(
     assert peer.heard[-1]["execute"] == "object-del", "what was made for it is left"
 
 
+def test_a_disk_that_is_hurt_again_in_the_same_way_is_whole_for_no_moment(tmp_path: Path, peer: Peer) -> None:
+    monitor = qemu(peer, {}, [], tmp_path / "line")
+    drive = Drive(monitor, Slot(make_vmdk(tmp_path, "[ds1] shared/a.vmdk", "ext4", 8), 1, 0), "a-1")
+    drive.hurt("all=eio")
+    asked = len(peer.heard)
+    drive.hurt("all=eio")
+    assert len(peer.heard) == asked, "it was healed in between"
+    drive.hurt("ok")
+    drive.hurt("ok")
+    monitor.close()
+    healed = [
+        one["arguments"]["options"][0]["file"] for one in peer.heard[asked:] if "reopen" in one["execute"]
+    ]
+    assert healed and set(healed) == {"image-a-1"}
+
+
 @pytest.mark.parametrize(("bus", "unit"), [(1, 7), (0, 16), (2, 0)])
 def test_there_are_places_that_a_controller_does_not_have(bus: int, unit: int) -> None:
     disk = cast(Any, SimpleNamespace(uuid="6000c29" + "0" * 25))
