@@ -68,6 +68,7 @@ examples: preflight setup vcenter ## a real PostgreSQL on a resource, whose comm
 	@$(PY) -m lab.examples_nfs
 
 campaign: preflight setup vcenter ## kill -9 of everybody at every step of every kind of move, resumable: ARGS='--minutes 60 --only mover'
+	@[[ "$(ARGS)" != *qemu* ]] || scripts/system-packages.sh --guest
 	@$(PY) -m lab.campaign $(ARGS)
 
 bench-mind: setup ## what one look and one decision cost, and histories of the simulation per second
