@@ -26,6 +26,7 @@ from vmdk_failover.model import (
 from vmdk_failover.policy import Choice, Situation, Wish
 from vmdk_failover.ports import Clock, Guest, Hooks, Hypervisor, Journal, Lock, Lookout, Record, Vicinity
 from vmdk_failover.rules import Then
+from vmdk_failover.wishing import moved_meanwhile
 from vmdk_failover.witnesses import NoLookout, NoVicinity, Witnesses
 
 #: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).
@@ -116,7 +117,10 @@ class Engine:
         """
         try:
             doing, wait = (wish.kind.value, WISH_WAIT) if wish else ("look", wait)
+            moved = moved_meanwhile(wish, lambda: self.journal.state(resource.name).recent)
             with self.lock.resource(resource.name, doing, wait), self.company.within(resource.name):
+                if words := moved():
+                    return Report(resource.name, "refused", 0, words)
                 return _Run(self, resource, wish).to_the_end_and_tell()
         except Busy as err:
             return Report(resource.name, "busy", 0, err.reason)

@@ -4,7 +4,8 @@ Rows of the policy for what an operator asks for: it can be refused, never force
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from vmdk_failover.assess import NodeSight
 from vmdk_failover.hierarchy import above, base, base_words, cannot_follow, stands
@@ -45,6 +46,33 @@ def _wish_unfit(s: Situation, wish: Wish, target: NodeSight) -> str:
 
 def wished_target(s: Situation) -> str:
     return s.wish.target if s.wish and s.wish.target else s.targets()[0].minion
+
+
+def moved_meanwhile(
+    wish: Wish | None, recent: Callable[[], Sequence[Mapping[str, Any]]]
+) -> Callable[[], str]:
+    """
+    Called before a request waits for its turn; what it returns is called when it is its turn: where somebody else has moved the
+    resource meanwhile, and what to do. For a request that names no node "another one" would be the one that it has just left.
+
+    :param recent: finished moves, as the journal has them.
+    :return: tells one sentence; ``""`` if it was not moved, or the request names a node.
+    """
+    if wish is None or wish.target:
+        return lambda: ""
+    known = max((int(one.get("epoch", 0)) for one in recent()), default=0)
+
+    def words() -> str:
+        later = [one for one in recent() if int(one.get("epoch", 0)) > known and one.get("ok")]
+        came = [str(one.get("target")) for one in later if one.get("source") != one.get("target")]
+        return (
+            f"while this waited, it was moved to {came[-1]}, by another request or by itself; name a target if it is to move "
+            "once more"
+            if came
+            else ""
+        )
+
+    return words
 
 
 WISHES: tuple[PolicyRow, ...] = (

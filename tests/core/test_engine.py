@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +35,8 @@ class Site:
         self.guest = FakeGuest.of(self.resource, self.hypervisor, self.clock)
         self.lookout = FakeLookout(self.guest, self.clock)
         self.vicinity, self.hooks = FakeVicinity(clock=self.clock.monotonic), FakeHooks()
-        self.journal, self.lock = MemoryJournal(), MemoryLock()
+        self.journal = MemoryJournal()
+        self.lock: MemoryLock = MemoryLock()
         self.told: list[Mapping[str, Any]] = []
         self.db1, self.db2 = self.guest.nodes["db1"], self.guest.nodes["db2"]
         self.db1.vm.plug(self.resource.disks[0])
@@ -225,6 +227,45 @@ def test_a_second_caller_is_told_what_is_under_way(site: Site) -> None:
         report = site.engine().run(site.resource)
     assert (report.result, report.ok) == ("busy", False)
     assert "switchover is already under way" in report.reason
+
+
+class _Queue(MemoryLock):
+    """Whoever wants the resource waits until somebody else has moved it."""
+
+    def __init__(self, site: Site, first: Wish) -> None:
+        super().__init__()
+        self.first: Callable[[], object] | None = lambda: site.run(first)
+
+    def resource(self, name: str, doing: str, wait: float = 0.0) -> contextlib.AbstractContextManager[object]:
+        first, self.first = self.first, None
+        if first is not None:
+            assert first() == ("done", 70)
+        return super().resource(name, doing, wait)
+
+
+@pytest.mark.parametrize("kind", [MoveKind.SWITCHOVER, MoveKind.FAILOVER])
+def test_who_asks_for_another_node_while_it_moves_does_not_move_it_back(kind: MoveKind, site: Site) -> None:
+    """Two people type the same command: the second would have it where both wanted it to leave from."""
+    site.lock = _Queue(site, SWITCH)
+    report = site.engine().run(site.resource, Wish(kind))
+    assert (report.result, report.ok) == ("refused", False)
+    assert "while this waited, it was moved to db2" in report.reason
+    assert site.last()["target"] == "db2"
+
+
+def test_who_names_the_node_gets_it_there_also_after_waiting(site: Site) -> None:
+    site.lock = _Queue(site, SWITCH)
+    assert site.run(Wish(MoveKind.SWITCHOVER, "db1")) == ("done", 70)
+
+
+def test_a_repair_meanwhile_is_no_move(site: Site) -> None:
+    """What was mounted again where it was can be asked to leave all the same."""
+    site.db1.mounted = False
+    queue = _Queue(site, SWITCH)
+    queue.first = lambda: site.run()
+    site.lock = queue
+    assert site.run(SWITCH) == ("done", 70)
+    assert [one["target"] for one in site.journal.state("pgdata").recent] == ["db1", "db2"]
 
 
 def test_no_way_to_ask_is_a_hold(site: Site) -> None:
