@@ -79,8 +79,11 @@ def moment_of(text: Any, now: float) -> float:
 
 
 def _clock(text: Any) -> str:
-    """YAML reads 22:00 as the number 1320, and 22:00:30 as 79230."""
-    if isinstance(text, int) and not isinstance(text, bool):
+    """
+    YAML reads 22:00 as the number 1320, and 22:00:30 as 79230; 25:00 as 1500, and 60:00 as 3600, which 1:00:00 is too: such a
+    number is no time, because nobody knows which one was meant.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and not 1440 <= text < 6000:
         return (
             f"{text // 60}:{text % 60:02}"
             if text < 1440

@@ -69,6 +69,7 @@ def at(hours: int, minutes: int = 0, seconds: int = 0, day: int = 10) -> float:
         (79230, at(22, 0, 30)),
         ("9:05", at(9, 5, day=11)),
         (545, at(9, 5, day=11)),
+        (6000, at(1, 40, day=11)),  # 1:40:00, as no number of hours and minutes has it
         ("12:00", at(12, day=11)),
         ("2026-03-12T01:30", at(1, 30, day=12)),
         ("2026-03-12 01:30:15", at(1, 30, 15, day=12)),
@@ -79,7 +80,24 @@ def test_times_as_people_write_them(text: Any, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "25:00", "22:61", "2026-03-09T01:30", "2029-01-01T00:00", -5, True, None, 1e9, "22"]
+    "text",
+    # 1440, 1500 and 5999 are what YAML makes of 24:00, 25:00 and 99:59
+    [
+        "",
+        "soon",
+        "25:00",
+        1440,
+        1500,
+        5999,
+        "22:61",
+        "2026-03-09T01:30",
+        "2029-01-01T00:00",
+        -5,
+        True,
+        None,
+        1e9,
+        "22",
+    ],
 )
 def test_what_is_no_time_to_come_is_refused(text: Any) -> None:
     with pytest.raises(Refused, match=r"22:00|year that comes"):
