@@ -54,9 +54,10 @@ def _configured(app: App, name: str) -> Resource:
     if name in app.settings.resources:
         return app.settings.resources[name]
     faults = "; ".join(map(str, app.settings.faults_of(name)))
-    raise ConfigError(
-        f"{name} is not in the configuration" + (f", which is wrong: {faults}" if faults else "")
-    )
+    if faults:
+        raise ConfigError(f"{name} is not protected, its configuration is wrong: {faults}")
+    known = ", ".join(sorted(app.settings.resources)) or "none"
+    raise ConfigError(f"there is no resource called {name!r}; known are: {known}")
 
 
 def _moved(resource: Resource, vms: Sequence[VmFacts]) -> dict[str, Disk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -27,15 +28,26 @@ def strict(refuse: Callable[[str], Any]) -> Callable[[Answers], Answers]:
             try:
                 known.bind(*args, **typed)
             except TypeError as err:
-                return refuse(
-                    f"vmdk.{function.__name__}: {err}; it takes {', '.join(known.parameters) or 'none'}"
-                )
+                takes = ", ".join(known.parameters) or "none"
+                return refuse(f"vmdk.{function.__name__} {_wrong(known, typed, err)}; it takes {takes}")
             return function(*args, **typed)
 
         del call.__wrapped__  # Salt would look at the arguments behind it, and refuse before this is called
         return call
 
     return made
+
+
+def _wrong(known: inspect.Signature, typed: Mapping[str, Any], err: TypeError) -> str:
+    """What is wrong with what was typed, as a person would say it."""
+    any_name = any(one.kind is one.VAR_KEYWORD for one in known.parameters.values())
+    for name in typed:
+        if name not in known.parameters and not any_name:
+            near = difflib.get_close_matches(name, known.parameters, 1)
+            return f"has no argument {name}" + (f", did you mean {near[0]}?" if near else "")
+    words = str(err)
+    missing = words.removeprefix("missing a required argument: ").strip("'")
+    return f"needs {missing}" if missing != words.strip("'") else f"was called with {words}"
 
 
 def listed(value: Any) -> list[Any]:

@@ -25,6 +25,15 @@ WORDS: Mapping[str, tuple[str, str]] = {
     StepKind.SEAL.value: ("making a lost request impossible on", "made a lost request impossible on"),
 }
 
+#: How what was decided is told.
+DECIDED: Mapping[str, str] = {
+    "move": "decided",
+    "hold": "held",
+    "refuse": "refused",
+    "wait": "waits",
+    "abandon": "given up",
+}
+
 
 def table() -> list[dict[str, Any]]:
     """Both tables, row by row: number, table, condition, what follows."""
@@ -72,13 +81,14 @@ def sentence(entry: Mapping[str, Any]) -> str:
         on = f" on {entry['active']}" if entry.get("active") else ""
         said = str(entry.get("reason", ""))
         short = entry.get("protected") or "NOT PROTECTED" in said or entry.get("state") == "moving"
-        return f"{name}: {entry.get('state')}{on}{'' if short else ', NOT PROTECTED'} – {said}"
+        stands = f"{entry.get('state')}{on}{'' if short else ', NOT PROTECTED'}"
+        return f"{name}: {stands}" if said == stands else f"{name}: {stands} – {said}"
     where = f"rule {entry.get('rule', 0)}" + (f", epoch {entry['epoch']}" if entry.get("epoch") else "")
     if what == "step":
         doing = WORDS.get(str(entry.get("step")), (str(entry.get("step")), ""))[0]
         return f"{name}: {doing} {entry.get('node', '')} – {entry.get('reason', '')} ({where})"
-    words = {"decided": str(entry.get("choice", "decided")), "abandon": "given up"}.get(str(what), str(what))
-    return f"{name}: {words} – {entry.get('reason', '')} ({where})"
+    kind = str(entry.get("choice", what) if what == "decided" else what)
+    return f"{name}: {DECIDED.get(kind, kind)} – {entry.get('reason', '')} ({where})"
 
 
 def _outcome(entry: Mapping[str, Any]) -> str:

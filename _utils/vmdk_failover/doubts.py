@@ -92,7 +92,7 @@ def spared(node: NodeSight, resource: Resource, nodes: Sequence[NodeSight] = ())
     if node.paused_tenants:
         return (
             f"host_fence is not called, because {' and '.join(node.paused_tenants)} may be on {host} too and is paused: "
-            "'salt-run vmdk.resume' it"
+            f"end that with 'salt-run vmdk.resume {node.paused_tenants[0]}'"
         )
     if words := stake.guard_words(node.tenants, node.minion):
         return f"host_fence is not called, because {words}"

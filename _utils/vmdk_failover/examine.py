@@ -12,7 +12,7 @@ from typing import Any
 from vmdk_failover import checkup, on_master, operate, panorama, reachable, versions
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.errors import FailoverError
-from vmdk_failover.finding import ERROR, HINT, WARNING, Found, worst_first
+from vmdk_failover.finding import ERROR, HINT, NOTHING_YET, WARNING, Found, worst_first
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
 
 #: Seconds that nodes have for their own findings.
@@ -32,7 +32,7 @@ def doctor(app: App, name: str = "", salt: str = "") -> dict[str, Any]:
     minions = sorted({node.minion for one in resources.values() for node in one.nodes})
     seen = panorama.read(app, resources)
     found = [*on_master.findings(app)]
-    answers = _ask(app, minions, found)
+    answers = _ask(app, minions, _off(seen), found)
     found += _nodes(answers, salt)
     found += _vsphere(app, resources, seen)
     stands = operate.status_of_all(app, list(resources), seen)
@@ -64,25 +64,36 @@ def _configuration(app: App, name: str) -> Iterator[Found]:
 # -- nodes --------------------------------------------------------------------------------------------------------
 
 
-def _ask(app: App, minions: Sequence[str], found: list[Found]) -> dict[str, Mapping[str, Any]]:
+def _off(seen: Mapping[str, HypervisorFacts]) -> dict[str, str]:
+    """Nodes whose VM vCenter shows as off, with the VM: nobody answers there, and nobody is asked."""
+    return {vm.minion: vm.name for facts in seen.values() for vm in facts.vms if vm.is_off}
+
+
+def _ask(
+    app: App, minions: Sequence[str], off: Mapping[str, str], found: list[Found]
+) -> dict[str, Mapping[str, Any]]:
     """The nodes' own findings, by node; that a node or the bus is silent is a finding too."""
     if not minions:
-        words = "'salt-run vmdk.protect' makes a resource (docs/operation.md)."
-        found.append(Found(HINT, "Nothing is protected yet.", words))
+        words = "'salt-run vmdk.protect' makes a resource (docs/quickstart.md)."
+        found.append(Found(HINT, NOTHING_YET, words))
         return {}
+    asked = [minion for minion in minions if minion not in off]
     try:
-        said = app.call.ask(
-            minions, "vmdk.doctor", {"fail": False}, ASK, lambda _, answer: isinstance(answer, Mapping)
-        )
+        said = app.call.ask(asked, "vmdk.doctor", {"fail": False}, ASK, _is_plain) if asked else {}
     except FailoverError as err:
         found.append(Found(ERROR, f"{err.reason}.", "Run 'systemctl status salt-master'.", code="silent"))
         return {}
     answers = {minion: said[minion] for minion in minions if isinstance(said.get(minion), Mapping)}
-    found += [_silent(minion) for minion in minions if minion not in answers]
+    found += [_silent(minion, off.get(minion, "")) for minion in minions if minion not in answers]
     return answers
 
 
-def _silent(minion: str) -> Found:
+def _silent(minion: str, off: str) -> Found:
+    """Off: the VM of a node that is off; who looked for its key and its minion would lose time."""
+    if off:
+        words = f"vCenter shows the VM of {minion} ({off}) off, so it can take nothing."
+        do = "Power it on in vCenter, if it is to be a backup again; nothing else is needed (docs/runbooks.md)."
+        return Found(ERROR, words, do, node=minion, code="vm_off")
     return Found(
         ERROR,
         f"{minion} did not answer within {ASK:.0f} s.",
@@ -111,6 +122,10 @@ def _kernels(
             other = versions.of_kernel(node.minion, kernel, holder, answers[holder].get("kernel"))
             if other is not None:
                 yield Found(WARNING, *other, node=node.minion, code="kernel")
+
+
+def _is_plain(_: str, answer: object) -> bool:
+    return isinstance(answer, Mapping)
 
 
 def _of_node(minion: str, answer: Mapping[str, Any], salt: str) -> Iterator[Found]:
@@ -151,7 +166,10 @@ def _vsphere(app: App, resources: Mapping[str, Resource], seen: Mapping[str, Hyp
         words = f"vCenter cannot be read, so nothing can be moved: {unread}."
         return [
             Found(
-                ERROR, words, "See vcenter in the configuration (docs/configuration.md).", code="unreadable"
+                ERROR,
+                words,
+                "See that it is up and that this master reaches it; and vcenter in the configuration (docs/configuration.md).",
+                code="unreadable",
             )
         ]
     patients = [checkup.patient(resources[name], facts) for name, facts in seen.items()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ERROR, WARNING, HINT = "error", "warning", "hint"
+#: What is told of a master that has no resource.
+NOTHING_YET = "Nothing is protected yet."
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def guarded_words(case: Case) -> str:
         return f"{case.move.source} would have to be powered off, but {words}"
     return (
         f"{case.move.source} would have to be powered off, but {names} is there too and is paused, and maintenance is not "
-        f"disturbed: 'salt-run vmdk.resume' it, or get the disk off {case.move.source} by hand"
+        f"disturbed: end it with 'salt-run vmdk.resume {case.source.paused_tenants[0]}', or get the disk off {case.move.source} "
+        "by hand"
     )
 
 

@@ -39,6 +39,8 @@ def progress(entry: Event) -> str:
 def _told(entry: Event) -> str:
     if entry.get("what") not in TOLD or (entry.get("what") == "decided" and entry.get("choice") == "nothing"):
         return ""
+    if entry.get("what") == "state" and entry.get("state") == "moving":
+        return ""  # that it was decided, and each step, is told already
     if entry.get("what") == "ended":
         took = describe.duration(float(entry.get("took") or 0.0))
         return f"{entry.get('resource')}: ended, {entry.get('result')} after {took} – {entry.get('reason')}"

@@ -224,5 +224,6 @@ def history(app: App, name: str = "") -> dict[str, list[dict[str, Any]]]:
     """What happened, oldest first, with durations."""
     names = [name] if name else sorted(app.settings.resources)
     if name and name not in app.settings.resources and not app.journal.history(name):
-        raise Refused(f"there is no resource called {name!r} and no history of one")
+        known = ", ".join(sorted(app.settings.resources)) or "none"
+        raise Refused(f"there is no resource called {name!r} and no history of one; known are: {known}")
     return {one: app.journal.history(one) for one in names}

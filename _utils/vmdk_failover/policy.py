@@ -65,7 +65,7 @@ POLICY: tuple[PolicyRow, ...] = (
         "paused",
         lambda s: s.paused,
         Choice.HOLD,
-        lambda s: "paused by an operator; 'salt-run vmdk.resume' ends it",
+        lambda s: f"paused by an operator; 'salt-run vmdk.resume {s.resource.name}' ends it",
     ),
     PolicyRow(
         REMOUNT,

@@ -73,12 +73,14 @@ def protect(
     """
     if name in app.settings.resources:
         raise Refused(
-            f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}"
+            f"{name} is already protected on {', '.join(n.minion for n in app.settings.resources[name].nodes)}; its options and "
+            f"backups are changed with 'salt-run vmdk.edit {name}'"
         )
     check_options(name, options, "protected")
     nodes = [node, *[b for b in backups if b != node]]
-    wait = inquiry.patience(app, options)
-    seen = inspect(app, nodes, node, _places(name, mountpoint), _listed(options.get("services")), wait)
+    wait, places = inquiry.patience(app, options), _places(name, mountpoint)
+    seen = inspect(app, nodes, node, places, _listed(options.get("services")), wait)
+    _check_free(app, name, node, places)
     body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
     told = check(app, seen, node, resource, "protected", salt)
@@ -94,6 +96,17 @@ def protect(
         "written": not test,
         "findings": told,
     }
+
+
+def _check_free(app: App, name: str, node: str, places: Sequence[str]) -> None:
+    """Raise Refused in one sentence where another resource has a mount point there; its disk and slots are the same fault."""
+    for other, resource in app.settings.resources.items():
+        for mount in resource.mounts:
+            if mount.mountpoint in places and any(one.minion == node for one in resource.nodes):
+                raise Refused(
+                    f"{name} was not protected: {mount.mountpoint} on {node} is protected already, as {other}: "
+                    f"'salt-run vmdk.status {other}'"
+                )
 
 
 def inspect(

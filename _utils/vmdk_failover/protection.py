@@ -68,7 +68,8 @@ def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
         yield mute_words(h.minion, h.mute)
     if h.paused_tenants:
         names = " and ".join(h.paused_tenants)
-        yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: 'salt-run vmdk.resume' it"
+        ends = f"end that with 'salt-run vmdk.resume {h.paused_tenants[0]}'"
+        yield f"{names} is on {h.minion} too and is paused, so {h.minion} is not fenced: {ends}"
     if words := stake.guard_words(h.tenants, h.minion):
         yield f"{h.minion} is not fenced: {words}"
     paths = {disk.path for disk in h.listed}

@@ -35,7 +35,7 @@ def report(app: App, name: str, epoch: object = 0, path: str = "") -> dict[str, 
     seen = sightings.read(place, name, 0.0, float("inf")) if known else []
     found = incident.read(history, seen, wanted)
     if found is None:
-        raise Refused(_unknown(name, wanted, known))
+        raise Refused(_unknown(app, name, wanted, known))
     moment = app.clock.wall()
     at = page.moment(moment, "%d %b %Y %H:%M:%S")
     made = f"saltext-vmdk {__version__}, made on {app.master} at {at} UTC. All times are UTC."
@@ -45,7 +45,9 @@ def report(app: App, name: str, epoch: object = 0, path: str = "") -> dict[str, 
     return {"path": str(target), "epoch": wanted, "result": found.result, "sentence": words}
 
 
-def _unknown(name: str, wanted: int, known: list[int]) -> str:
+def _unknown(app: App, name: str, wanted: int, known: list[int]) -> str:
+    if not known and name not in app.settings.resources:
+        return f"there is no resource called {name!r}; known are: {', '.join(sorted(app.settings.resources)) or 'none'}"
     if not known:
         return f"there is nothing to report of {name}: its history knows of no move; 'salt-run vmdk.history {name}' shows it"
     some = ", ".join(map(str, known[-10:]))

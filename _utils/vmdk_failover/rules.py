@@ -58,7 +58,7 @@ RULES: tuple[Row, ...] = (
         "paused",
         lambda c: c.paused,
         Then.HOLD,
-        lambda c: "paused by an operator; 'salt-run vmdk.resume' lets it go on",
+        lambda c: f"paused by an operator; 'salt-run vmdk.resume {c.move.resource.name}' lets it go on",
     ),
     Row(
         15,

@@ -166,7 +166,7 @@ def guarded_words(h: NodeSight) -> str:
         )
     return (
         f"{h.minion} gives no signed answer; {names} is on it and paused, and maintenance is not disturbed by a fence; "
-        "'salt-run vmdk.resume' it, or look at the node"
+        f"end that with 'salt-run vmdk.resume {h.paused_tenants[0]}', or look at the node"
     )
 
 

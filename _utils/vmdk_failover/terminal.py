@@ -13,6 +13,7 @@ from typing import Any
 
 from vmdk_failover import describe, terminal_history, terminal_status, terminal_words
 from vmdk_failover.columns import WIDTH, Verbatim, folded, moment, numbered, printable, wrapped
+from vmdk_failover.finding import NOTHING_YET
 from vmdk_failover.terminal_history import step_done
 
 Plain = Mapping[str, Any]
@@ -55,7 +56,13 @@ def _written_by(answer: Plain) -> Iterator[str] | None:
 
 def _plan(answer: Plain) -> Iterator[str]:
     if not answer["steps"]:
-        yield f"{answer['decision']}: {answer['reason']} (rule {answer['rule']})"
+        kinds = {
+            "refuse": "Would be REFUSED",
+            "hold": "Is HELD, nothing would be done",
+            "nothing": "Nothing to do",
+            "wait": "Waits",
+        }
+        yield f"{kinds.get(answer['decision'], answer['decision'])}: {answer['reason']} (rule {answer['rule']})"
         return
     yield f"Would do a {answer['decision']}: {answer['reason']} (rule {answer['rule']})"
     for number, one in enumerate(answer["steps"], 1):
@@ -133,7 +140,8 @@ def _maintenance(answer: Plain) -> Iterator[str]:
     if "resumed" in answer or paused is False:
         yield f"{names}: maintenance {'would end' if would else 'has ended'}."
     else:
-        yield f"{names}:{would} in maintenance{until}; 'salt-run vmdk.resume' ends it."
+        of = answer.get("resource", "all")
+        yield f"{names}:{would} in maintenance{until}; 'salt-run vmdk.resume {of}' ends it."
 
 
 def _power(answer: Plain) -> Iterator[str]:
@@ -160,9 +168,11 @@ def _planned(answer: Plain) -> Iterator[str]:
 def _doctor(answer: Plain, width: int) -> Iterator[str]:
     found: Sequence[Plain] = answer["findings"]
     bad = sum(one["severity"] == "error" for one in found)
-    yield {0: "Nothing stands in the way of a failover.", 1: "1 thing stands in the way of a failover."}.get(
-        bad, f"{bad} things stand in the way of a failover."
-    )
+    ways = {0: "Nothing stands in the way of a failover.", 1: "1 thing stands in the way of a failover."}
+    if not bad and any(one["what"] == NOTHING_YET for one in found):
+        yield "Nothing is protected yet, and nothing stands in the way of that."
+    else:
+        yield ways.get(bad, f"{bad} things stand in the way of a failover.")
     yield from wrapped(f"Looked at: {answer['looked_at']}", width)
     if found:
         yield ""

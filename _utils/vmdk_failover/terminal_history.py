@@ -14,7 +14,8 @@ Plain = Mapping[str, Any]
 def last_move(move: Any) -> str:
     if not isinstance(move, Mapping):
         return ""
-    way = " -> ".join(str(move[end]) for end in ("source", "target") if move.get(end))
+    ends = [str(move[end]) for end in ("source", "target") if move.get(end)]
+    way = f"on {ends[0]}" if len(ends) == 2 and len(set(ends)) == 1 else " -> ".join(ends)
     way = f" {way}" if way else ""
     took = f" in {describe.duration(float(move['took']))}" if move.get("took") is not None else ""
     end = "" if move.get("ok") else f" FAILED: {move.get('reason')}"

@@ -148,15 +148,32 @@ def _in_full(name: str, one: Plain) -> Iterator[str]:
     since = f"{', there' if loud else ''} since {moment(one['since'])}" if one.get("since") else ""
     yield f"{name}: {loud or state}{where}{since}{'' if loud or one.get('protected') else ', NOT PROTECTED'}"
     yield from _why(one)
-    for node, facts in one["nodes"].items():
-        if node != one.get("active"):
-            yield f"  backup {_backup(node, facts)}"
+    yield from _nodes(one, bool(loud))
     if planned := one.get("planned"):
         yield f"  planned: switchover to {planned['target'] or 'the best node'} at {moment(planned['at'])}"
     if one.get("configuration") == "last good":
         yield "  its last good configuration is used; the present one has a fault"
     if last := last_move(one.get("last_move")):
         yield f"  last move: {last}"
+
+
+def _nodes(one: Plain, loud: bool) -> Iterator[str]:
+    """
+    How the backups are. Where nobody is known to be in charge none of the nodes is called one, and it is told who has it mounted
+    by its own word: a person asks first whether the service is up. While it moves, who has no part in it is not asked.
+    """
+    nodes: Mapping[str, Plain] = one["nodes"]
+    if one["state"] == "moving":
+        return
+    active = one.get("active")
+    if loud and not active:
+        yield from (
+            f"  {node} has it mounted, by its own word"
+            for node, facts in nodes.items()
+            if facts.get("mounted") == "mounted"
+        )
+    word = "backup" if active else "node"
+    yield from (f"  {word} {_backup(node, facts)}" for node, facts in nodes.items() if node != active)
 
 
 def _why(one: Plain) -> Iterator[str]:

@@ -14,16 +14,16 @@ Plain = Mapping[str, Any]
 def adopted(answer: Plain) -> Iterator[str]:
     """``adopt``: what is recorded from now on."""
     name = answer["resource"]
-    done = "adopted" if answer["adopted"] else "would be adopted; nothing was written"
+    done = "adopted" if answer["adopted"] else "would be adopted"
     where = f"active on {answer['active']}" if answer["active"] else "active nowhere"
     listed = f"listed by {', '.join(answer['holders'])}" if answer["holders"] else "listed by no node"
-    yield f"{name}: {done}, under epoch {answer['epoch']}"
+    yield f"{name}: {done} under epoch {answer['epoch']}{'' if answer['adopted'] else '; nothing was written'}"
     yield f"  {where}; the disk is {listed}"
     for disk in answer["moved"]:
         yield f"  the disk {disk['from']} is {disk['to']} now"
     yield from (f"  ends {what}" for what in answer["ended"])
     if answer["not_heard"]:
-        yield f"  no answer came from {', '.join(answer['not_heard'])}: what they know was not asked"
+        yield f"  no answer came from {', '.join(answer['not_heard'])}, so what is known there does not count"
     if answer["missing"]:
         yield f"  vCenter does not show {', '.join(answer['missing'])}: taken as deleted"
 

@@ -80,7 +80,7 @@ def test_durations(seconds: float, words: str) -> None:
     [
         (
             {"what": "decided", "resource": "pgdata", "rule": 620, "reason": "db1 is off", "choice": "move"},
-            "pgdata: move – db1 is off (rule 620)",
+            "pgdata: decided – db1 is off (rule 620)",
         ),
         (
             {
@@ -134,7 +134,7 @@ def test_durations(seconds: float, words: str) -> None:
         ),
         (
             {"what": "hold", "resource": "pgdata", "rule": 20, "epoch": 7, "reason": "vCenter is dark"},
-            "pgdata: hold – vCenter is dark (rule 20, epoch 7)",
+            "pgdata: held – vCenter is dark (rule 20, epoch 7)",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_whole_run_reads_well() -> None:
     site = Site()
     assert site.run(SWITCH) == ("done", 70)
     assert [re.sub(r"\d+ ms", "… ms", describe.sentence(entry)) for entry in site.told] == [
-        "pgdata: move – an operator asked for a switchover from db1 to db2 (rule 555)",
+        "pgdata: decided – an operator asked for a switchover from db1 to db2 (rule 555)",
         "pgdata: releasing the disk on db1 – db1 must stop using the disk (rule 140, epoch 1)",
         "pgdata: released on db1 in … ms – done",
         "pgdata: detaching the disk from db1 – db1 has proven that it released the disk (rule 120, epoch 1)",

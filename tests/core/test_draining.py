@@ -153,7 +153,7 @@ def test_one_that_cannot_leave_keeps_all_of_them_there(hall: Build) -> None:
         said = here.drain(test=test)
         assert (said["ok"], said["moved"], said["stays"]) == (False, [], ["pgdata", "web"])
         assert said["resources"]["pgdata"]["ok"] is True and said["resources"]["web"]["rule"] == 510
-        assert words(said)[1] == "  web: paused by an operator; 'salt-run vmdk.resume' ends it (rule 510)"
+        assert words(said)[1] == "  web: paused by an operator; 'salt-run vmdk.resume web' ends it (rule 510)"
         assert words(said)[2] == "  pgdata: could leave for db2"
         assert words(said)[0].startswith("db1: NOT DRAINED, nothing w")
     assert here.steps() == [] and here.asked == []
@@ -411,7 +411,7 @@ def test_the_state_fails_where_one_cannot_leave_and_in_a_dry_run_too(hall: Build
         assert (said["result"], said["changes"]) == (False, {})
         assert (
             said["comment"]
-            == "db1 is not drained: web: paused by an operator; 'salt-run vmdk.resume' ends it"
+            == "db1 is not drained: web: paused by an operator; 'salt-run vmdk.resume web' ends it"
         )
     assert state.call("db7")["comment"] == "db7 is not a node of any resource"
 

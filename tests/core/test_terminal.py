@@ -130,8 +130,36 @@ def test_a_bad_one_comes_first_with_why_and_what_to_do() -> None:
     assert lines[2] == "zeta: HELD"
     assert re.fullmatch(rf"  held since {WHEN} by rule 545", lines[3])
     assert lines[4] == "  the host is gone: 'salt-run vmdk.confirm_off db1'"
-    assert "  backup db2 NOT READY: the mount point is not empty" in lines
+    assert (
+        "  node db2 NOT READY: the mount point is not empty" in lines
+    )  # nobody knows whose backup it would be
     assert lines.index("zeta: HELD") < next(n for n, line in enumerate(lines) if line.startswith("alpha"))
+
+
+def test_where_nobody_is_known_to_be_in_charge_it_is_told_who_has_it_mounted() -> None:
+    """Without vCenter: whether the service is up is what is asked first at night."""
+    dark = ["its VM is not readable in vCenter"]
+    nodes = {
+        "db1": {"ready": False, "mounted": "mounted", "why_not": dark},
+        "db2": {"ready": False, "mounted": "unmounted", "why_not": dark},
+    }
+    assert status(pgdata={**HELD, "nodes": nodes})[5:8] == [
+        "  db1 has it mounted, by its own word",
+        "  node db1 NOT READY: its VM is not readable in vCenter",
+        "  node db2 NOT READY: its VM is not readable in vCenter",
+    ]
+
+
+def test_while_it_moves_nothing_is_said_of_backups_that_were_not_asked() -> None:
+    silent = {"ready": False, "mounted": "unknown", "why_not": ["its minion gave no signed answer"]}
+    moving = {**GOOD, "state": "moving", "protected": False, "reason": "a repair is under way", "active": ""}
+    told = status(pgdata={**moving, "nodes": {"db1": silent, "db2": READY}, "not_protected_because": []})
+    assert not [line for line in told if "READY" in line or "ready" in line]
+
+
+def test_a_repair_is_told_of_one_node() -> None:
+    move = {**MOVED, "kind": "repair", "source": "db1"}
+    assert status(pgdata={**GOOD, "last_move": move})[3].startswith("  last move: repair on db1 in ")
 
 
 def test_active_but_not_protected_is_loud() -> None:
@@ -277,11 +305,11 @@ def test_what_a_persons_word_changed() -> None:
         "adopted": False,
     }
     assert terminal.lines(answer) == [
-        "pgdata: would be adopted; nothing was written, under epoch 42",
+        "pgdata: would be adopted under epoch 42; nothing was written",
         "  active on db1; the disk is listed by db1",
         "  the disk [ds1] a.vmdk is [ds2] a.vmdk now",
         "  ends the move to db2 under epoch 41",
-        "  no answer came from db2: what they know was not asked",
+        "  no answer came from db2, so what is known there does not count",
     ]
     nobody = {
         **answer,
@@ -293,7 +321,7 @@ def test_what_a_persons_word_changed() -> None:
         "missing": ["db3"],
     }
     assert (terminal.lines(nobody) or [])[:2] == [
-        "pgdata: adopted, under epoch 42",
+        "pgdata: adopted under epoch 42",
         "  active nowhere; the disk is listed by no node",
     ]
     cleared = terminal.lines({"resource": "pgdata", "cleared": True, "taken_as_deleted": ["db3"]}) or []
@@ -329,6 +357,8 @@ def test_a_doctor_counts_what_stands_in_the_way() -> None:
         "  -> Switch it on.",
     ]
     assert doctor() == ["Nothing stands in the way of a failover.", "Looked at: this master"]
+    nothing = {**bad, "severity": "hint", "what": "Nothing is protected yet."}
+    assert doctor(nothing)[0] == "Nothing is protected yet, and nothing stands in the way of that."
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_nothing_mounted_and_no_disk(lab: Lab) -> None:
 
 def test_protect_a_second_time(lab: Lab) -> None:
     code, answer = _salt_run(lab, "vmdk.protect", "other", *PROTECT[2:])
-    assert code == 1 and "also claimed by pgdata" in answer["error"]
+    assert code == 1 and "protected already, as pgdata" in answer["error"]
     code, answer = _salt_run(lab, *PROTECT)
     assert code == 1 and "already protected" in answer["error"]
 

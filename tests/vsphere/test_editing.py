@@ -370,6 +370,15 @@ def test_protect_shows_what_it_would_write(desk: Desk) -> None:
         protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {}, test=True)
 
 
+def test_a_second_name_for_what_is_protected_is_refused_in_one_sentence(desk: Desk) -> None:
+    """And not with a fault for each disk, slot and mount point of each node."""
+    with pytest.raises(
+        Refused, match=r"^data was not protected: /srv/pgdata on db1 .* as pgdata: .*status pgdata'$"
+    ):
+        protect.protect(desk.app(), "data", "db1", "/srv/pgdata/", ["db2"], {})
+    assert not desk.file.with_name("data.yaml").exists()
+
+
 def both_mounted(desk: Desk) -> None:
     """On db1 the second disk is mounted too, at /srv/wal."""
     seen = {**WAL, "options": "defaults", "disk_uuids": [SECOND.uuid]}

@@ -31,12 +31,14 @@ class Doctors(Many):
             minion: {"ok": True, "findings": [], "version": __version__, "salt": "3008.3"}
             for minion in self.words
         }
+        self.doctors_of: list[list[str]] = []
 
     def ask(
         self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
     ) -> Mapping[str, Any]:
         if function == "vmdk.doctor":
             assert kwargs == {"fail": False}
+            self.doctors_of.append([*minions])
             return {m: self.told[m] for m in minions if m in self.told}
         return super().ask(minions, function, kwargs, wait, sure)
 
@@ -165,6 +167,16 @@ def test_a_silent_node_and_another_version_are_named(clinic: Clinic) -> None:
     clinic.doctors.told["db2"].update(version="0.0.1", salt="3006.9")
     found = {(one["severity"], one["node"], one["code"]) for one in clinic.findings()}
     assert {("error", "db1", "silent"), ("error", "db2", "version"), ("warning", "db2", "version")} <= found
+
+
+def test_a_node_that_is_off_is_called_off_and_not_waited_for(clinic: Clinic) -> None:
+    """Its keys and its minion are well; who looked at them would lose time at night."""
+    del clinic.doctors.told["db2"]
+    clinic.vcenter.guest_power("db2-vm", "poweredOff")
+    (one,) = [one for one in clinic.findings() if one["node"] == "db2" and one["severity"] == "error"]
+    assert one["code"] == "vm_off" and "the VM of db2 (db2-vm) off" in one["what"]
+    assert "Power it on in vCenter" in one["do"]
+    assert clinic.doctors.doctors_of[-1] == ["db1"]
 
 
 def test_what_a_node_finds_is_shown_and_rubbish_is_not(clinic: Clinic) -> None:
