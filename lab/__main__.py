@@ -203,7 +203,9 @@ def _protect(lab: Lab, more: str) -> None:
 
 
 def _commands(lab: Lab) -> str:
-    inside = f"{shlex.quote(sys.executable)} -m lab enter --lab {lab.run_dir}"
+    python = Path(sys.executable)
+    near = python.relative_to(ROOT) if python.is_relative_to(ROOT) else python
+    inside = f"{shlex.quote(str(near))} -m lab enter --lab {lab.run_dir}"
     socket = lab.fault_disk(FIRST, DISK).socket
     return f"""The lab is up ({lab.run_dir}); Ctrl-C ends it. In another terminal, in {ROOT}:
   {inside}   a shell on its master
@@ -211,6 +213,7 @@ def _commands(lab: Lab) -> str:
   {inside} salt '*' test.ping
   {inside} --node {FIRST} salt-call vmdk.status   the same on a node
   {inside} python -m lab.faultdisk {socket} all=hang   break the disk of {FIRST}
+  {inside} python -m lab.power {FIRST} off   power its VM off in the vCenter; with on it boots
   {inside} curl -s {lab.vcenter.control}/inventory     what the vCenter shows"""
 
 

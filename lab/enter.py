@@ -25,8 +25,10 @@ def enter(lab: Path | None, node: str, argv: Sequence[str]) -> NoReturn:
     """
     found = {path: pid for path, pid in leftovers.running().items() if lab in (None, path)}
     if len(found) != 1:
-        names = ", ".join(map(str, found)) or "none"
-        raise LabError(f"running labs: {names}; start one with `python -m lab up`, or name one with --lab")
+        if found:
+            raise LabError(f"several labs run; name one with --lab: {', '.join(map(str, found))}")
+        which = f"the lab {lab} does not run" if lab else "no lab runs"
+        raise LabError(f"{which}; start one with `python -m lab up`")
     ((directory, owner),) = found.items()
     cells = leftovers.cells(owner)
     where = node or MASTER

@@ -41,7 +41,7 @@ def up() -> Iterator[Up]:
         try:
             assert process.stdout is not None
             head = process.stdout.readline()
-            lines = [process.stdout.readline().strip() for _ in range(6)]
+            lines = [process.stdout.readline().strip() for _ in range(7)]
             late.cancel()
             found = re.match(r"The lab is up \((\S+)\)", head)
             assert found, head + "".join(lines)
@@ -100,3 +100,21 @@ def test_a_node_that_is_not_there_is_told_with_those_that_are(up: Up) -> None:
 def test_what_the_vcenter_shows_and_how_the_disk_is_broken(up: Up) -> None:
     assert "labdb1-vm" in up.typed("curl").stdout
     assert up.typed("lab.faultdisk").returncode == 0
+
+
+def test_a_vm_is_powered_off_in_the_vcenter_and_on_again(up: Up) -> None:
+    """As the quick start does it. Of the node that has no disk here: what follows of the other one is tried elsewhere."""
+    (command,) = (one for one in up.commands if "lab.power" in one)
+    assert command[-2:] == ["labdb1", "off"]
+    for power in ("off", "on"):
+        words = [*command[:-2], "labdb2", power]
+        said = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT)
+        assert (said.returncode, said.stdout) == (0, f"labdb2-vm is {power}\n"), said
+        vms = json.loads(up.typed("curl").stdout)["vms"]
+        assert [one["power"] for one in vms if one["name"] == "labdb2-vm"] == [f"powered{power.capitalize()}"]
+
+
+def test_a_lab_that_does_not_run_is_told() -> None:
+    words = [sys.executable, "-m", "lab", "enter", "--lab", "/tmp/vmdk-lab-none", "true"]
+    said = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT)
+    assert said.returncode == 2 and "the lab /tmp/vmdk-lab-none does not run; start one" in said.stderr
