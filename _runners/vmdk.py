@@ -106,7 +106,7 @@ def _tell(bus, entry):
     body, tag = authentic.announcements(__opts__).event(entry)
     log.info("%s", body["sentence"])
     bus.fire_event(body, tag)
-    words = live.progress(body)
+    words = live.folded(body, terminal.width())
     if words and body["what"] != "ended" and _is_for_people() and sys.stderr.isatty():
         sys.stderr.write(f"{words}\n")  # the answer itself goes to stdout
 

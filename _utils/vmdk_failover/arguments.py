@@ -44,7 +44,7 @@ def _wrong(known: inspect.Signature, typed: Mapping[str, Any], err: TypeError) -
     for name in typed:
         if name not in known.parameters and not any_name:
             near = difflib.get_close_matches(name, known.parameters, 1)
-            return f"has no argument {name}" + (f", did you mean {near[0]}?" if near else "")
+            return f"has no argument {name}" + (f" (did you mean {near[0]}?)" if near else "")
     words = str(err)
     missing = words.removeprefix("missing a required argument: ").strip("'")
     return f"needs {missing}" if missing != words.strip("'") else f"was called with {words}"

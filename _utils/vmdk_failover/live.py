@@ -36,6 +36,11 @@ def progress(entry: Event) -> str:
         return ""
 
 
+def folded(entry: Event, width: int) -> str:
+    """:func:`progress` in lines that fit into so many columns."""
+    return "\n".join(wrapped(progress(entry), width))
+
+
 def _told(entry: Event) -> str:
     if entry.get("what") not in TOLD or (entry.get("what") == "decided" and entry.get("choice") == "nothing"):
         return ""

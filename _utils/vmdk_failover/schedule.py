@@ -72,7 +72,7 @@ def moment_of(text: Any, now: float) -> float:
         else:
             found = datetime.datetime.fromisoformat(words).astimezone()
     except (ValueError, OverflowError, OSError) as err:
-        raise Refused(f"{text!r} is no time; write for example 22:00 or 2026-01-31T22:00") from err
+        raise Refused(f"{words!r} is no time; write for example 22:00 or 2026-01-31T22:00") from err
     if not 0 < found.timestamp() - now <= LONGEST:
         raise Refused(f"{words} is not in the year that comes; it is {today.isoformat(' ', 'seconds')} here")
     return found.timestamp()
@@ -80,13 +80,13 @@ def moment_of(text: Any, now: float) -> float:
 
 def _clock(text: Any) -> str:
     """
-    YAML reads 22:00 as the number 1320, and 22:00:30 as 79230; 25:00 as 1500, and 60:00 as 3600, which 1:00:00 is too: such a
-    number is no time, because nobody knows which one was meant.
+    YAML reads 22:00 as the number 1320, and 22:00:30 as 79230; 25:00 as 1500, and 60:00 as 3600, which 1:00:00 is too: it counts
+    as hours and minutes, which then is no time, for nobody knows which one was meant.
     """
-    if isinstance(text, int) and not isinstance(text, bool) and not 1440 <= text < 6000:
+    if isinstance(text, int) and not isinstance(text, bool):
         return (
             f"{text // 60}:{text % 60:02}"
-            if text < 1440
+            if text < 6000
             else f"{text // 3600}:{text // 60 % 60:02}:{text % 60:02}"
         )
     return str(text).strip()

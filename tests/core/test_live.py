@@ -98,6 +98,26 @@ def test_a_reader_that_goes_away_ends_it() -> None:
     live.View(lambda: ["x"], script(), Gone(), False, lambda: 0.0).follow(1.0)
 
 
+def test_what_a_move_tells_fits_the_terminal() -> None:
+    lines = live.folded({**STEP, "reason": "db1 must stop using the disk, " * 5}, 80).splitlines()
+    assert len(lines) > 1 and max(map(len, lines)) <= 80
+    assert live.folded({"what": "decided", "choice": "nothing"}, 80) == ""
+
+
+def test_that_it_moves_is_told_once() -> None:
+    """By what was decided, and by each step."""
+    moving = {
+        "what": "state",
+        "resource": "pgdata",
+        "state": "moving",
+        "active": "db1",
+        "reason": "under way",
+    }
+    assert live.progress(moving) == ""
+    active = {**moving, "state": "active", "reason": "active on db1", "protected": True}
+    assert live.progress(active) == "pgdata: active on db1"
+
+
 @pytest.mark.parametrize(
     "entry", [{}, {"what": "decided", "choice": "nothing"}, {"what": "saw"}, {"what": None}]
 )

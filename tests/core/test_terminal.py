@@ -162,6 +162,14 @@ def test_a_repair_is_told_of_one_node() -> None:
     assert status(pgdata={**GOOD, "last_move": move})[3].startswith("  last move: repair on db1 in ")
 
 
+@pytest.mark.parametrize(
+    ("decision", "words"), [("refuse", "Would be REFUSED: "), ("hold", "Is HELD, nothing would be done: ")]
+)
+def test_a_plan_that_comes_to_nothing_says_so(decision: str, words: str) -> None:
+    plan = {"decision": decision, "rule": 550, "reason": "db2 is off", "steps": [], "end": ""}
+    assert terminal.lines(plan) == [f"{words}db2 is off (rule 550)"]
+
+
 def test_active_but_not_protected_is_loud() -> None:
     gaps = ["no other node can take it"]
     lines = status(pgdata={**GOOD, "protected": False, "not_protected_because": gaps})
