@@ -202,7 +202,9 @@ def active(name, node="", force=False):
           vmdk.active:
             - node: db2
     """
-    return _wanted(name, lambda here: here["active"] if node in ("", here["active"]) else "", node, force)
+    return _wanted(
+        name, lambda here: _on(here["active"]) if node in ("", here["active"]) else "", node, force
+    )
 
 
 def attached(name, node):
@@ -224,7 +226,7 @@ def attached(name, node):
           vmdk.attached:
             - node: db2
     """
-    return _wanted(name, lambda here: node if _holds(here, node) is True else "", node)
+    return _wanted(name, lambda here: _on(node) if _holds(here, node) is True else "", node)
 
 
 def detached(name, node):
@@ -245,7 +247,9 @@ def detached(name, node):
           vmdk.detached:
             - node: db1
     """
-    return _wanted(name, lambda here: f"not {node}" if _holds(here, node) is False else "", "", away=node)
+    return _wanted(
+        name, lambda here: f"not {_on(node)}" if _holds(here, node) is False else "", "", away=node
+    )
 
 
 def drained(name, wait=0):
@@ -395,13 +399,17 @@ def _not_protected(name, wait):
         time.sleep(min(2.0, max(0.0, until - time.monotonic())))
 
 
+def _on(node):
+    return f"on {node}" if node else ""
+
+
 def _wanted(name, is_so, target, force=False, away=""):
     """Bring a resource to where ``is_so`` says where it is: to ``target``, or to the best node but ``away``."""
     here = _status(name)
     if here["state"] in ("unknown", "moving", "paused"):
         return _ret(name, False, f"{name} is {here['state']}: {here['reason']}")
     if is_so(here):
-        return _ret(name, True, f"{name} is on {is_so(here)}")
+        return _ret(name, True, f"{name} is {is_so(here)}")
     if __opts__["test"]:
         return _would(name, here, target, force, away)
     said = _move(name, here, is_so, target, force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 from lab import product, trial
 from lab.cell import LabError
@@ -50,7 +51,8 @@ def _protect(lab: Lab, hang_timeout: float, say: Callable[[str], None]) -> None:
     place = lab.mountpoint()
     words = (f"node={FIRST}", f"mountpoint={place}", f"backups={SECOND}", "services=ledger")
     made = _command(lab, say, "vmdk.protect", DISK, *words, f"hang_timeout={hang_timeout:g}")
-    say(f"  protected: {made['disks']} on {made['nodes']}")  # lists of words, as they are
+    disks, nodes = (", ".join(map(str, cast("list[object]", made[key]))) for key in ("disks", "nodes"))
+    say(f"  protected: {disks}, on {nodes}")
     lab.master.local(FIRST, "service.start", trial.SERVICE)
     if not wait_until(lambda: len(trial.acknowledged(lab)) >= _RECORDS, _LIMIT, 0.05):
         raise LabError(f"the ledger on {FIRST} does not write; see its node's log")
@@ -125,6 +127,6 @@ def _switch_back(lab: Lab, say: Callable[[str], None]) -> bool:
         time_up = wait_until(lambda: _written(lab, FIRST, fault) >= _RECORDS, _LIMIT, 0.05)
     good = _prove(lab, timeline, fault, arrived and time_up)
     status = _command(lab, say, "vmdk.status", DISK)
-    say(f"  all well: {status['all_well']}")
+    say(f"  {'all is well' if status['all_well'] else status['resources']}")
     say("\nEverything is given back: processes, mounts, loop devices, namespaces.")
     return good

@@ -93,6 +93,7 @@ OVER = {"pgdata": {"old": "db1", "new": "db2"}}
 def test_what_is_said_is_done_and_only_once(desk: Desk, state: str, node: str, other: str) -> None:
     there = desk.test(state, node=other)
     assert (there["result"], there["changes"]) == (True, {})
+    assert there["comment"] == f"pgdata is {'not ' if state == 'detached' else ''}on {other}"
     would = desk.test(state, node=node)
     assert (would["result"], would["changes"]) == (None, OVER) and "would be moved: active on db2" in would[
         "comment"
