@@ -49,23 +49,23 @@ import salt.client
 import salt.minion
 import salt.utils.event
 
-from vmdk_failover import (
-    app,
+from vmdk_failover import app
+from vmdk_failover.commands import authentic
+from vmdk_failover.daemon import (
     appointed,
-    authentic,
     complaining,
     farewell,
     fitness,
     listening,
     metrics,
-    reachable,
     renaming,
-    sightings,
     supervisor,
     unfinished,
     watching,
 )
 from vmdk_failover.guest import complaint, duty, heartbeat, node, renewal, teller, watch
+from vmdk_failover.presence import reachable
+from vmdk_failover.store import sightings
 
 __virtualname__ = "vmdk"
 

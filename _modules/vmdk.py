@@ -47,7 +47,8 @@ import time
 import salt.exceptions
 import salt.utils.path
 
-from vmdk_failover import arguments, errors
+from vmdk_failover import errors
+from vmdk_failover.commands import arguments
 from vmdk_failover.guest import check as checking
 from vmdk_failover.guest import doctor as doctoring
 from vmdk_failover.guest import doctor_services, goodbye, heartbeat, in_use, known, node, survey, text

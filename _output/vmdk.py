@@ -32,8 +32,8 @@ if _FOUND == _WANT:
 # --- end of bootstrap
 import salt.output.nested
 
-from vmdk_failover import columns, terminal
 from vmdk_failover.guest import text
+from vmdk_failover.views import columns, terminal
 
 __virtualname__ = "vmdk"
 

@@ -34,8 +34,9 @@ _REFUSAL = (
 if _FOUND == _WANT:
     _REFUSAL = ""
 # --- end of bootstrap
-from vmdk_failover import app, keys
+from vmdk_failover import app
 from vmdk_failover.model import to_plain
+from vmdk_failover.store import keys
 
 __virtualname__ = "vmdk"
 

@@ -43,29 +43,25 @@ import salt.runner
 import salt.utils.event
 import salt.version
 
-from vmdk_failover import adopt as adopting
-from vmdk_failover import (
+from vmdk_failover import app, errors, model
+from vmdk_failover.commands import adopt as adopting
+from vmdk_failover.commands import (
     apart,
-    app,
-    appointed,
     arguments,
     authentic,
     confirming,
-    describe,
     draining,
     editing,
-    errors,
     examine,
-    live,
-    model,
     operate,
     powering,
     rotation,
-    supervisor,
-    terminal,
 )
-from vmdk_failover import protect as protecting
-from vmdk_failover import report as reporting
+from vmdk_failover.commands import protect as protecting
+from vmdk_failover.commands import report as reporting
+from vmdk_failover.daemon import appointed, supervisor
+from vmdk_failover.judgement import describe
+from vmdk_failover.views import live, terminal
 
 __virtualname__ = "vmdk"
 

@@ -61,8 +61,10 @@ import time
 
 import salt.exceptions
 
-from vmdk_failover import arguments, errors, standing
+from vmdk_failover import errors
+from vmdk_failover.commands import arguments
 from vmdk_failover.guest import highstate, known, node
+from vmdk_failover.judgement import standing
 from vmdk_failover.model import to_plain
 
 __virtualname__ = "vmdk"

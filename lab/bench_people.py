@@ -32,8 +32,8 @@ from lab.inventory import PASSWORD, USER
 from lab.saltlab import program
 
 sys.path.append(str(ROOT / "_utils"))
-from vmdk_failover import supervisor
 from vmdk_failover.configured import state_dir
+from vmdk_failover.daemon import supervisor
 
 OUT = ROOT / "build" / "bench" / "people.json"
 GOAL_S = 3.0
@@ -223,8 +223,9 @@ class Crowd:
     def __init__(self, root: Path, pairs: Mapping[int, Sequence[str]], answer_s: float = 0.15) -> None:
         import salt.config
 
-        from vmdk_failover import config, signing
+        from vmdk_failover import signing
         from vmdk_failover.app import master_secret
+        from vmdk_failover.judgement import config
 
         self.answer_s, self.signing = answer_s, signing
         self.opts = salt.config.master_config(str(root / "master"))

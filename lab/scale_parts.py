@@ -18,8 +18,10 @@ from lab.faultdisk import ROOT
 
 sys.path.append(str(ROOT / "_utils"))
 
-from vmdk_failover import configured, heard, listening, signing
-from vmdk_failover.keys import Keys
+from vmdk_failover import configured, signing
+from vmdk_failover.daemon import listening
+from vmdk_failover.presence import heard
+from vmdk_failover.store.keys import Keys
 
 _TIMES = 5
 _READY_S = 60.0

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.bench_storm import Nodes, Storm
 from lab.faultdisk import ROOT
 from lab.scale_parts import _cpu
+from lab.storm import Nodes, Storm
 
 sys.path.append(str(ROOT / "_utils"))
 
-from vmdk_failover import operate, signing
+from vmdk_failover import signing
 from vmdk_failover.app import App, master_secret, settings
+from vmdk_failover.commands import operate
 from vmdk_failover.model import Resource
 
 TICK = 30.0

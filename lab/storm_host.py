@@ -1,4 +1,4 @@
-"""The storm of `lab.bench_storm` when the ESXi host of all first nodes dies, and nobody but a host fence can prove it.
+"""The storm of `lab.storm` when the ESXi host of all first nodes dies, and nobody but a host fence can prove it.
 
 vCenter shows the host as not responding and its VMs as it saw them last; they give no answer, no heartbeat and no echo any
 more. Heartbeats and the listener's word of a silent node are given here, in the listener's pace; the host's own management is
@@ -19,10 +19,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from lab.bench_storm import Nodes, Storm
-from vmdk_failover import heard, listening, reachable, supervisor
+from lab.storm import Nodes, Storm
 from vmdk_failover.app import App, state_dir
-from vmdk_failover.lookout import FileLookout
+from vmdk_failover.daemon import listening, supervisor
+from vmdk_failover.presence import heard, reachable
+from vmdk_failover.presence.lookout import FileLookout
 
 #: Seconds of silence after which a node counts as silent, and that the stand-in and an echo without an answer take.
 NODE_TIMEOUT, FENCE_S, ECHO_S = 3.0, 1.0, 1.0

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "_utils")]
 import rules_svg  # noqa: E402 – found by the line above
 
 from tests.core.histories import TICK, TICKS  # noqa: E402
-from vmdk_failover import describe  # noqa: E402
+from vmdk_failover.judgement import describe  # noqa: E402
 
 HEAD = """\
 # Rules

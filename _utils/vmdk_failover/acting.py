@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vmdk_failover import assess
 from vmdk_failover.around import Confirmed
-from vmdk_failover.case import FENCES
 from vmdk_failover.company import PATIENT, Company
 from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown, Refused, StepFailed
+from vmdk_failover.judgement import assess
+from vmdk_failover.judgement.case import FENCES
+from vmdk_failover.judgement.rules import Then, Verdict
 from vmdk_failover.model import (
     HypervisorFacts,
     Move,
@@ -27,7 +28,6 @@ from vmdk_failover.model import (
     to_plain,
 )
 from vmdk_failover.ports import Guest, Hooks, Hypervisor, Lock, Vicinity
-from vmdk_failover.rules import Then, Verdict
 
 #: Rows by which a move leaves a node that runs, by its own word; these are not done without end.
 DAMPED = frozenset({597, 637, 660, 735})

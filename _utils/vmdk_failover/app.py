@@ -14,30 +14,31 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, heard, lookout
-from vmdk_failover.announcing import Announcer
+from vmdk_failover.channels.announcing import Announcer
 from vmdk_failover.claims import Claims
 from vmdk_failover.configured import names, resources_dir, settings, state_dir
-from vmdk_failover.dated import Moment
 from vmdk_failover.engine import Engine, Report, Tell
 from vmdk_failover.errors import ConfigError, FailoverError, JournalError
 from vmdk_failover.hooks import Run, RunnerHooks
 from vmdk_failover.journal import FileJournal
-from vmdk_failover.keys import Keys
+from vmdk_failover.judgement import config
+from vmdk_failover.judgement.dated import Moment
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.lock import FileLock
-from vmdk_failover.model import Disk, HypervisorFacts, Resource
-from vmdk_failover.policy import Wish
+from vmdk_failover.model import Disk, Resource
 from vmdk_failover.ports import Hypervisor
+from vmdk_failover.presence import heard, lookout
+from vmdk_failover.presence.vicinity import FileVicinity
 from vmdk_failover.remote import RemoteGuest, SaltCall
 from vmdk_failover.saltcall import LocalCall
 from vmdk_failover.shared import SharedJournal
-from vmdk_failover.shelf import FileShelf, Shelf
-from vmdk_failover.vicinity import FileVicinity
+from vmdk_failover.store.keys import Keys
+from vmdk_failover.store.shelf import FileShelf, Shelf
+from vmdk_failover.unreachable import Unreachable
 
 __all__ = [
     "App",
     "SystemClock",
-    "Unreachable",
     "master_secret",
     "names",
     "now",
@@ -85,21 +86,6 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-class Unreachable:
-    """The ``Hypervisor`` port without a usable vCenter configuration: everything is unknown, nothing can be done."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-    def observe(self, resource: Resource) -> HypervisorFacts:
-        return HypervisorFacts(False, self.reason)
-
-    def _refuse(self, *_: Any) -> Any:
-        raise ConfigError(self.reason)
-
-    power_off = detach = attach = seal = power_on = _refuse
 
 
 class App:

@@ -32,11 +32,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmdk_failover import endings
 from vmdk_failover.errors import Busy, ConfigError, FailoverError
 from vmdk_failover.journal import RECENT
+from vmdk_failover.judgement import endings
 from vmdk_failover.model import Disk
-from vmdk_failover.shelf import Shelf
+from vmdk_failover.store.shelf import Shelf
 
 _EPOCH, _PAUSE = re.compile(r"epoch-([0-9]{8,})\Z"), re.compile(r"pause-([0-9]{6,})\Z")
 _CLEARED = re.compile(r"cleared-([0-9]{8,})\Z")

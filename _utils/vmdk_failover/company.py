@@ -8,9 +8,9 @@ import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
-from vmdk_failover.assess import Snapshot
 from vmdk_failover.errors import Busy, JournalError
-from vmdk_failover.hierarchy import FOLLOWS, above, below, riders
+from vmdk_failover.judgement.assess import Snapshot
+from vmdk_failover.judgement.hierarchy import FOLLOWS, above, below, riders
 from vmdk_failover.model import Move, MoveKind, Outcome, Resource, Result, Step
 from vmdk_failover.ports import Vicinity
 

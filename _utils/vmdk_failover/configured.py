@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, heard
-from vmdk_failover.config import Fault, Settings
 from vmdk_failover.errors import ConfigError
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement import config
+from vmdk_failover.judgement.config import Fault, Settings
 from vmdk_failover.model import Resource, to_plain
+from vmdk_failover.presence import heard
 
 STATE_DIR = "/var/lib/salt/vmdk"
 RESOURCES_DIR = "/etc/salt/vmdk.d"

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vmdk_failover import assess, policy, rules, sighted
 from vmdk_failover.acting import Hands, NoHooks, basis, ending, in_advance, within
 from vmdk_failover.company import Company
 from vmdk_failover.errors import Busy, FailoverError
+from vmdk_failover.judgement import assess, policy, rules, sighted
+from vmdk_failover.judgement.policy import Choice, Situation, Wish
+from vmdk_failover.judgement.rules import Then
+from vmdk_failover.judgement.wishing import moved_meanwhile
 from vmdk_failover.model import (
     Move,
     Outcome,
@@ -23,10 +26,7 @@ from vmdk_failover.model import (
     StepKind,
     to_plain,
 )
-from vmdk_failover.policy import Choice, Situation, Wish
 from vmdk_failover.ports import Clock, Guest, Hooks, Hypervisor, Journal, Lock, Lookout, Record, Vicinity
-from vmdk_failover.rules import Then
-from vmdk_failover.wishing import moved_meanwhile
 from vmdk_failover.witnesses import NoLookout, NoVicinity, Witnesses
 
 #: First and longest pause before looking again while something passes by itself, or after a try that failed (seconds).

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import config, dated, durable, overlap
-from vmdk_failover.dated import Moment
 from vmdk_failover.errors import JournalError
+from vmdk_failover.judgement import config, dated
+from vmdk_failover.judgement.dated import Moment
 from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from_plain, to_plain
+from vmdk_failover.store import durable, overlap
 
 #: Finished moves that are kept in the state; the log keeps all.
 RECENT = 50

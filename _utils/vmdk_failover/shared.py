@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import endings, overlap
 from vmdk_failover.claims import Claimed, Claims
 from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalError
 from vmdk_failover.journal import Entry, FileJournal
+from vmdk_failover.judgement import endings
 from vmdk_failover.model import Move
+from vmdk_failover.store import overlap
 
 
 class SharedJournal(FileJournal):

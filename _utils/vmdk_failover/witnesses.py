@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vmdk_failover import assess
 from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed, Life
-from vmdk_failover.blind import REMOUNT
-from vmdk_failover.disproof import life
 from vmdk_failover.errors import Busy
-from vmdk_failover.hierarchy import kin_of
+from vmdk_failover.judgement import assess
+from vmdk_failover.judgement.blind import REMOUNT
+from vmdk_failover.judgement.disproof import life
+from vmdk_failover.judgement.hierarchy import kin_of
 from vmdk_failover.kin import Kin, Neighbour
 from vmdk_failover.model import (
     FAILED_CONDITIONS,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.core.histories import history
-from vmdk_failover import assess, policy, rules
+from vmdk_failover.judgement import assess, policy, rules
 
 OUT = Path("build/bench/mind.json")
 #: Microseconds that a decision with its look should not pass (median).

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vmdk_failover import assess
 from vmdk_failover.around import NOTHING_AROUND, Around
-from vmdk_failover.assess import Snapshot
+from vmdk_failover.judgement import assess
+from vmdk_failover.judgement.assess import Snapshot
 from vmdk_failover.model import (
     Condition,
     Disk,

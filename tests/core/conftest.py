@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.histories import history
-from vmdk_failover import rules
+from vmdk_failover.judgement import rules
 
 
 @pytest.fixture

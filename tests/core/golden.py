@@ -29,9 +29,9 @@ from tests.core.golden_story import (
     resources_of,
 )
 from tests.core.golden_yaml import Table, Wrong
-from vmdk_failover import config
+from vmdk_failover.judgement import config
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import MoveKind, Resource
-from vmdk_failover.policy import Wish
 
 __all__ = [
     "FOLDER",

@@ -27,7 +27,7 @@ from vmdk_failover.model import (
     StepKind,
     VmFacts,
 )
-from vmdk_failover.vicinity import FileVicinity
+from vmdk_failover.presence.vicinity import FileVicinity
 
 if TYPE_CHECKING:
     from tests.core.golden_stage import Stage

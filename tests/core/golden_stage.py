@@ -24,10 +24,12 @@ from tests.core.golden_doubles import StageGuest, StageHooks, StageHypervisor, S
 from tests.core.invariants import wrong
 from tests.doubles.clock import FakeClock
 from tests.doubles.journal import MemoryJournal, MemoryLock
-from vmdk_failover import adopt, config, confirming, operate, policy, rules
 from vmdk_failover.around import Flaws
+from vmdk_failover.commands import adopt, confirming, operate
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import Busy, FailoverError, VersionConflict
+from vmdk_failover.judgement import config, policy, rules
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import (
     Condition,
     Move,
@@ -37,8 +39,7 @@ from vmdk_failover.model import (
     Step,
     StepKind,
 )
-from vmdk_failover.policy import Wish
-from vmdk_failover.vicinity import FileVicinity
+from vmdk_failover.presence.vicinity import FileVicinity
 
 #: One look tells no more than so much; more means that it goes in circles.
 MOST_ENTRIES = 150

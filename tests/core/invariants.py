@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vmdk_failover.assess import NodeSight
+from vmdk_failover.judgement.assess import NodeSight
+from vmdk_failover.judgement.rules import Case, Then, Verdict
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     MountState,
@@ -19,7 +20,6 @@ from vmdk_failover.model import (
     StepKind,
     VmFacts,
 )
-from vmdk_failover.rules import Case, Then, Verdict
 
 MOST = {
     StepKind.SEAL: 3,

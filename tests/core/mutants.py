@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import assess, claims, disproof, leaving, policy, remote, rules, shared, silence, witnesses
+from vmdk_failover import claims, remote, shared, witnesses
 from vmdk_failover import journal as journals
 from vmdk_failover.around import Around
-from vmdk_failover.assess import NodeSight
-from vmdk_failover.case import Case
+from vmdk_failover.judgement import assess, disproof, leaving, policy, rules, silence
+from vmdk_failover.judgement.assess import NodeSight
+from vmdk_failover.judgement.case import Case
 from vmdk_failover.model import NodeFacts, Power, Resource, VmFacts, node_facts_from_plain
 
 Patch = pytest.MonkeyPatch

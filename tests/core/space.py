@@ -35,6 +35,7 @@ from tests.core.build import (
     vm,
 )
 from vmdk_failover.around import Around, Confirmed, Flaws, Tenant
+from vmdk_failover.judgement.rules import Case
 from vmdk_failover.model import (
     Condition,
     MountState,
@@ -48,7 +49,6 @@ from vmdk_failover.model import (
     StepKind,
     VmFacts,
 )
-from vmdk_failover.rules import Case
 
 Sight = tuple[VmFacts, NodeFacts | None]
 

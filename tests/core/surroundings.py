@@ -12,7 +12,7 @@ from vmdk_failover.around import Ailing, Around, Tenant, datastore_of
 from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed
 from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import HypervisorFacts, Power, Resource, VmFacts
-from vmdk_failover.vicinity import LASTS
+from vmdk_failover.presence.vicinity import LASTS
 
 if TYPE_CHECKING:
     from tests.core.setting import Master

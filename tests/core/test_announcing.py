@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 
 from tests.core.test_engine import SWITCH, Site
-from vmdk_failover import config, counting, describe, metrics, noticeboard, sightings, standing
-from vmdk_failover.announcing import Announcer
-from vmdk_failover.counting import Count, Counts
+from vmdk_failover.channels import counting, noticeboard
+from vmdk_failover.channels.announcing import Announcer
+from vmdk_failover.channels.counting import Count, Counts
+from vmdk_failover.daemon import metrics
 from vmdk_failover.errors import ConfigError
-from vmdk_failover.history import Follower
 from vmdk_failover.journal import LOG_LIMIT, FileJournal
+from vmdk_failover.judgement import config, describe, standing
 from vmdk_failover.model import Condition, Power
+from vmdk_failover.store import sightings
+from vmdk_failover.store.history import Follower
 
 
 class Desk:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.core.test_config import FINE
-from vmdk_failover import noticeboard
 from vmdk_failover.app import App, state_dir
+from vmdk_failover.channels import noticeboard
 
 
 class Broken:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from tests.doubles import engine
-from vmdk_failover import appointed, operate, schedule
 from vmdk_failover.app import App
+from vmdk_failover.commands import operate
+from vmdk_failover.daemon import appointed
 from vmdk_failover.engine import Report
 from vmdk_failover.errors import FailoverError, Refused
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import MoveKind
-from vmdk_failover.policy import Wish
+from vmdk_failover.store import schedule
 
 NOW = datetime.datetime(2026, 3, 10, 12, 0).astimezone().timestamp()
 BODY = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import arguments
+from vmdk_failover.commands import arguments
 
 
 def switchover(name: str, target: str = "", test: bool = False) -> str:

@@ -24,7 +24,7 @@ from tests.core.build import (
     vm,
 )
 from vmdk_failover.around import Around, Flaws
-from vmdk_failover.assess import NodeSight
+from vmdk_failover.judgement.assess import NodeSight
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
     Condition,

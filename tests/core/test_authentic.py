@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from vmdk_failover import signing
-from vmdk_failover.authentic import FRESH, Announcements
+from vmdk_failover.commands.authentic import FRESH, Announcements
 from vmdk_failover.errors import JournalError
-from vmdk_failover.keys import Keys
+from vmdk_failover.store.keys import Keys
 
 NOW = 1.7e9
 ENTRY = {

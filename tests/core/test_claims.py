@@ -15,19 +15,21 @@ import yaml
 
 from tests.core.build import NOWHERE, THERE, active, look, resource, says, vm
 from tests.core.test_config import FINE
-from vmdk_failover import durable, editing, endings
 from vmdk_failover.acting import ending
 from vmdk_failover.app import App
-from vmdk_failover.assess import Snapshot
 from vmdk_failover.claims import Claims
-from vmdk_failover.dated import Moment
+from vmdk_failover.commands import editing
 from vmdk_failover.errors import Busy, CannotObserve, JournalError, Refused
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement import endings
+from vmdk_failover.judgement.assess import Snapshot
+from vmdk_failover.judgement.dated import Moment
+from vmdk_failover.judgement.policy import Choice, Situation, decide
+from vmdk_failover.judgement.rules import Then, Verdict
 from vmdk_failover.model import Condition, Disk, Move, MoveKind, Power
-from vmdk_failover.policy import Choice, Situation, decide
-from vmdk_failover.rules import Then, Verdict
 from vmdk_failover.shared import SharedJournal
-from vmdk_failover.shelf import FileShelf, Shelf
+from vmdk_failover.store import durable
+from vmdk_failover.store.shelf import FileShelf, Shelf
 
 
 class Interrupted:

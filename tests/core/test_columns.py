@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmdk_failover.columns import harmless, printable
+from vmdk_failover.views.columns import harmless, printable
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from tests.core.build import resource, vm
 from tests.core.test_farewell import KEYS
 from vmdk_failover import signing
 from vmdk_failover.around import Complaint
-from vmdk_failover.complaining import EACH, FOR, OLDER, Complaints
-from vmdk_failover.listening import Ear
+from vmdk_failover.daemon.complaining import EACH, FOR, OLDER, Complaints
+from vmdk_failover.daemon.listening import Ear
 from vmdk_failover.model import Condition, HypervisorFacts
-from vmdk_failover.vicinity import COMPLAINED, FileVicinity
+from vmdk_failover.presence.vicinity import COMPLAINED, FileVicinity
 
 SEEN = HypervisorFacts(True, "", (vm("db1"), vm("db2")))
 SAID = {"db1": Complaint(Condition.HUNG, "sdb: nothing for 10 s")}

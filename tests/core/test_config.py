@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vmdk_failover import app, config
+from vmdk_failover import app
+from vmdk_failover.judgement import config
 
 FINE: dict[str, Any] = {
     "vcenter": {"host": "vc.example.com", "user": "svc", "password": "hunter2"},

@@ -12,7 +12,7 @@ import yaml
 
 from tests.core.test_config import FINE
 from vmdk_failover import configured
-from vmdk_failover.config import Settings
+from vmdk_failover.judgement.config import Settings
 
 
 class Site:

@@ -14,9 +14,9 @@ from tests.core.world import Crash
 from tests.doubles.guest import FakeGuest, FakeNode
 from tests.doubles.vicinity import FakeVicinity
 from vmdk_failover.errors import StepFailed
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.kin import Neighbour
 from vmdk_failover.model import Condition, Move, NodeFacts, Outcome, Power, Resource, Step, StepKind
-from vmdk_failover.policy import Wish
 
 PORTS = {
     "hypervisor": ("observe", "power_off", "power_on", "detach", "attach", "seal"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import config
+from vmdk_failover.judgement import config
 from vmdk_failover.model import resource_from_plain, to_plain
 
 from .test_config import FINE

@@ -12,9 +12,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.core.test_engine import SWITCH, Site
-from vmdk_failover import describe
-from vmdk_failover.policy import POLICY, Choice
-from vmdk_failover.rules import RULES
+from vmdk_failover.judgement import describe
+from vmdk_failover.judgement.policy import POLICY, Choice
+from vmdk_failover.judgement.rules import RULES
 
 PAGE = ROOT / "docs" / "rules.md"
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.core.build import DATA, THERE, UNREAD, active, look, resource, says, vm
-from vmdk_failover import assess
-from vmdk_failover.assess import Snapshot
-from vmdk_failover.doubts import lost_host_words, misplaced_words, question_words, unclear_words
+from vmdk_failover.judgement import assess
+from vmdk_failover.judgement.assess import Snapshot
+from vmdk_failover.judgement.doubts import lost_host_words, misplaced_words, question_words, unclear_words
+from vmdk_failover.judgement.policy import Choice, Situation, decide
 from vmdk_failover.model import DiskFacts, HypervisorFacts, NodeFacts, Signs, VmFacts
-from vmdk_failover.policy import Choice, Situation, decide
 
 MOVED = DiskFacts("[ds2] shared/pgdata.vmdk", DATA.uuid, 1, 0, 2000)
 DELTA = DiskFacts("[ds1] shared/pgdata-000001.vmdk", DATA.uuid, 1, 0, 2000)

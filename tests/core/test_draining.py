@@ -14,11 +14,12 @@ import pytest
 from tests.core.build import DATA, WAL, resource
 from tests.core.golden_stage import Ready, Stage
 from tests.core.test_states import loaded
-from vmdk_failover import draining, operate, panorama, terminal
+from vmdk_failover.commands import draining, operate, panorama
 from vmdk_failover.engine import Report
 from vmdk_failover.errors import FailoverError, Refused
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import Condition, Disk, Move, MoveKind, Power, Resource
-from vmdk_failover.policy import Wish
+from vmdk_failover.views import terminal
 
 THIRD = Disk("[ds1] shared/web.vmdk", "6000c29" + "0" * 24 + "3", 1, 2)
 

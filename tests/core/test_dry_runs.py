@@ -17,9 +17,12 @@ from tests.core.golden_stage import Stage
 from tests.core.test_appointed import Master
 from tests.core.test_looked_at_now import runner  # noqa: F401
 from tests.doubles import engine
-from vmdk_failover import appointed, confirming, operate, rotation, schedule, terminal
+from vmdk_failover.commands import confirming, operate, rotation
+from vmdk_failover.daemon import appointed
 from vmdk_failover.errors import FailoverError, Refused
 from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.store import schedule
+from vmdk_failover.views import terminal
 
 #: Runner functions that change nothing of a resource, a node or what is recorded; and ``recover``, whose dry run is ``plan``.
 HARMLESS = {"recover", "status", "watch", "plan", "history", "report", "doctor", "rules", "genuine"}

@@ -14,7 +14,7 @@ import pytest
 
 from lab import linux
 from lab.isolation import isolated
-from vmdk_failover import echo
+from vmdk_failover.presence import echo
 
 
 def alone(work: Callable[[], Any]) -> Any:

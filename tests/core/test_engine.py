@@ -16,11 +16,11 @@ from tests.doubles.hypervisor import FakeHypervisor, FakeVm
 from tests.doubles.journal import MemoryJournal, MemoryLock
 from tests.doubles.lookout import FakeLookout
 from tests.doubles.vicinity import FakeHooks, FakeVicinity
-from vmdk_failover import standing
 from vmdk_failover.engine import LOOK_AGAIN_AT_LAST, Engine
 from vmdk_failover.errors import JournalError, OutcomeUnknown, StepFailed, VersionConflict
+from vmdk_failover.judgement import standing
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import Condition, Move, MoveKind, NodeFacts, Power, Resource, StepKind
-from vmdk_failover.policy import Wish
 
 SWITCH, FORCE = Wish(MoveKind.SWITCHOVER), Wish(MoveKind.FAILOVER)
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.core import golden
 from tests.packaging.events_page import Written, page
-from vmdk_failover import describe
+from vmdk_failover.judgement import describe
+from vmdk_failover.judgement.nodestate import NodeState
+from vmdk_failover.judgement.rules import Then
+from vmdk_failover.judgement.standing import STATES
 from vmdk_failover.model import Condition, StepKind
-from vmdk_failover.nodestate import NodeState
-from vmdk_failover.rules import Then
-from vmdk_failover.standing import STATES
 
 EXAMPLES = page()
 MOVES = {

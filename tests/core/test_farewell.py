@@ -10,10 +10,10 @@ import pytest
 from tests.core.build import resource, vm
 from vmdk_failover import signing
 from vmdk_failover.around import BACK_IN
-from vmdk_failover.farewell import OLDER, Farewells
-from vmdk_failover.listening import Ear
+from vmdk_failover.daemon.farewell import OLDER, Farewells
+from vmdk_failover.daemon.listening import Ear
 from vmdk_failover.model import HypervisorFacts
-from vmdk_failover.vicinity import FileVicinity
+from vmdk_failover.presence.vicinity import FileVicinity
 
 KEYS = {"db1": "11" * 32, "db2": "22" * 32}
 SEEN = HypervisorFacts(True, "", (vm("db1"), vm("db2")))

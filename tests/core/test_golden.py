@@ -11,8 +11,8 @@ import pytest
 
 from tests.core import golden
 from tests.core.golden_yaml import Wrong
-from vmdk_failover.policy import POLICY
-from vmdk_failover.rules import RULES
+from vmdk_failover.judgement.policy import POLICY
+from vmdk_failover.judgement.rules import RULES
 
 FILES = golden.files()
 LEAST = 150

@@ -13,8 +13,8 @@ from tests.doubles.guest import FakeNode
 from tests.doubles.hypervisor import FakeVm
 from vmdk_failover.around import Ailing, Confirmed, Tenant
 from vmdk_failover.errors import Busy, FailoverError, OutcomeUnknown, StepFailed
+from vmdk_failover.judgement.situation import UNLUCKY
 from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, Resource, StepKind, Timeouts
-from vmdk_failover.situation import UNLUCKY
 
 
 @pytest.fixture

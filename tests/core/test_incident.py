@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_engine import SWITCH, Site
-from vmdk_failover import describe, drawing, incident, page
+from vmdk_failover.judgement import describe
 from vmdk_failover.model import Condition, Power
+from vmdk_failover.views import drawing, incident, page
 
 EVIL = "<script>alert(1)</script>\"'&\u202e\x00]]><svg onload=x>"
 

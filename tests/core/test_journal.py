@@ -13,10 +13,10 @@ import pytest
 
 from tests.core.build import EPOCH, came_to, move, resource
 from tests.doubles.journal import MemoryJournal
-from vmdk_failover import durable as module
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import RECENT, FileJournal
 from vmdk_failover.model import Move, MoveKind, Result, StepKind, to_plain
+from vmdk_failover.store import durable as module
 
 FORK = multiprocessing.get_context("fork")
 

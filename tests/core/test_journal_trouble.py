@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.core.build import resource
-from vmdk_failover import durable, journal
-from vmdk_failover.dated import Moment
+from vmdk_failover import journal
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement.dated import Moment
 from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.store import durable
 
 
 def move(epoch: int = 1, name: str = "pgdata") -> Move:

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from tests.core.build import resource
-from vmdk_failover import heard, signing
+from vmdk_failover import signing
+from vmdk_failover.daemon.listening import Ear
 from vmdk_failover.errors import BadSignature, JournalError, Refused
 from vmdk_failover.guest import masters
 from vmdk_failover.guest.node import LocalNode, Services
-from vmdk_failover.keys import Keys
-from vmdk_failover.listening import Ear
 from vmdk_failover.model import Permit, to_plain
+from vmdk_failover.presence import heard
 from vmdk_failover.remote import RemoteGuest
+from vmdk_failover.store.keys import Keys
 
 NODES = ("db1", "db2")
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.core.build import resource, says
-from vmdk_failover import heard, lookout, sightings, signing
+from vmdk_failover import signing
+from vmdk_failover.daemon.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports, Seen
 from vmdk_failover.errors import BadSignature
-from vmdk_failover.listening import EACH, FOR, GAP, RESTART_GRACE, TICK, WARN, Ear, Reports, Seen
+from vmdk_failover.presence import heard, lookout
+from vmdk_failover.store import sightings
 
 SECRET = b"s" * 32
 BOOT = heard.master_boot()

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover import live
+from vmdk_failover.views import live
 
 STEP = {
     "what": "step",
@@ -188,7 +188,7 @@ def test_only_what_is_the_masters_own_word_is_watched(capsys: pytest.CaptureFixt
 #: A bus that keeps Ctrl-C to itself, as Salt's does.
 PROGRAM = """
 import time
-from vmdk_failover import live
+from vmdk_failover.views import live
 
 class Ear:
     def subscribe(self, *_): pass

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.core.build import THERE, gone, resource, says, vm
-from vmdk_failover import heard, lookout, reachable
-from vmdk_failover.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
+from vmdk_failover.presence import heard, lookout, reachable
+from vmdk_failover.presence.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
 
 BOOT = heard.master_boot()
 BOOTED = "2026-01-01T00:00:00+00:00"
@@ -222,7 +222,7 @@ def test_what_was_noted_before_the_master_booted_does_not_count(site: Site) -> N
 def test_a_stream_that_comes_back_begins_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.now += 100
     site.heard(db1=60.0)
-    monkeypatch.setattr("vmdk_failover.lookout.time.monotonic", lambda: site.now - 4)
+    monkeypatch.setattr("vmdk_failover.presence.lookout.time.monotonic", lambda: site.now - 4)
     stream_begins_anew(site.directory)
     assert site.silence() == 4
 

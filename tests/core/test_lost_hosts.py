@@ -25,7 +25,7 @@ from vmdk_failover.engine import Engine
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Crowd, Node
-from vmdk_failover.vicinity import FileVicinity
+from vmdk_failover.presence.vicinity import FileVicinity
 
 # -- most nodes are silent ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import salt.config
 
-from vmdk_failover import master_settings
+from vmdk_failover.commands import master_settings
 
 OURS = "reactor:\n  - 'vmdk/*/*': [/srv/salt/reactor/vmdk.sls]\n"
 THEIRS = "reactor:\n  - 'vmdk-state/*/*': [/srv/salt/reactor/notify.sls]\n"

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from vmdk_failover import app, echo, examine, protect
+from vmdk_failover import app
+from vmdk_failover.commands import examine, protect
 from vmdk_failover.errors import FailoverError
-from vmdk_failover.keys import Keys
+from vmdk_failover.presence import echo
+from vmdk_failover.store.keys import Keys
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

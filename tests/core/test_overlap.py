@@ -12,11 +12,12 @@ import pytest
 
 from tests.core.build import resource
 from tests.core.test_engine import SWITCH, Site
-from vmdk_failover import lock, overlap
+from vmdk_failover import lock
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Disk, Move, MoveKind, Resource
+from vmdk_failover.store import overlap
 
 OTHER = Disk("[ds9] other/other.vmdk", "6000c299-0000-0000-0000-000000000009", 1, 3)
 

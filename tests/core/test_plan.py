@@ -12,9 +12,10 @@ import pytest
 from tests.core import golden, golden_story
 from tests.core.build import resource
 from tests.core.golden_stage import Side, Stage
-from vmdk_failover import operate, terminal
+from vmdk_failover.commands import operate
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import Condition, Move, MoveKind
-from vmdk_failover.policy import Wish
+from vmdk_failover.views import terminal
 
 FORCED, PLANNED = MoveKind.FAILOVER, MoveKind.SWITCHOVER
 

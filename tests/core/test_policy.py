@@ -29,10 +29,23 @@ from tests.core.build import (
     vm,
 )
 from tests.core.invariants import believed, listing, loses, proven_off, runs
-from vmdk_failover import assess, protection
 from vmdk_failover.around import NOTHING_AROUND, Ailing, Around, Complaint, Confirmed, Flaws, Tenant
-from vmdk_failover.assess import NodeSight, Snapshot
-from vmdk_failover.failing import SETTLING
+from vmdk_failover.judgement import assess, protection
+from vmdk_failover.judgement.assess import NodeSight, Snapshot
+from vmdk_failover.judgement.failing import SETTLING
+from vmdk_failover.judgement.policy import (
+    POLICY,
+    TARGET_TRIES,
+    UNLUCKY,
+    Choice,
+    Decision,
+    PolicyRow,
+    Situation,
+    Wish,
+    decide,
+)
+from vmdk_failover.judgement.rules import Case, next_verdict
+from vmdk_failover.judgement.situation import BUSY_WAIT, DOUBT_WAIT, STRANGER_WAIT
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import (
     FAILED_CONDITIONS,
@@ -48,19 +61,6 @@ from vmdk_failover.model import (
     StepKind,
     VmFacts,
 )
-from vmdk_failover.policy import (
-    POLICY,
-    TARGET_TRIES,
-    UNLUCKY,
-    Choice,
-    Decision,
-    PolicyRow,
-    Situation,
-    Wish,
-    decide,
-)
-from vmdk_failover.rules import Case, next_verdict
-from vmdk_failover.situation import BUSY_WAIT, DOUBT_WAIT, STRANGER_WAIT
 
 NOW = 1_800_000_000.0
 OFF = {"power": Power.OFF}

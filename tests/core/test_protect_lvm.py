@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from vmdk_failover import __version__, advice, config, protect
+from vmdk_failover import __version__
+from vmdk_failover.commands import advice, protect
+from vmdk_failover.judgement import config
 from vmdk_failover.model import Disk, VolumeGroup
 
 UUID = "qjJa7w-wenJ-dR2y-HAi6-l4VT-qkVH-vOrYjC"

@@ -10,10 +10,10 @@ import pytest
 from tests.core.build import resource, vm
 from tests.core.test_farewell import KEYS
 from vmdk_failover import signing
-from vmdk_failover.listening import Ear
+from vmdk_failover.daemon.listening import Ear
+from vmdk_failover.daemon.renaming import LONGEST, Renames
 from vmdk_failover.model import HypervisorFacts
-from vmdk_failover.renaming import LONGEST, Renames
-from vmdk_failover.vicinity import RENAMED, FileVicinity
+from vmdk_failover.presence.vicinity import RENAMED, FileVicinity
 
 SEEN = HypervisorFacts(True, "", (vm("db1"), vm("db2")))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmdk_failover.rounds import MOST, PACE, Round
+from vmdk_failover.daemon.rounds import MOST, PACE, Round
 
 
 def turns(one: Round, seconds: float, under_way: int = 0, since: float = 0.0) -> list[tuple[float, str]]:

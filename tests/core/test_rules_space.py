@@ -17,11 +17,11 @@ from tests.conftest import ROOT
 from tests.core import space
 from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
 from tests.core.invariants import wrong
-from vmdk_failover import assess, predict, rules, stake
 from vmdk_failover.around import NOTHING_AROUND, Around
+from vmdk_failover.judgement import assess, predict, rules, stake
+from vmdk_failover.judgement.rules import RULES, Case, Then, Verdict, next_verdict
 from vmdk_failover.kin import Kin
 from vmdk_failover.model import Condition, MoveKind, Outcome, Power, Result, StepKind
-from vmdk_failover.rules import RULES, Case, Then, Verdict, next_verdict
 
 #: Rows that are needed for progress only; every other row must be missed by an invariant.
 FOR_PROGRESS = frozenset({15, 17, 41, 43, 44, 62, 67, 68, 70, 130, 158, 235, 236, 240})

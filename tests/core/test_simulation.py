@@ -22,7 +22,7 @@ from tests.core import campaign, dice, fate, golden, lasting, setting, shrink
 from tests.core.histories import History, history
 from tests.core.world import World
 from tests.doubles.journal import MemoryJournal
-from vmdk_failover import policy, rules
+from vmdk_failover.judgement import policy, rules
 
 HISTORIES = 20_000
 

@@ -13,11 +13,11 @@ import pytest
 from tests.core.build import resource
 from tests.core.golden_stage import Stage
 from tests.packaging.source import ROOT
-from vmdk_failover import operate
+from vmdk_failover.commands import operate
 from vmdk_failover.guest import node as nodes
 from vmdk_failover.guest import places
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import Condition, MoveKind, Permit, Power, to_plain
-from vmdk_failover.policy import Wish
 from vmdk_failover.signing import digest, sign_permit
 
 KEY = "ab" * 32

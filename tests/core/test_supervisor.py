@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from vmdk_failover.supervisor import BURST, LOOKS, _ready, hint
+from vmdk_failover.daemon.supervisor import BURST, LOOKS, _ready, hint
 
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from vmdk_failover.supervisor import Supervisor
+from vmdk_failover.daemon.supervisor import Supervisor
 
 here, tick, patience = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 
@@ -144,7 +144,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 def end(pid: int) -> None:
     """End a move that outlives its supervisor, as it should."""
-    if b"engine.sock" in command(pid) or b"vmdk_failover.supervisor" in command(pid):
+    if b"engine.sock" in command(pid) or b"vmdk_failover.daemon.supervisor" in command(pid):
         os.kill(pid, signal.SIGKILL)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmdk_failover import terminal
+from vmdk_failover.views import terminal
 
 READY: dict[str, Any] = {"ready": True, "why_not": []}
 MOVED = {"kind": "failover", "source": "db2", "target": "db1", "took": 1.42, "ended": 1.7e9, "ok": True}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.core import build
 from vmdk_failover import app
+from vmdk_failover.daemon.unfinished import unfinished
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Move, MoveKind
-from vmdk_failover.unfinished import unfinished
 
 HOLD = """
 import sys, time

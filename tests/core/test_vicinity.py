@@ -17,16 +17,18 @@ from tests.core.test_hosts import crash, lose_host
 from tests.doubles import engine
 from tests.doubles.clock import FakeClock
 from tests.doubles.vicinity import FakeVicinity
-from vmdk_failover import fitness, heard, operate, reachable
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.around import Around, Confirmed, Flaws
-from vmdk_failover.config import Settings
-from vmdk_failover.confirming import confirm_off
+from vmdk_failover.commands import operate
+from vmdk_failover.commands.confirming import confirm_off
+from vmdk_failover.commands.powering import power_off
+from vmdk_failover.daemon import fitness
 from vmdk_failover.errors import JournalError, OutcomeUnknown, Refused, StepFailed
 from vmdk_failover.hooks import RunnerHooks
+from vmdk_failover.judgement.config import Settings
 from vmdk_failover.model import Condition, HypervisorFacts, Node, Power, VmFacts
-from vmdk_failover.powering import power_off
-from vmdk_failover.vicinity import FLAWED, LASTS, TO_RESTART, FileVicinity
+from vmdk_failover.presence import heard, reachable
+from vmdk_failover.presence.vicinity import FLAWED, LASTS, TO_RESTART, FileVicinity
 
 PGDATA = resource()
 PGWAL = replace(resource(disks=(WAL,)), name="wal")
@@ -263,7 +265,7 @@ def test_a_disproof_that_cannot_be_written_holds_everything(
         raise OSError(28, "No space left on device")
 
     vicinity.confirm("db1", WORD)
-    monkeypatch.setattr("vmdk_failover.heard.write_plain", full)
+    monkeypatch.setattr("vmdk_failover.presence.heard.write_plain", full)
     with pytest.raises(JournalError, match="db1 has answered since: No space left on device; remove it"):
         vicinity.refute("esx1", "db1 has answered since")
 

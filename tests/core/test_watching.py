@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.core.build import resource, vm
-from vmdk_failover import heard, lookout, watching
+from vmdk_failover.daemon import watching
 from vmdk_failover.errors import CannotObserve
 from vmdk_failover.model import HypervisorFacts, Resource
+from vmdk_failover.presence import heard, lookout
 from vmdk_failover.vsphere import watch
 from vmdk_failover.vsphere.watch import VmChange
 

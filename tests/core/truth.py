@@ -15,10 +15,10 @@ from tests.core import accidents, lasting
 from tests.core.machines import SimNode, SimVm
 from vmdk_failover.around import Ailing, datastore_of
 from vmdk_failover.engine import Report
+from vmdk_failover.judgement.policy import Wish
+from vmdk_failover.judgement.situation import HOUR, TARGET_TRIES, UNLUCKY
 from vmdk_failover.model import MoveKind, Power, Resource, StepKind
-from vmdk_failover.policy import Wish
-from vmdk_failover.situation import HOUR, TARGET_TRIES, UNLUCKY
-from vmdk_failover.vicinity import LASTS
+from vmdk_failover.presence.vicinity import LASTS
 
 NEVER = float("inf")
 #: Seconds that may have passed since the look that a reason is of.

@@ -22,12 +22,12 @@ from tests.core.setting import Master, fates, lost_hosts, masters, remember, set
 from tests.core.signed import SignedGuest
 from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
-from vmdk_failover.dated import Moment
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement.dated import Moment
+from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import MoveKind, Power, Resource, Step
-from vmdk_failover.policy import Wish
 
 #: Seconds after which what is late comes after all; the last is long after anybody waits.
 DELAYS = (0.2, 2.0, 10.0, 100.0, 1000.0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tests.doubles.clock import FakeClock
 from tests.doubles.guest import FakeGuest
-from vmdk_failover.lookout import BOOT_GRACE
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs
+from vmdk_failover.presence.lookout import BOOT_GRACE
 
 
 @dataclass

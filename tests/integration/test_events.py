@@ -14,8 +14,8 @@ from lab.events import Event
 from lab.linux import wait_until
 from lab.scenarios import DISK, FIRST, SCENARIOS
 from tests.packaging.events_page import page
-from vmdk_failover import watching
-from vmdk_failover.case import Then
+from vmdk_failover.daemon import watching
+from vmdk_failover.judgement.case import Then
 
 OURS = ("vmdk", "salt/beacon/*/vmdk/*")
 

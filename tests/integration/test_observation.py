@@ -23,7 +23,7 @@ from lab.scenarios import DISK, FIRST, SECOND
 from lab.wishes import Wishes
 from tests.integration import sinks
 from tests.integration.test_trust import attack, event
-from vmdk_failover.authentic import Announcements
+from vmdk_failover.commands.authentic import Announcements
 
 LIMIT, PORT = 30.0, 9475
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "notify"

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vmdk_failover import counting, heard, metrics, noticeboard
+from vmdk_failover.channels import counting, noticeboard
+from vmdk_failover.daemon import metrics
+from vmdk_failover.presence import heard
 
 STANDS = {
     "pgdata": {"state": "active", "active": "db2", "protected": True, "epoch": 3, "rule": 600},

@@ -15,7 +15,7 @@ import yaml
 
 from tests.packaging import served
 from tests.packaging.source import ROOT
-from vmdk_failover import metrics
+from vmdk_failover.daemon import metrics
 
 DASHBOARD = ROOT / "docs" / "grafana" / "vmdk.json"
 ALERTS = ROOT / "docs" / "grafana" / "alerts.yml"

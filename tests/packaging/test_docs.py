@@ -16,7 +16,8 @@ import yaml
 
 from tests.packaging import pages
 from tests.packaging.source import ROOT
-from vmdk_failover import app, config, entries
+from vmdk_failover import app
+from vmdk_failover.judgement import config, entries
 from vmdk_failover.resource import Resource, Timeouts
 from vmdk_failover.vsphere import privileges
 

@@ -18,7 +18,7 @@ import pytest
 
 from tests.packaging import pages
 from tests.packaging.source import ROOT
-from vmdk_failover import config
+from vmdk_failover.judgement import config
 
 HTML = ROOT / "build" / "docs" / "html"
 BIN = Path(sys.executable).parent

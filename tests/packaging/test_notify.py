@@ -17,7 +17,7 @@ import salt.template
 
 from tests.conftest import ROOT
 from tests.integration import sinks
-from vmdk_failover.authentic import Announcements
+from vmdk_failover.commands.authentic import Announcements
 
 PLACE = ROOT / "docs" / "examples" / "notify"
 NOW = 1.7e9

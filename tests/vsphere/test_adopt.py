@@ -16,9 +16,11 @@ from lab.hypervisor import Vcenter
 from tests.core.build import active, says
 from tests.vsphere.conftest import pin_of
 from tests.vsphere.world import DISK, PASSWORD, SHOWN_UUIDS, USER, disk, inventory, resource
-from vmdk_failover import adopt, config, operate, rotation, signing
+from vmdk_failover import signing
 from vmdk_failover.app import App, names
+from vmdk_failover.commands import adopt, operate, rotation
 from vmdk_failover.errors import Busy, Refused
+from vmdk_failover.judgement import config
 from vmdk_failover.model import Move, MoveKind, NodeFacts, to_plain
 
 MOVED = replace(DISK, path="[ds2] pgdata_1/pgdata.vmdk")

@@ -13,9 +13,10 @@ from lab.hypervisor import Vcenter
 from tests.packaging import answers
 from tests.packaging.source import ROOT
 from tests.vsphere.test_editing import Desk, Lookers
-from vmdk_failover import (
+from vmdk_failover.acting import ending
+from vmdk_failover.app import App
+from vmdk_failover.commands import (
     adopt,
-    appointed,
     authentic,
     confirming,
     draining,
@@ -27,10 +28,9 @@ from vmdk_failover import (
     report,
     rotation,
 )
-from vmdk_failover.acting import ending
-from vmdk_failover.app import App
+from vmdk_failover.daemon import appointed
+from vmdk_failover.judgement.rules import Then, Verdict
 from vmdk_failover.model import Move, MoveKind
-from vmdk_failover.rules import Then, Verdict
 
 #: Commands whose answers have no table, and why.
 OTHERS = {

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from lab.hypervisor import Vcenter
-from vmdk_failover import endings
 from vmdk_failover.claims import Claims
 from vmdk_failover.errors import Busy, CannotObserve, OutcomeUnknown
+from vmdk_failover.judgement import endings
 from vmdk_failover.model import Disk, Resource
-from vmdk_failover.shelf import FileShelf, Shelf
+from vmdk_failover.store.shelf import FileShelf, Shelf
 from vmdk_failover.vsphere.claims import DatastoreShelf
 from vmdk_failover.vsphere.session import Session
 

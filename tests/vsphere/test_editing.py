@@ -15,7 +15,8 @@ from tests.core.build import says
 from tests.doubles import engine
 from tests.vsphere.test_adopt import Nodes, Site
 from tests.vsphere.world import BIOS, CONFIGURED, DISK, NODES, SECOND, USER, vm
-from vmdk_failover import __version__, editing, protect
+from vmdk_failover import __version__
+from vmdk_failover.commands import editing, protect
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.model import Move, MoveKind
 

@@ -16,9 +16,12 @@ from tests.vsphere import estate
 from tests.vsphere.test_adopt import Site
 from tests.vsphere.test_panorama import Many
 from tests.vsphere.world import CONFIGURED, DISK, USER, resource
-from vmdk_failover import __version__, app, config, examine, heard, operate, reachable
+from vmdk_failover import __version__, app
+from vmdk_failover.commands import examine, operate
 from vmdk_failover.errors import ConfigError
+from vmdk_failover.judgement import config
 from vmdk_failover.model import Resource
+from vmdk_failover.presence import heard, reachable
 from vmdk_failover.vsphere.privileges import NEEDED
 
 

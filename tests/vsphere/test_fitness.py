@@ -14,9 +14,11 @@ from lab.hypervisor import Vcenter
 from tests.core.build import active
 from tests.vsphere.test_adopt import Site
 from tests.vsphere.world import DISK, USER, inventory, resource, vm
-from vmdk_failover import app, fitness, operate
+from vmdk_failover import app
 from vmdk_failover.app import App
-from vmdk_failover.fitness import AGAIN, BATCH, EVERY, Checks
+from vmdk_failover.commands import operate
+from vmdk_failover.daemon import fitness
+from vmdk_failover.daemon.fitness import AGAIN, BATCH, EVERY, Checks
 from vmdk_failover.model import Condition
 
 TAKE = "VirtualMachine.Config.AddExistingDisk"
@@ -157,7 +159,7 @@ def test_it_goes_on_with_the_configuration_as_it_is(master: Master, monkeypatch:
         if len(rounds) == 4:
             raise Ended
 
-    monkeypatch.setattr("vmdk_failover.fitness.time.sleep", sleep)
+    monkeypatch.setattr("vmdk_failover.daemon.fitness.time.sleep", sleep)
     with pytest.raises(Ended):
         fitness.check_for_ever(master.checker)
     assert os.listdir(master.place / "state/flaws") == ["other.json"]

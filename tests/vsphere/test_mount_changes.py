@@ -12,11 +12,11 @@ import yaml
 from lab.hypervisor import Vcenter
 from tests.vsphere.test_editing import OWN_DISK, WAL, Desk, both_mounted
 from tests.vsphere.world import DISK, SECOND
-from vmdk_failover import editing
-from vmdk_failover.editing import Wanted
+from vmdk_failover.commands import editing
+from vmdk_failover.commands.editing import Wanted
+from vmdk_failover.commands.mount_changes import option_fault
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.model import Move, MoveKind
-from vmdk_failover.mount_changes import option_fault
 
 
 @pytest.fixture

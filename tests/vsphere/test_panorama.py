@@ -15,9 +15,11 @@ import yaml
 from lab.hypervisor import Vcenter
 from tests.vsphere.test_adopt import Nodes, Site
 from tests.vsphere.world import DISK, SECOND, resource
-from vmdk_failover import config, draining, operate, powering, signing
+from vmdk_failover import signing
 from vmdk_failover.around import Flaws
+from vmdk_failover.commands import draining, operate, powering
 from vmdk_failover.errors import ConfigError, FailoverError, Refused
+from vmdk_failover.judgement import config
 from vmdk_failover.model import Move, MoveKind, Resource, to_plain
 
 

@@ -18,7 +18,7 @@ from tests.vsphere.test_editing import Desk
 from tests.vsphere.test_examine import Clinic
 from tests.vsphere.test_writes import attach, detach, power_off, power_on, seal
 from tests.vsphere.world import DISK, PASSWORD, USER
-from vmdk_failover import editing, protect
+from vmdk_failover.commands import editing, protect
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.model import Resource, Result
 from vmdk_failover.vsphere.claims import DatastoreShelf

@@ -21,7 +21,7 @@ from vmdk_failover.engine import Engine, Report
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Move, NodeFacts, Outcome, Resource, Result, Step, StepKind
 from vmdk_failover.shared import SharedJournal
-from vmdk_failover.shelf import FileShelf, Shelf
+from vmdk_failover.store.shelf import FileShelf, Shelf
 from vmdk_failover.vsphere.claims import DatastoreShelf
 from vmdk_failover.vsphere.hypervisor import VCenter
 from vmdk_failover.vsphere.session import Session

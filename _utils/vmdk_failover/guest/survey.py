@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vmdk_failover.config import normal_disk_uuid
 from vmdk_failover.errors import CannotObserve, Refused
 from vmdk_failover.guest import children, devices, facts, lvm, mapped, mounts, superblock, trees
 from vmdk_failover.guest.mounts import Line
 from vmdk_failover.guest.places import HERE, Places, names, read
+from vmdk_failover.judgement.config import normal_disk_uuid
 from vmdk_failover.model import Mount, VolumeGroup
 
 #: Seconds for reading two blocks of the disk, and for LVM's look at its disks.

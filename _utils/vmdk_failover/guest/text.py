@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vmdk_failover.columns import printable
 from vmdk_failover.model import Condition
+from vmdk_failover.views.columns import printable
 
 Plain = Mapping[str, Any]
 _MOVES = "The master acts on it; 'salt-run vmdk.status {name}' on the master shows what it does."

@@ -16,8 +16,8 @@ from pyVmomi import vim
 
 from vmdk_failover.around import datastore_of
 from vmdk_failover.finding import HINT
+from vmdk_failover.judgement.stake import discards
 from vmdk_failover.model import Disk
-from vmdk_failover.stake import discards
 from vmdk_failover.vsphere import clusters, devices
 from vmdk_failover.vsphere.findings import Finding
 from vmdk_failover.vsphere.properties import Read, filter_spec, retrieve, step

@@ -15,7 +15,7 @@ from pyVmomi import vim, vmodl
 
 from vmdk_failover.errors import CannotObserve, FailoverError, StepFailed
 from vmdk_failover.model import Disk, Resource
-from vmdk_failover.shelf import Shelf
+from vmdk_failover.store.shelf import Shelf
 from vmdk_failover.vsphere import faults
 from vmdk_failover.vsphere.properties import filter_spec, retrieve
 from vmdk_failover.vsphere.session import Login, Session

@@ -1,0 +1,1 @@
+"""How the processes of one master tell each other what they saw and did."""

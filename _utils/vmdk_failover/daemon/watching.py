@@ -1,0 +1,89 @@
+"""
+The master's eye on vCenter: changes of protected VMs become hints, one resource at a time.
+
+A hint only makes the next look sooner. The stream may break and come back; every new stream begins with a hint for every
+resource, because what happened in between is not told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from vmdk_failover.app import App, state_dir
+from vmdk_failover.commands import panorama
+from vmdk_failover.errors import FailoverError
+from vmdk_failover.model import Resource
+from vmdk_failover.presence.lookout import stream_begins_anew
+
+#: Seconds one wait for changes lasts; also how soon a new or changed resource is watched.
+WAIT = 5.0
+#: Pause after a broken stream (seconds).
+PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+#: Kinds of change that are worth a look; others (a new changeVersion by itself) mean nothing.
+WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone", "heartbeat", "question"})
+
+Hint = Callable[[str, str], None]
+
+
+def watch_for_ever(app: App, hint: Hint) -> None:
+    """
+    Watch until the process is ended.
+
+    :param hint: called with the resource's name and what happened (``power``, ``devices``, …, or ``watching`` at the start).
+    """
+    pause, told, broken = PAUSE, "", False
+    while True:
+        try:
+            _watch_once(app, hint, broken)
+            pause, told, broken = PAUSE, "", False
+        except FailoverError as err:
+            if err.reason != told:
+                app.warn(f"vCenter is not watched: {err.reason}")
+            told, broken = err.reason, True
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        app.__dict__.pop("settings", None)
+
+
+def _watch_once(app: App, hint: Hint, broken: bool) -> None:
+    """Watch the resources as they are configured now, until that changes or the stream breaks."""
+    from vmdk_failover.vsphere.watch import Watch
+
+    resources = dict(app.settings.resources)
+    if not resources or app.settings.vcenter is None:
+        time.sleep(WAIT / 5)
+        return
+    owners, refs = _whom(app, resources)
+    stream = Watch(app.session, refs)
+    if broken:
+        stream_begins_anew(state_dir(app.opts))
+    try:
+        for name in resources:
+            hint(name, "watching")
+        while True:
+            changes = stream.wait(WAIT)
+            app.announce.counts.add("vcenter_watch")
+            app.announce.calls(app.session)
+            for minion, change in changes:
+                if change.kind in WORTH:
+                    for name in owners.get(minion, ()):
+                        hint(name, change.kind)
+            app.__dict__.pop("settings", None)
+            if dict(app.settings.resources) != resources:
+                return
+    finally:
+        stream.close()
+
+
+def _whom(app: App, resources: Mapping[str, Resource]) -> tuple[dict[str, set[str]], dict[str, str]]:
+    """Which resources each node may hold, and its VM's id; nodes whose VM is not there are left to the tick."""
+    owners: dict[str, set[str]] = {}
+    refs: dict[str, str] = {}
+    for name, seen in panorama.read(app, resources).items():
+        for vm in seen.vms:
+            owners.setdefault(vm.minion, set()).add(name)
+            if vm.ref:
+                refs[vm.minion] = vm.ref
+    return owners, refs

@@ -1,0 +1,1 @@
+"""Judgement: pure functions over frozen values, without clock, I/O, log or chance."""

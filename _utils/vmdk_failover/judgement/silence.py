@@ -1,0 +1,306 @@
+"""
+The policy of a holder that runs and gives no answer: its rows, and the questions that they ask. Pure.
+
+Four witnesses: the direct question (it gave no signed answer), the age of its last signed heartbeat, its address, and vCenter's
+guest heartbeat. What one of them does not know counts for the more careful reading.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from vmdk_failover.judgement import stake
+from vmdk_failover.judgement.assess import NodeSight
+from vmdk_failover.judgement.doubts import lost_host_words, spared
+from vmdk_failover.judgement.nodestate import is_isolated
+from vmdk_failover.judgement.situation import Choice, PolicyRow, Situation, holder_name, no_target, of_holder
+
+#: A heartbeat that is no older (seconds) says that the machine and its clock run.
+HEARD = 3.0
+#: Silence that ends within so many seconds is waited for; a longer one is held, and looked at again and again.
+WAIT_AT_MOST = 10.0
+#: So many running nodes must be known before their silence says something of the master.
+CROWD = 3
+
+Test = Callable[[Situation, NodeSight], bool]
+
+
+def unanswered(test: Test) -> Callable[[Situation], bool]:
+    """A condition on a holder that runs and gave no answer; false if there is no such holder."""
+    return lambda s: s.holder is not None and s.holder.facts is None and test(s, s.holder)
+
+
+def unheard(s: Situation, h: NodeSight) -> bool:
+    """Nobody knows how long it has been silent."""
+    return h.signs.silent is None
+
+
+def cut_off(s: Situation, h: NodeSight) -> bool:
+    """More than half of at least three running nodes are silent: it is the master that hears nobody."""
+    return is_most(*count(s))
+
+
+def is_most(running: int, silent: int) -> bool:
+    return running >= CROWD and silent * 2 > running
+
+
+def count(s: Situation) -> tuple[int, int]:
+    """Nodes of all resources that vCenter shows neither stopped nor on a host that is gone, and how many of them are silent."""
+    mine = [n for n in s.seen.nodes if not n.off and not _is_lost(n)]
+    return len(mine) + s.seen.crowd.running, sum(n.facts is None for n in mine) + s.seen.crowd.silent
+
+
+def lost_nodes(s: Situation) -> Mapping[str, int]:
+    """How many silent nodes, of all resources, are on each host that is gone."""
+    found = Counter(dict(s.seen.crowd.lost))
+    found.update(n.vm.host for n in s.seen.nodes if _is_lost(n))
+    return found
+
+
+def _is_lost(node: NodeSight) -> bool:
+    return node.host_gone and node.facts is None
+
+
+def deserted(s: Situation, h: NodeSight) -> str:
+    """
+    Why the holder's host, which is gone, may not be the one that is cut off; ``""`` if nothing says so.
+
+    All nodes of one host count as one: one failure took them, however many they are. If more hosts are gone each node counts.
+    """
+    running, silent = count(s)
+    lost = lost_nodes(s)
+    several = len(lost) > 1
+    more = sum(lost.values()) if several else 1
+    if not is_most(running + more, silent + more):
+        return ""
+    who = (
+        f"{silent + more} of {running + more} nodes are silent, those on {' and '.join(sorted(lost))}, which are gone, among them"
+        if several
+        else f"{silent} of {running} nodes that are not on {h.vm.host} are silent too"
+    )
+    return (
+        f"host_fence is not called, because {who}: it is rather the master, and vCenter with it, that is cut off; "
+        "look at their network"
+    )
+
+
+def left(s: Situation, h: NodeSight) -> float:
+    """Seconds until the node counts as silent."""
+    return s.resource.node_timeout - (h.signs.silent or 0.0)
+
+
+def soon(s: Situation, h: NodeSight) -> bool:
+    return (h.signs.silent or 0.0) > HEARD and 0 < left(s, h) <= WAIT_AT_MOST
+
+
+def not_yet(s: Situation, h: NodeSight) -> bool:
+    return left(s, h) > 0
+
+
+def agent_trouble(s: Situation, h: NodeSight) -> bool:
+    """Its address answers: the machine lives, and nothing says that it may be stopped already."""
+    patient = (h.signs.silent or 0.0) < max(s.resource.agent_timeout, s.resource.node_timeout)
+    return h.signs.address is True and (s.resource.on_agent_silent != "fence" or patient)
+
+
+def no_address(s: Situation, h: NodeSight) -> bool:
+    return h.signs.address is None
+
+
+def isolated(s: Situation, h: NodeSight) -> bool:
+    """Its address is silent, and vCenter does not say that the guest is dead."""
+    return is_isolated(h)
+
+
+def kept_isolated(s: Situation, h: NodeSight) -> bool:
+    return isolated(s, h) and s.resource.on_isolated != "fence"
+
+
+def lost(s: Situation, h: NodeSight) -> bool:
+    """Its host is gone, nothing is heard of it any more, and there is a way to get the host off."""
+    silent = h.facts is None and h.signs.address is False and not (unheard(s, h) or not_yet(s, h))
+    wanted = h.host_gone and silent and bool(s.resource.host_fence)
+    return wanted and not (spared(h, s.resource, s.seen.nodes) or deserted(s, h))
+
+
+def not_current(s: Situation, h: NodeSight) -> str:
+    """What follows from a word that is not current."""
+    but = (deserted(s, h) or _unready(s, h)) if s.resource.host_fence and _is_lost(h) else ""
+    return lost_host_words(h, s.resource, s.seen.nodes, but)
+
+
+def _unready(s: Situation, h: NodeSight) -> str:
+    """What is still missing for a fence of the holder's host, which is gone."""
+    host = h.vm.host or "its host"
+    if unheard(s, h):
+        why = f"nobody on the master listens for heartbeats, so it is not known how long {h.minion} has been silent"
+    elif not_yet(s, h):
+        why = (
+            f"{h.minion} is given {s.resource.node_timeout:g} s of silence first, more after a boot, a task on its VM, or a "
+            "restart of the engine"
+        )
+    elif h.signs.address is True:
+        why = f"the address of {h.minion} answers: {host} is not off"
+    elif h.signs.address is None:
+        why = f"whether the address of {h.minion} answers could not be found out"
+    else:
+        why = "" if s.targets() else no_target(s)
+    return f"host_fence is not called, because {why}" if why else ""
+
+
+def has_target(s: Situation, h: NodeSight) -> bool:
+    return bool(s.targets())
+
+
+def any_(s: Situation, h: NodeSight) -> bool:
+    return True
+
+
+def guarded_words(h: NodeSight) -> str:
+    """For whom a silent node is not fenced."""
+    names = " and ".join(h.paused_tenants)
+    if not names:
+        return (
+            f"{h.minion} gives no signed answer and is not fenced: {stake.guard_words(h.tenants, h.minion)}"
+        )
+    return (
+        f"{h.minion} gives no signed answer; {names} is on it and paused, and maintenance is not disturbed by a fence; "
+        f"end that with 'salt-run vmdk.resume {h.paused_tenants[0]}', or look at the node"
+    )
+
+
+def witnesses(s: Situation) -> str:
+    """What the witnesses say of a silent holder, as part of a sentence."""
+    h = s.holder
+    if h is None:
+        return "nobody holds the disk"
+    if h.signs.address is True:
+        return f"the agent on {h.minion} has been silent for more than {s.resource.agent_timeout:g} s (its address answers)"
+    kind = "isolated" if isolated(s, h) else "dead or frozen"
+    return (
+        f"{h.minion} is {kind}: no answer, no heartbeat for more than {s.resource.node_timeout:g} s, its address is silent, "
+        f"its guest heartbeat is {h.vm.heartbeat or 'not known'}"
+    )
+
+
+LOST_HOST: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        543,
+        "the holder's host is gone, the holder is silent, there is a way to get the host off, and another node is ready",
+        of_holder(lambda s, h: lost(s, h) and bool(s.targets())),
+        Choice.MOVE,
+        lambda s: (
+            f"the host {s.holder.vm.host if s.holder else ''} of {holder_name(s)} is gone from vCenter, and {holder_name(s)} has "
+            f"been silent for more than {s.resource.node_timeout:g} s"
+        ),
+    ),
+    PolicyRow(
+        545,
+        "the word about the holder is not current",
+        of_holder(lambda s, h: not h.known),
+        Choice.HOLD,
+        lambda s: not_current(s, s.holder) if s.holder else "",
+    ),
+)
+
+
+SILENT: tuple[PolicyRow, ...] = (
+    PolicyRow(
+        638,
+        "the holder gives no answer, and another resource on it is paused, or would lose what was written",
+        unanswered(lambda s, h: h.guarded),
+        Choice.HOLD,
+        lambda s: guarded_words(s.holder) if s.holder else "",
+    ),
+    PolicyRow(
+        639,
+        "the minion of the holder has another id now",
+        unanswered(lambda s, h: bool(h.renamed)),
+        Choice.HOLD,
+        lambda s: (
+            f"the minion of {holder_name(s)} has the id {s.holder.renamed if s.holder else ''} now, by its own signed word: the "
+            "machine lives, and nobody reaches it or watches its disk under that id. Give it its old one back, or move the "
+            f"resource with 'salt-run vmdk.failover {s.resource.name}' and protect anew"
+        ),
+    ),
+    PolicyRow(
+        640,
+        "the holder gives no answer, and nobody knows for how long",
+        unanswered(unheard),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} holds the disk and runs, but gives no signed answer, and no engine on the master listens for "
+            "heartbeats; see that 'engines: [{vmdk: {}}]' stands in its configuration, and look at the node"
+        ),
+    ),
+    PolicyRow(
+        641,
+        "most nodes are silent: the master is cut off",
+        unanswered(cut_off),
+        Choice.HOLD,
+        lambda s: (
+            f"{count(s)[1]} of {count(s)[0]} running nodes are silent, {holder_name(s)} among them: the master is the one "
+            "that is cut off; look at its network"
+        ),
+    ),
+    PolicyRow(
+        642,
+        "the holder has fallen silent just now",
+        unanswered(soon),
+        Choice.WAIT,
+        lambda s: f"{holder_name(s)} has fallen silent; it is given {s.resource.node_timeout:g} s",
+    ),
+    PolicyRow(
+        643,
+        "the holder is silent, and that is excused or not long enough",
+        unanswered(not_yet),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} gives no signed answer, and its silence is not long enough; it is given "
+            f"{s.resource.node_timeout:g} s of silence, more after a boot, "
+            "a task on its VM, or a restart of the engine; if its heartbeats go on, look at salt-minion there"
+        ),
+    ),
+    PolicyRow(
+        644,
+        "only the holder's agent is silent: its address answers",
+        unanswered(agent_trouble),
+        Choice.HOLD,
+        lambda s: (
+            f"the agent on {holder_name(s)} is silent, but its address answers, so the machine lives: look at salt-minion "
+            f"there (on_agent_silent: {s.resource.on_agent_silent}), and see that its id is still {holder_name(s)}"
+        ),
+    ),
+    PolicyRow(
+        645,
+        "the holder is silent, and whether its address answers is not known",
+        unanswered(no_address),
+        Choice.HOLD,
+        lambda s: (
+            f"{holder_name(s)} is silent, and whether its address answers could not be found out, so it is not known "
+            "whether it lives; look at it, and power its VM off if it is dead"
+        ),
+    ),
+    PolicyRow(
+        646,
+        "the holder is isolated and may not be fenced for that",
+        unanswered(kept_isolated),
+        Choice.HOLD,
+        lambda s: f"{witnesses(s)}; it is left alone (on_isolated: hold)",
+    ),
+    PolicyRow(
+        647,
+        "the holder is dead, frozen or isolated, and another node is ready",
+        unanswered(has_target),
+        Choice.MOVE,
+        witnesses,
+    ),
+    PolicyRow(
+        648,
+        "the holder is dead, frozen or isolated, and no node is ready",
+        unanswered(any_),
+        Choice.HOLD,
+        lambda s: f"{witnesses(s)}, and {no_target(s)}",
+    ),
+)

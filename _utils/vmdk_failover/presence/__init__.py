@@ -1,0 +1,1 @@
+"""Who was heard when, and who answers: the witnesses of a silent node."""

@@ -1,0 +1,1 @@
+"""What a master keeps: files that survive a power cut, and the shelf that several masters share."""
