@@ -67,7 +67,7 @@ def test_a_move_is_told_when_it_begins_and_when_it_has_ended(desk: Desk) -> None
     assert desk.states == [("active", "db1", True), ("moving", "db1", False), ("active", "db2", True)]
     assert desk.told[-1]["before"] == {"state": "moving", "active": "db1", "protected": False}
     assert describe.tag({**desk.told[-1]}) == "vmdk-state/pgdata/active"
-    assert describe.sentence(desk.told[-1]).startswith("pgdata: active on db2 – ")
+    assert describe.sentence(desk.told[-1]) == "pgdata: active on db2"
 
 
 def test_a_backup_that_is_lost_is_told(desk: Desk) -> None:

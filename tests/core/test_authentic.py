@@ -36,7 +36,7 @@ def delivered(own: Announcements, **more: Any) -> dict[str, Any]:
 
 def test_its_own_word_is_known(own: Announcements, tmp_path: Path) -> None:
     event = delivered(own)
-    assert event["sentence"] == "pgdata: active on db2 – active on db2"
+    assert event["sentence"] == "pgdata: active on db2"
     assert own.is_genuine(event) and own.believes(event)
     assert Announcements(tmp_path, lambda: NOW + 1).is_genuine(json.dumps(event))
     assert own.is_genuine(delivered(own, took=0.00001, within=(1, 2)))
