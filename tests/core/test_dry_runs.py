@@ -133,14 +133,17 @@ def test_maintenance_and_appointments(master: Master, tmp_path: Path) -> None:
         (appointed.pause(master, "pgdata", "2h", test=True), "pgdata: would be in maintenance until "),
         (appointed.pause(master, "all", test=True), "pgdata, web: would be in maintenance;"),
         (appointed.resume(master, "web", test=True), "web: maintenance would end."),
-        (appointed.resume(master, "all", test=True), "pgdata, web: maintenance would end."),
+        (appointed.resume(master, "all", test=True), "web: maintenance would end."),
         (appointed.cancel(master, "web", test=True), "web: the switchover to db2 at "),
         (appointed.plan(master, "pgdata", "db2", "22:00", test=True), "pgdata: switchover to db2 would be planned"),
+        (appointed.plan(master, "web", "db2", "22:00", test=True), "web: switchover to db2 would be planned"),
+        (appointed.resume(master, "pgdata", test=True), "pgdata is not in maintenance; nothing would be done."),
         (rotation.rotate_keys(master, test=True), "New keys would be made; nothing was done."),
     ]  # fmt: skip
     for answer, begins in dry:
         assert answer["test"] is True and words(answer).startswith(begins), answer
-    assert "would be cancelled" in words(dry[4][0]) and dry[6][0]["waiting_for"] == ["db1", "db2"]
+    assert "would be cancelled" in words(dry[4][0]) and dry[-1][0]["waiting_for"] == ["db1", "db2"]
+    assert "\n  It would replace the one at 2033-05-18 " in words(dry[6][0])
     assert files(tmp_path) == before
 
 

@@ -182,14 +182,16 @@ def resume(
     End maintenance.
 
     :param wanted: whether this maintenance is meant; another one goes on.
+    :return: ``was_paused`` tells whether there was any.
     """
 
     def change(resource: Resource) -> None:
         if wanted(app.journal.state(resource.name).pause):
             app.shared.pause(resource.name, None)
 
+    was = app.journal.state(name).paused
     _locked(app, name, "resume", change, test)
-    return {"resource": name, "paused": False, **only(test)}
+    return {"resource": name, "paused": False, "was_paused": was, **only(test)}
 
 
 def clear(app: App, name: str, test: bool = False) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def plan(app: App, name: str, target: str, at: Any, who: str = "", test: bool = 
     Plan a switchover, in place of one that was planned before.
 
     :param at: ``22:00`` or an ISO time. :param test: only say for when it would be planned.
-    :return: ``planned`` (wall seconds) and ``target``.
+    :return: ``planned`` (wall seconds), ``target``, and ``replaces``: for when it was planned before, or ``None``.
     :raises Refused: that time, or that target, cannot be, or no engine runs.
     """
     resource = app.resource(name)
@@ -36,9 +36,11 @@ def plan(app: App, name: str, target: str, at: Any, who: str = "", test: bool = 
         raise Refused(f"{target} is not a node of {name}; its nodes are {', '.join(known)}")
     moment = schedule.moment_of(at, app.clock.wall())
     _check_engine(app, "would carry it out at that time", f"'salt-run vmdk.switchover {name}' does it now")
+    before = schedule.read(state_dir(app.opts), name)
     if not test:
         schedule.write(state_dir(app.opts), name, schedule.Plan(moment, target, who))
-    return {"resource": name, "planned": moment, "target": target, **operate.only(test)}
+    replaces = before.at if before else None
+    return {"resource": name, "planned": moment, "target": target, "replaces": replaces, **operate.only(test)}
 
 
 def cancel(app: App, name: str, test: bool = False) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def resume(app: App, name: str, test: bool = False) -> dict[str, Any]:
     answers = [operate.resume(app, one, test=test) for one in _names(app, name)]
     if name != ALL:
         return answers[0]
-    return {"resumed": [a["resource"] for a in answers], **operate.only(test)}
+    return {"resumed": [a["resource"] for a in answers if a["was_paused"]], **operate.only(test)}
 
 
 def _check_engine(app: App, part: str, else_: str) -> None:

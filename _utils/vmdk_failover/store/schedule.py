@@ -42,14 +42,15 @@ class Plan:
 
 
 def seconds_of(text: Any) -> float:
-    """Seconds of a length like ``2h``, ``90min``, ``1d12h`` or a number of seconds; :raises Refused: it is none."""
+    """
+    Seconds of a length like ``2h``, ``90min`` or ``1d12h``; :raises Refused: it is none. A number is none either: YAML makes 120
+    of ``2:00`` too, and whoever means two hours must not get two minutes.
+    """
     words = str(text).strip().replace(" ", "")
     if isinstance(text, (int, float)) and not isinstance(text, bool):
-        found = float(text)
-    elif _LENGTH.fullmatch(words):
-        found = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(words))
-    else:
-        found = 0.0
+        raise Refused(f"{words} is no length of time without its unit; write for example 30min, 2h or 1d12h")
+    parts = _PART.findall(words) if _LENGTH.fullmatch(words) else []
+    found = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 < found <= LONGEST:
         raise Refused(f"{text!r} is no length of time; write for example 30min, 2h or 1d12h")
     return found

@@ -138,7 +138,9 @@ def _maintenance(answer: Plain) -> Iterator[str]:
     paused = answer.get("paused", answer.get("resumed"))
     names = ", ".join(paused if isinstance(paused, list) else [answer["resource"]]) or "nothing"
     would = " would be" if answer.get("test") else ""
-    if "resumed" in answer or paused is False:
+    if answer.get("was_paused") is False or answer.get("resumed") == []:
+        yield f"{answer.get('resource', 'nothing')} is not in maintenance; nothing {'would be' if would else 'was'} done."
+    elif "resumed" in answer or paused is False:
         yield f"{names}: maintenance {'would end' if would else 'has ended'}."
     else:
         of = answer.get("resource", "all")
@@ -158,6 +160,8 @@ def _planned(answer: Plain) -> Iterator[str]:
     if "planned" in answer:
         would = "would be " if answer.get("test") else ""
         yield f"{name}: switchover to {to} {would}planned at {moment(answer['planned'])}."
+        if answer.get("replaces"):
+            yield f"  It {'would replace' if would else 'replaces'} the one at {moment(answer['replaces'])}."
         yield f"  'salt-run vmdk.cancel {name}' takes it back; the engine carries it out."
     else:
         yield f"{name}: the switchover to {to} at {moment(answer['cancelled'])} {does} cancelled."
