@@ -197,7 +197,7 @@ def test_the_report_of_the_failover(site: Site) -> None:
 def test_a_report_of_what_is_not_known_is_refused_with_a_sentence(site: Site) -> None:
     for words, said in (
         ([DISK, "epoch=77"], "epoch 77"),
-        (["nothing"], "no move"),
+        (["nothing"], "there is no resource called 'nothing'"),
         ([DISK, "path=x"], "absolute"),
     ):
         answer = site.lab.master.run("vmdk.report", *words)
