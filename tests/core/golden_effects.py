@@ -157,6 +157,8 @@ def _lists(stage: Stage, side: Side, node: str, how: str) -> None:
     vm.disks = [*kept, *(_listed(disk, how) for disk in disks[: 1 if how == "one disk" else None])]
     vm.disks = kept if how == "nothing" else vm.disks
     vm.version += 1
+    if how == "outdated":
+        stage.hypervisor.unread[node] = {"disks": tuple(kept)}
 
 
 def _listed(disk: Disk, how: str) -> DiskFacts:
@@ -288,7 +290,8 @@ OF_NODES: Mapping[str, Effect] = {
     "question": Effect(TEXT, _question, True),
     "snapshot": Effect((True, False, "same path"), _snapshot, True),  # type: ignore[arg-type]
     "lists": Effect(
-        ("nothing", "disk", "one disk", "other slot", "other path", "other uuid", "unreadable"), _lists
+        ("nothing", "disk", "one disk", "other slot", "other path", "other uuid", "unreadable", "outdated"),
+        _lists,
     ),
     "disk_mode": Effect(TEXT, _disk_mode),
     "sharing": Effect(TEXT, _sharing),

@@ -183,6 +183,8 @@ RENAMED = Around(renamed={"db1": "db1-new"})
 ANY_FAULT = Complaint(Condition.IO_ERROR, "sda: lost page write")
 UNSHOWN = (gone("db3"), None)
 DEPARTED = [ended("db9", True)]
+#: Its host is not connected, and the list that vCenter has of it is of who knows when.
+OUTDATED = (vm("db3", connected=False, host="esx3"), None)
 #: No VM of the resource lists the disk, and somebody says otherwise.
 CONTRADICTED = (
     seen((vm("db1"), active("db1", device=True)), READY),
@@ -387,6 +389,13 @@ EXAMPLES = (
     example(750, MOVE, "db1 holds the disk and has it not mounted", seen(UNMOUNTED, READY)),
     example(790, HOLD, "db2|not to be seen|vmdk.clear pgdata", UNSEEN),
     example(
+        792,
+        HOLD,
+        "db3 was the last to get it|not current (its host esx3 is not connected)|reconnect esx3|vmdk.confirm_off db3|vmdk.clear",
+        seen((vm("db1"), says("db1")), READY, OUTDATED),
+        recent=[ended("db3", True)],
+    ),
+    example(
         793,
         HOLD,
         "db1 says that it sees it|mount point is not free (mounted)|which VM",
@@ -534,6 +543,60 @@ def test_who_cannot_mount_it_is_neither_halted_nor_fenced_if_it_lets_go() -> Non
 def test_a_vm_that_cannot_be_seen_holds_until_a_person_says_that_it_was_deleted() -> None:
     assert judge(UNSEEN, recent=[ended("db2", True)], missing_ok=("db1",)).rule == 790
     assert judge(UNSEEN, missing_ok=("db2",)).rule == 800
+
+
+OFF_BY_WORD = Around(confirmed={"db3": Confirmed("esx3", "", "alice said that the host esx3 is off")})
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (OUTDATED, "reconnect esx3"),
+        ((vm("db3", connected=False, host="esx3", **OFF), None), "reconnect esx3"),
+        ((OUTDATED[0], says("db3", device=True)), "reconnect esx3 in vCenter; or,"),
+        ((OUTDATED[0], says("db3")), "reconnect esx3 in vCenter; or,"),
+        ((vm("db3", connected=False, host="esx3", host_connected=True), None), "orphaned"),
+        ((vm("db3", connected=None, host="esx3"), None), "what the account may read"),
+        ((vm("db3", power=Power.UNKNOWN, host="esx3"), None), "what the account may read"),
+    ],
+)
+def test_an_outdated_list_of_the_last_home_is_no_proof_that_the_disk_is_free(last: Any, words: str) -> None:
+    """vCenter was restored from a backup: it shows db3 as it was before it got the disk."""
+    recent = [ended("db3", True)]
+    for others, rule in (((vm("db1"), says("db1")), 792), (DEAD, 541)):
+        for wish in (None, SWITCH, FORCE):
+            decision = judge(seen(others, READY, last), recent=recent, wish=wish)
+            if wish is None or rule == 541:
+                assert (decision.rule, decision.choice) == (rule, HOLD)
+                assert words in decision.reason
+                assert ("confirm_off" in decision.reason) is (last[1] is None and words == "reconnect esx3")
+            assert decision.move is None
+
+
+@pytest.mark.parametrize(
+    ("last", "around", "recent"),
+    [
+        ((vm("db3", host="esx3"), None), NOTHING_AROUND, [ended("db3", True)]),
+        ((OUTDATED[0], says("db3", device=False)), NOTHING_AROUND, [ended("db3", True)]),
+        (OUTDATED, OFF_BY_WORD, [ended("db3", True)]),
+        (OUTDATED, NOTHING_AROUND, [ended("db3", True, forgotten=True)]),
+        (OUTDATED, NOTHING_AROUND, [ended("db3", True), ended("db1", True)]),
+        (OUTDATED, NOTHING_AROUND, []),
+    ],
+)
+def test_what_is_known_of_the_last_home_or_said_by_a_person_ends_that(
+    last: Any, around: Around, recent: list[dict[str, Any]]
+) -> None:
+    free, dead = (
+        seen((vm("db1"), says("db1")), READY, last, around=around),
+        seen(DEAD, READY, last, around=around),
+    )
+    assert [judge(one, recent=recent).rule for one in (free, dead)] == [800, 620]
+
+
+def test_who_runs_and_has_the_disk_is_not_held_for_an_outdated_last_home() -> None:
+    assert judge(seen(WELL, READY, OUTDATED), recent=[ended("db3", True)]).rule == 600
+    assert judge(seen(UNMOUNTED, READY, OUTDATED), recent=[ended("db3", True)]).rule == 750
 
 
 THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
@@ -709,8 +772,8 @@ def every_situation() -> Iterator[Situation]:
     for snapshot in CONTRADICTED:
         yield Situation(snapshot, EPOCH, NOW)
     yield Situation(seen((vm("db1"), says("db1")), READY), EPOCH, NOW, False, DEPARTED)
-    for wish in (None, FORCE):
-        yield Situation(seen(DEAD, READY, UNSHOWN), EPOCH, NOW, False, (ended("db3", True),), wish)
+    for wish, last, free in product((None, FORCE), (UNSHOWN, OUTDATED), (DEAD, (vm("db1"), says("db1")))):
+        yield Situation(seen(free, READY, last), EPOCH, NOW, False, (ended("db3", True),), wish)
     stranger = ended("db2", rule=210, code="locked_by_stranger")
     yield Situation(seen((vm("db1", **OFF), None), READY), EPOCH, NOW, False, (stranger,))
     yield Situation(seen(DEAD, READY), EPOCH, NOW, False, (stranger,))
@@ -939,13 +1002,24 @@ def _is_disputed(s: Situation, begun: Move) -> bool:
 
 
 def _home_may_write(s: Situation, begun: Move) -> bool:
-    """The node that got the disk last is not shown, and he from whom it is taken does not run and so cannot have it open."""
+    """
+    The node that got the disk last is not shown, or not as it is, and he from whom it is taken, if there is one, does not run and
+    so cannot have it open.
+    """
     last = next((m for m in reversed(s.recent) if m.get("ok") or m.get("forgotten")), {"forgotten": True})
-    if not begun.source or last.get("forgotten") or s.seen.node(begun.source).running:
+    if last.get("forgotten") or (begun.source and s.seen.node(begun.source).running):
         return False
-    return (
-        any(n.minion == last["target"] and n.vm.present is False for n in s.seen.nodes) and not s.missing_ok
-    )
+    home = [n for n in s.seen.nodes if n.minion == last["target"]]
+    lost = bool(begun.source) and any(n.vm.present is False for n in home) and not s.missing_ok
+    return lost or any(_may_have_it_unseen(s, n) for n in home)
+
+
+def _may_have_it_unseen(s: Situation, node: NodeSight) -> bool:
+    """Its VM lists no disk by a word that may be an old one, and neither it nor a person says that it has none."""
+    current = node.vm.connected is True and node.vm.power is not Power.UNKNOWN
+    old = node.vm.present is True and not current and listing(node.vm, s.resource) is False
+    word = node.facts is not None and node.facts.device is False
+    return old and not (word or believed(node, s.seen.nodes))
 
 
 def _tries_to_see(s: Situation, begun: Move) -> bool:
@@ -1104,6 +1178,7 @@ NEEDED = frozenset(
         710,
         732,
         790,
+        792,
         793,
         795,
     }

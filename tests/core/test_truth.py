@@ -147,6 +147,19 @@ def test_what_lasts_is_no_reason_to_hold_while_another_node_is_ready(world: Worl
     assert is_true(world, 630 if stopped else 648)
 
 
+def test_the_last_home_is_out_of_reach_while_its_host_is_and_nobody_has_said_that_it_is_off(
+    world: World,
+) -> None:
+    ended(world)
+    home = part(world, 0, "db1").vm
+    home.disks = []
+    assert not is_true(world, 792) and not is_true(world, 541)
+    world.stays, home.connected, home.shown = home, False, Power.ON
+    assert is_true(world, 792) and is_true(world, 541)
+    lasting.confirm(world)
+    assert not is_true(world, 792) and not is_true(world, 541)
+
+
 def test_vcenter_in_the_dark_is_no_reason_where_it_could_be_mounted_again(world: World) -> None:
     ended(world)
     home = part(world, 0, "db1")

@@ -190,6 +190,12 @@ class Eye:
     def lost(self) -> bool:
         return any(n.vm not in self.shown for n in self.nodes.values())
 
+    def home_is_out_of_reach(self) -> bool:
+        """The node that got it last, as far as nobody has cleared since, is not to be seen as it is now."""
+        last = next((m for m in reversed(self.state.recent) if m["ok"] or m.get("forgotten")), None)
+        home = self.nodes.get(last["target"]) if last and not last.get("forgotten") else None
+        return home is not None and self._is_out_of_sight(home.vm)
+
     def kept(self) -> bool:
         paths = {d.path for d in self.of.disks}
         return any(n.vm.kept & paths or n.vm.saved is not None for n in self.nodes.values())
@@ -345,7 +351,7 @@ TRUE: dict[int, Truth] = {
     90: lambda eye, report: eye.kept(),
     105: _both(lambda eye, report: len(eye.holders()) > 0, lambda eye, report: len(eye.state.outcomes) > 0),
     42: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
-    541: lambda eye, report: eye.lost(),
+    541: lambda eye, report: eye.lost() or eye.home_is_out_of_reach(),
     542: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     598: _holder(lambda n: n.services is False),
     900: _holder(lambda n: not n.uuids <= {disk.uuid for disk in n.vm.disks}),
@@ -394,6 +400,7 @@ TRUE: dict[int, Truth] = {
         or (_stuck(eye, report) and _holder(lambda n: n.unready)(eye, report))
     ),
     790: lambda eye, report: eye.lost(),
+    792: lambda eye, report: not eye.holders() and eye.home_is_out_of_reach(),
     793: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     810: _both(lambda eye, report: not eye.holders(), _stuck),
 }
@@ -514,7 +521,8 @@ DEEDS: dict[int, Deeds] = {
     **dict.fromkeys((45, 545), (_confirm,)),
     237: (_mend_base, _settle, _bring_base, _raise_base),
     575: (_raise_base,),
-    **dict.fromkeys((40, 90, 195, 198, 530, 695, 541, 790), (_settle,)),
+    **dict.fromkeys((40, 90, 195, 198, 530, 695, 790), (_settle,)),
+    **dict.fromkeys((541, 792), (_confirm, _settle)),
     **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
     **dict.fromkeys((650, 652, 653, 654, 732), (_mend, _answer, _settle, _clear)),
 }

@@ -146,6 +146,25 @@ def lost_host_words(
     )
 
 
+def outdated_words(node: NodeSight, name: str) -> str:
+    """What follows for a disk from an old word about the node that got it last, and the ways out, as part of a sentence."""
+    who, host = node.minion, node.vm.host or "its host"
+    if node.vm.host_connected is True and node.vm.connected is False:
+        why = f"its VM is out of reach on {host}, which is connected"
+        way = "see to the VM in vCenter (it is orphaned, inaccessible or invalid)"
+    elif not node.host_gone:
+        why = "its power state or connection cannot be read"
+        way = "see whether its host is well and what the account may read"
+    else:
+        why, way = f"its host {host} is not connected", f"reconnect {host} in vCenter"
+        said = f" ({denied_words(node)})" if node.denied else ""
+        way += said if node.facts is not None else f"{said}; or {_ways_to_say(node)}"
+    return (
+        f"{who} was the last to get it, and what vCenter says of {who} is not current ({why}): it may have the disk and write. "
+        f"To go on, {way}; or, if you have made sure that {who} does not have it, 'salt-run vmdk.clear {name}'"
+    )
+
+
 def denied_words(node: NodeSight) -> str:
     """Who said that the host of a node is off, and why that does not count; ``""`` if nothing is against it."""
     if node.denied is None:

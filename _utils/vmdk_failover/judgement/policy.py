@@ -29,7 +29,8 @@ from vmdk_failover.judgement.situation import (
     did_not_start,
     elsewhere,
     holder_name,
-    home_unseen,
+    home_doubted,
+    home_outdated,
     idle,
     idle_words,
     lacking_words,
@@ -114,14 +115,10 @@ POLICY: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         541,
-        "the holder does not run, and the VM of the node that got the disk last cannot be seen",
-        of_holder(lambda s, h: not h.running and bool(home_unseen(s))),
+        "the holder does not run, and the VM of the node that got the disk last cannot be seen, or not as it is now",
+        of_holder(lambda s, h: not h.running and bool(home_doubted(s))),
         Choice.HOLD,
-        lambda s: (
-            f"{holder_name(s)}, which does not run, lists the disk, but {home_unseen(s)} was the last to get it, and its VM is "
-            "not to be seen in vCenter: it may still run and write. Give the account the right to see it; if it was deleted, "
-            f"'salt-run vmdk.clear {s.resource.name}'"
-        ),
+        lambda s: f"{holder_name(s)}, which does not run, lists the disk, but {home_doubted(s)}",
     ),
     PolicyRow(
         542,
@@ -207,6 +204,13 @@ POLICY: tuple[PolicyRow, ...] = (
             "that the account may not see can still run. Give the account the right to see it; if the VM was deleted, "
             f"'salt-run vmdk.clear {s.resource.name}'"
         ),
+    ),
+    PolicyRow(
+        792,
+        "nobody is seen to hold the disk, and vCenter's word about the node that got it last is not current",
+        lambda s: s.holder is None and home_outdated(s) is not None,
+        Choice.HOLD,
+        lambda s: f"no node lists the disk, but {home_doubted(s)}",
     ),
     PolicyRow(
         793,

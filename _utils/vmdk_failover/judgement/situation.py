@@ -15,7 +15,7 @@ from typing import Any
 from vmdk_failover.errors import LockedByStranger
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.blind import could_mount
-from vmdk_failover.judgement.doubts import contradiction
+from vmdk_failover.judgement.doubts import contradiction, outdated_words
 from vmdk_failover.judgement.hierarchy import cannot_base, cannot_follow, stands
 from vmdk_failover.model import Move, MoveKind, Resource
 
@@ -260,6 +260,28 @@ def home_unseen(s: Situation) -> str:
     """The node that got the disk last, if vCenter does not show its VM and nobody said that it was deleted; else ``""``."""
     last = home(s) if home(s) not in s.missing_ok else ""
     return last if any(n.minion == last and n.vm.present is False for n in s.seen.nodes) else ""
+
+
+def home_outdated(s: Situation) -> NodeSight | None:
+    """
+    The node that got the disk last, if vCenter's word about it is not current (a cached list, from before a restored backup
+    perhaps) and shows no disk, and its own word does not say that it has none; else ``None``.
+    """
+    last = next((n for n in s.seen.nodes if n.minion == home(s)), None)
+    if last is None or last.known or last.holds is not False:
+        return None
+    return None if last.facts is not None and last.facts.device is False else last
+
+
+def home_doubted(s: Situation) -> str:
+    """Why the node that got the disk last may have it although its VM is not seen to, as part of a sentence; else ``""``."""
+    if last := home_unseen(s):
+        return (
+            f"{last} was the last to get it, and its VM is not to be seen in vCenter: it may still run and write. Give the "
+            f"account the right to see it; if it was deleted, 'salt-run vmdk.clear {s.resource.name}'"
+        )
+    outdated = home_outdated(s)
+    return outdated_words(outdated, s.resource.name) if outdated else ""
 
 
 def elsewhere(s: Situation) -> str:
