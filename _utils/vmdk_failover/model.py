@@ -212,7 +212,8 @@ class Signs:
         nobody listens.
     :param address: whether its last signed address answers the master. ``None``: not known, or it could not be tried.
     :param heard: seconds since its last signed heartbeat, whatever excuses silence. ``None``: none since the master booted.
-    :param unanswered: seconds since the first of the questions in a row that it gave no answer to. ``None``: not known.
+    :param unanswered: seconds since the first of the questions in a row that it gave no answer to, or since a boot or a task on
+        the VM if that is later. ``None``: not known.
     """
 
     silent: float | None = None

@@ -294,6 +294,24 @@ def test_what_is_stopped_is_no_part_of_the_crowd(site: Site) -> None:
     assert site.lookout().crowd(resource(), seen()) == Crowd(4, 4), "what cannot be read may be running"
 
 
+def test_questions_in_vain_are_counted_anew_from_what_excuses_silence(site: Site) -> None:
+    """An agent that was dead before a boot has its whole time again after it."""
+
+    def unanswered(**facts: Any) -> float | None:
+        return site.signs("db1", **facts)["db1"].unanswered
+
+    site.signs("db1")
+    site.now += 60.0
+    assert unanswered() == 60.0
+    assert unanswered(boot_time="2026-01-02T00:00:00+00:00") == 0.0
+    site.now += 30.0
+    site.heard(db1=0.5, db2=0.0)
+    assert unanswered(boot_time="2026-01-02T00:00:00+00:00") == 30.0
+    assert unanswered(boot_time="2026-01-02T00:00:00+00:00", task="relocate") == 0.0
+    site.now += 5.0
+    assert unanswered(boot_time="2026-01-02T00:00:00+00:00") == 5.0
+
+
 def test_questions_in_vain_are_counted_from_the_first_of_their_row(site: Site) -> None:
     def unanswered() -> float | None:
         return site.signs("db1")["db1"].unanswered

@@ -135,11 +135,12 @@ def crying(
     other: tuple[VmFacts, NodeFacts | None] = READY,
     crowd: Crowd = Crowd(),  # noqa: B008 – frozen
     around: Around = NOTHING_AROUND,
+    address: bool | None = True,
     **options: Any,
 ) -> Snapshot:
     """The holder's heartbeats come, it says by itself that it cannot use the disk, and it answers no question."""
     answers = {other[1].minion: other[1]} if other[1] else {}
-    signs = {"db1": Signs(age, True, 0.5, unanswered)}
+    signs = {"db1": Signs(age, address, 0.5, unanswered)}
     told = replace(around, failing={"db1": said} if said else {})
     facts = HypervisorFacts(True, "", (HOLDS, other[0]))
     return assess.look(resource(**options), facts, answers, signs, crowd, told)
@@ -212,6 +213,7 @@ SEES = {"device": True, "epoch": EPOCH}
 BLIND = seen((vm("db1"), says("db1", **SEES)), (vm("db2"), says("db2", device=False)), readable=False)
 PAIR = (DATA, WAL)
 HALF = look(resource(2, PAIR), (vm("db1", PARTLY, PAIR), vm("db2")), (active("db1"), says("db2")))
+AGENT = {"on_agent_silent": "fence", "agent_timeout": 10.0}
 DAMPED = [ended("db1", True, damped=True, ago=600.0 * i) for i in range(3)]
 
 EXAMPLES = (
@@ -597,6 +599,50 @@ def test_what_is_known_of_the_last_home_or_said_by_a_person_ends_that(
 def test_who_runs_and_has_the_disk_is_not_held_for_an_outdated_last_home() -> None:
     assert judge(seen(WELL, READY, OUTDATED), recent=[ended("db3", True)]).rule == 600
     assert judge(seen(UNMOUNTED, READY, OUTDATED), recent=[ended("db3", True)]).rule == 750
+
+
+@pytest.mark.parametrize(
+    ("options", "unanswered", "age", "rule"),
+    [
+        (AGENT, 3600.0, 0.5, 647),
+        (AGENT, 15.0, 0.5, 647),
+        (AGENT, 14.9, 0.5, 643),  # never before node_timeout
+        ({**AGENT, "agent_timeout": 300.0}, 299.0, 0.5, 643),
+        ({**AGENT, "agent_timeout": 300.0}, 300.0, 0.5, 647),
+        ({}, 3600.0, 0.5, 643),
+        (AGENT, None, 0.5, 643),
+        (AGENT, 3600.0, -150.0, 643),  # a boot excuses it
+        (AGENT, 3600.0, 6.0, 642),  # heartbeats end too: it is silent soon
+        (AGENT, 3600.0, None, 640),
+    ],
+)
+def test_an_agent_that_answers_nothing_is_silent_although_heartbeats_come(
+    options: dict[str, Any], unanswered: float | None, age: float | None, rule: int
+) -> None:
+    for address in (True, None):  # while heartbeats come, nobody asks the address
+        decision = judge(crying(unanswered, age, None, address=address, **options))
+        assert decision.rule == rule
+        if rule == 647:
+            assert "the agent on db1 has answered no question for more than" in decision.reason
+            assert "its heartbeats come" in decision.reason
+    assert judge(crying(unanswered, age, None, address=False, **options)).rule in (rule, 643)
+
+
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [
+        (638, {"around": PAUSED_TENANT}),
+        (638, {"around": VOLATILE_TENANT}),
+        (639, {"around": RENAMED}),
+        (641, {"crowd": Crowd(5, 5)}),
+        (648, {"other": SILENT}),
+        (643, {"address": False}),
+        (643, {"said": Complaint(Condition.IO_ERROR, "sda: write, ENOSPC")}),  # it would only come along
+        (637, {"said": ANY_FAULT}),
+    ],
+)
+def test_what_holds_a_silent_node_holds_one_whose_agent_is_silent(rule: int, more: dict[str, Any]) -> None:
+    assert judge(crying(3600.0, **{"said": None, **more}, **AGENT)).rule == rule
 
 
 THREE = seen(DEAD, READY, (vm("db3"), says("db3")))
@@ -1084,11 +1130,13 @@ def _needless(s: Situation, kind: MoveKind, source: NodeSight) -> Iterator[str]:
 
 def _hasty(s: Situation, source: NodeSight) -> Iterator[str]:
     """What a silent node must not lose the disk for."""
-    age, address = source.signs.silent, source.signs.address
-    if age is None or age < s.resource.node_timeout:
+    age, address, deaf = source.signs.silent, source.signs.address, _is_deaf(s, source)
+    if not deaf and (age is None or age < s.resource.node_timeout):
         yield "a node loses the disk that was not silent for long enough"
-    if address is None or (
-        address and (s.resource.on_agent_silent != "fence" or age is None or age < s.resource.agent_timeout)
+    if (address is None and not deaf) or (
+        address
+        and not deaf
+        and (s.resource.on_agent_silent != "fence" or age is None or age < s.resource.agent_timeout)
     ):
         yield "a node loses the disk whose address answers, or may"
     if source.renamed:
@@ -1097,6 +1145,14 @@ def _hasty(s: Situation, source: NodeSight) -> Iterator[str]:
         yield "a node loses the disk that is isolated at most"
     if _most_are_silent(s):
         yield "a node loses the disk while most nodes are silent"
+
+
+def _is_deaf(s: Situation, source: NodeSight) -> bool:
+    """Its heartbeats come, nothing excuses it, its agent has answered nothing for as long as is given, and that may be fenced."""
+    signs, of = source.signs, s.resource
+    lives = signs.silent is not None and 0 <= signs.silent <= 3 and signs.address is not False
+    long = signs.unanswered is not None and signs.unanswered >= max(of.agent_timeout, of.node_timeout)
+    return of.on_agent_silent == "fence" and lives and long
 
 
 def _most_are_silent(s: Situation) -> bool:
@@ -1203,8 +1259,12 @@ def every_silence() -> Iterator[Snapshot]:
     for unanswered, age, said, other in product(
         (None, 14.9, 15.0), (None, -150.0, 0.5, 6.0), (None, ANY_FAULT, full), (READY, SILENT)
     ):
-        for around in (NOTHING_AROUND, PAUSED_TENANT, VOLATILE_TENANT, RENAMED, suffering()):
-            yield crying(unanswered, age, said, other, around=around)
+        for around, options in product(
+            (NOTHING_AROUND, PAUSED_TENANT, VOLATILE_TENANT, RENAMED, suffering()), ({}, AGENT)
+        ):
+            yield crying(unanswered, age, said, other, around=around, **options)
+        for address, crowd in product((True, False, None), (Crowd(), Crowd(5, 5))):
+            yield crying(unanswered, age, said, other, crowd, address=address, **AGENT)
         yield crying(unanswered, age, said, other, Crowd(5, 5))
 
 

@@ -236,6 +236,19 @@ def contradiction(seen: Snapshot) -> str:
     return ""
 
 
+def guarded_words(h: NodeSight) -> str:
+    """For whom a silent node is not fenced."""
+    names = " and ".join(h.paused_tenants)
+    if not names:
+        return (
+            f"{h.minion} gives no signed answer and is not fenced: {stake.guard_words(h.tenants, h.minion)}"
+        )
+    return (
+        f"{h.minion} gives no signed answer; {names} is on it and paused, and maintenance is not disturbed by a fence; "
+        f"end that with 'salt-run vmdk.resume {h.paused_tenants[0]}', or look at the node"
+    )
+
+
 def impostor_words(node: NodeSight) -> str:
     """What follows from another VM that answers under a node's name, and what to do."""
     return (

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from vmdk_failover.judgement import stake
 from vmdk_failover.judgement.assess import NodeSight
-from vmdk_failover.judgement.doubts import lost_host_words, spared
+from vmdk_failover.judgement.doubts import guarded_words, lost_host_words, spared
 from vmdk_failover.judgement.nodestate import is_isolated
 from vmdk_failover.judgement.situation import Choice, PolicyRow, Situation, holder_name, no_target, of_holder
 
@@ -98,14 +97,37 @@ def not_yet(s: Situation, h: NodeSight) -> bool:
     return left(s, h) > 0
 
 
+def agent_time(s: Situation) -> float:
+    """How long (seconds) an agent may be silent on a machine that lives, where it may be fenced for that."""
+    return max(s.resource.agent_timeout, s.resource.node_timeout)
+
+
+def deaf(s: Situation, h: NodeSight) -> bool:
+    """
+    Its heartbeats come, so the machine lives, but its agent has answered no question for so long that it may be stopped.
+
+    Who says meanwhile that it cannot use the disk is judged by that (637): a fault that would come along holds.
+    """
+    silent, unanswered = h.signs.silent, h.signs.unanswered
+    lives = (
+        silent is not None and 0 <= silent <= HEARD and h.signs.address is not False
+    )  # less than 0 is an excuse
+    long = unanswered is not None and unanswered >= agent_time(s)
+    return s.resource.on_agent_silent == "fence" and lives and long and h.complaint is None
+
+
+def too_early(s: Situation, h: NodeSight) -> bool:
+    return not_yet(s, h) and not deaf(s, h)
+
+
 def agent_trouble(s: Situation, h: NodeSight) -> bool:
     """Its address answers: the machine lives, and nothing says that it may be stopped already."""
-    patient = (h.signs.silent or 0.0) < max(s.resource.agent_timeout, s.resource.node_timeout)
+    patient = (h.signs.silent or 0.0) < agent_time(s) and not deaf(s, h)
     return h.signs.address is True and (s.resource.on_agent_silent != "fence" or patient)
 
 
 def no_address(s: Situation, h: NodeSight) -> bool:
-    return h.signs.address is None
+    return h.signs.address is None and not deaf(s, h)
 
 
 def isolated(s: Situation, h: NodeSight) -> bool:
@@ -157,24 +179,16 @@ def any_(s: Situation, h: NodeSight) -> bool:
     return True
 
 
-def guarded_words(h: NodeSight) -> str:
-    """For whom a silent node is not fenced."""
-    names = " and ".join(h.paused_tenants)
-    if not names:
-        return (
-            f"{h.minion} gives no signed answer and is not fenced: {stake.guard_words(h.tenants, h.minion)}"
-        )
-    return (
-        f"{h.minion} gives no signed answer; {names} is on it and paused, and maintenance is not disturbed by a fence; "
-        f"end that with 'salt-run vmdk.resume {h.paused_tenants[0]}', or look at the node"
-    )
-
-
 def witnesses(s: Situation) -> str:
     """What the witnesses say of a silent holder, as part of a sentence."""
     h = s.holder
     if h is None:
         return "nobody holds the disk"
+    if deaf(s, h):
+        return (
+            f"the agent on {h.minion} has answered no question for more than {agent_time(s):g} s (its heartbeats come, "
+            "on_agent_silent: fence)"
+        )
     if h.signs.address is True:
         return f"the agent on {h.minion} has been silent for more than {s.resource.agent_timeout:g} s (its address answers)"
     kind = "isolated" if isolated(s, h) else "dead or frozen"
@@ -254,7 +268,7 @@ SILENT: tuple[PolicyRow, ...] = (
     PolicyRow(
         643,
         "the holder is silent, and that is excused or not long enough",
-        unanswered(not_yet),
+        unanswered(too_early),
         Choice.HOLD,
         lambda s: (
             f"{holder_name(s)} gives no signed answer, and its silence is not long enough; it is given "
@@ -291,14 +305,14 @@ SILENT: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         647,
-        "the holder is dead, frozen or isolated, and another node is ready",
+        "the holder is dead, frozen or isolated, or its agent has been silent for too long, and another node is ready",
         unanswered(has_target),
         Choice.MOVE,
         witnesses,
     ),
     PolicyRow(
         648,
-        "the holder is dead, frozen or isolated, and no node is ready",
+        "the holder is dead, frozen or isolated, or its agent has been silent for too long, and no node is ready",
         unanswered(any_),
         Choice.HOLD,
         lambda s: f"{witnesses(s)}, and {no_target(s)}",

@@ -94,20 +94,23 @@ class FileLookout:
                 ages[m],
                 self._meant(m, known.address(m), answers.get(m)),
                 self._heard(m, known, now),
-                self._unanswered(m, now),
+                self._unanswered(m, now, excused.get(m, NEVER)),
             )
             for m in silent
         }
 
-    def _unanswered(self, minion: str, now: float) -> float:
-        """Seconds since it was first asked in vain in this row of questions; kept for later looks."""
+    def _unanswered(self, minion: str, now: float, excused: float) -> float:
+        """Seconds since it was first asked in vain in this row of questions, or since what excuses that; kept for later looks."""
         path = self._dir / UNANSWERED / f"{minion}.json"
         was = heard.read_plain(path)
         goes_on = was.get("boot") == self._boot and 0 <= now - _moment(was, "last") < IN_A_ROW
         since = min(now, _moment(was, "since")) if goes_on else now
         with contextlib.suppress(OSError):  # then it has been so for a moment only
             heard.write_plain(path, {"boot": self._boot, "since": since, "last": now})
-        return now - since
+        anew = (
+            excused if excused <= now else excused - BOOT_GRACE
+        )  # the boot itself, if it was not heard since
+        return max(0.0, now - max(since, anew))
 
     def _heard(self, minion: str, known: heard.Heard, now: float) -> float | None:
         """The age of the last heartbeat since the master booted, whether the listener is at work now or not."""
