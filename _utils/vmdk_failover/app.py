@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class App:
         self.warn = warn
         self.clock = SystemClock()
         place = state_dir(opts)
-        self.journal = FileJournal(place / "journal", place / "known", now)
+        self.journal = FileJournal(place / "journal", place / "known", now, configured=self._configured)
         self.lock = FileLock(place / "locks")
         self.keys = Keys(place)
         self.announce = Announcer(place, self.journal, tell, self.clock.wall)
@@ -143,7 +143,12 @@ class App:
         if not self.settings.claims:
             return self.journal
         place, claims = state_dir(self.opts), Claims(self._shelf, self.master)
-        return SharedJournal(place / "journal", place / "known", now, claims=claims)
+        return SharedJournal(
+            place / "journal", place / "known", now, configured=self._configured, claims=claims
+        )
+
+    def _configured(self) -> Collection[str]:
+        return self.settings.resources.keys()
 
     def _shelf(self, name: str) -> Shelf:
         """Beside the disks it is another one when they have been moved."""

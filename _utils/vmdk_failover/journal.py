@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from vmdk_failover.errors import JournalError
 from vmdk_failover.judgement import config, dated
 from vmdk_failover.judgement.dated import Moment
-from vmdk_failover.model import Move, Outcome, Result, Step, StepKind, move_from_plain, to_plain
+from vmdk_failover.model import Move, Outcome, Resource, Result, Step, StepKind, move_from_plain, to_plain
 from vmdk_failover.store import durable, overlap
 
 #: Finished moves that are kept in the state; the log keeps all.
@@ -54,6 +54,8 @@ class FileJournal:
     :param known: directory beside it with a mark for each resource that ever had a journal, so that a lost one is noticed.
     :param moment: tells now; with it, ages of finished moves do not depend on the wall clock within one boot.
     :param patience: seconds for each read or write.
+    :param configured: tells the names of all resources that are configured; without it nobody's maintenance keeps another name
+        from a disk.
     :ivar trouble: why the history could not be written, one sentence; ``""`` if all is well.
     """
 
@@ -63,7 +65,9 @@ class FileJournal:
         known: Path | None = None,
         moment: Callable[[], Moment] | None = None,
         patience: float = durable.PATIENCE,
+        configured: Callable[[], Collection[str]] | None = None,
     ) -> None:
+        self.configured = configured
         self.directory = directory
         self.known = known
         self.moment = moment
@@ -90,9 +94,9 @@ class FileJournal:
             ) from err
 
     def begin(self, move: Move) -> None:
-        """Write an intent down before its first step; its epoch must be the next one, its disks in no other open move."""
+        """Write an intent down before its first step; its epoch must be the next one, its disks free (:meth:`check_free`)."""
         with self._alone(move.resource.name), self._changed(move.resource.name) as plain:
-            overlap.check(self.directory, move.resource, self.patience)
+            self.check_free(move.resource)
             if move.epoch != int(plain.get("epoch", 0)) + 1 or plain.get("move"):
                 raise JournalError(
                     f"a move of {move.resource.name} is already open, or epoch {move.epoch} is not the next one"
@@ -100,6 +104,12 @@ class FileJournal:
             plain.update(epoch=move.epoch, move=to_plain(move), outcomes=[], hold=None)
         frozen = {"resource": move.resource.name, "settings": config.to_body(move.resource)}
         self._log(move.resource.name, {"began": {**to_plain(move), **frozen}})
+
+    def check_free(self, resource: Resource) -> None:
+        """:raises JournalError: a disk is in an open move, or in maintenance, under another name."""
+        overlap.check(self.directory, resource, self.patience)
+        if self.configured is not None:
+            overlap.check_maintenance(self.directory, resource, self.configured(), self.patience)
 
     def note(self, resource: str, entry: Mapping[str, Any]) -> None:
         """
@@ -136,10 +146,10 @@ class FileJournal:
         self._log(resource, {"hold": entry})
 
     def pause(self, resource: str, entry: Mapping[str, Any] | None) -> None:
-        """Begin (``entry``: who, when, until) or end (``None``) maintenance."""
+        """Begin (``entry``: who, when, until, of which ``disks``) or end (``None``) maintenance."""
         with self._changed(resource) as plain:
             plain["pause"] = dict(entry) if entry else None
-        self._log(resource, {"pause": entry})
+        self._log(resource, {"pause": overlap.told_of(entry) if entry else entry})
 
     def clear(self, resource: str, at: float, missing: Sequence[str] = ()) -> None:
         """

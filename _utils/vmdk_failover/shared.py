@@ -14,7 +14,6 @@ from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalErro
 from vmdk_failover.journal import Entry, FileJournal
 from vmdk_failover.judgement import endings
 from vmdk_failover.model import Move
-from vmdk_failover.store import overlap
 
 
 class SharedJournal(FileJournal):
@@ -55,7 +54,7 @@ class SharedJournal(FileJournal):
         the next look it is known whether the move stands in the journal, and if not, the claim is ended then.
         """
         name = move.resource.name
-        overlap.check(self.directory, move.resource, self.patience)  # before an epoch is used up for nothing
+        self.check_free(move.resource)  # before an epoch is used up for nothing
         seen = self._seen.get(name) or self._look(name)
         self._tidy(name, seen)
         if (other := seen.others(self.claims.master)) is not None:

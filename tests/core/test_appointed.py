@@ -15,9 +15,9 @@ from vmdk_failover.app import App
 from vmdk_failover.commands import operate
 from vmdk_failover.daemon import appointed
 from vmdk_failover.engine import Report
-from vmdk_failover.errors import FailoverError, Refused
+from vmdk_failover.errors import ConfigError, FailoverError, JournalError, Refused
 from vmdk_failover.judgement.policy import Wish
-from vmdk_failover.model import MoveKind
+from vmdk_failover.model import Move, MoveKind
 from vmdk_failover.store import schedule
 
 NOW = datetime.datetime(2026, 3, 10, 12, 0).astimezone().timestamp()
@@ -237,3 +237,45 @@ def test_a_maintenance_begun_meanwhile_goes_on(master: Master, monkeypatch: pyte
     monkeypatch.setattr(schedule, "is_over", over)
     appointed.due(master)
     assert master.journal.state("pgdata").paused
+
+
+def renamed(place: Path) -> Master:
+    """The same master, where the file of pgdata is called pg now."""
+    master = Master(place)
+    section = master.opts["vmdk"]["resources"]
+    section["pg"] = section.pop("pgdata")
+    return master
+
+
+def test_maintenance_of_a_renamed_resource_goes_on_until_somebody_ends_it(
+    tmp_path: Path, idle: Master
+) -> None:
+    """`mv pgdata.yaml pg.yaml` in the midst of it."""
+    operate.pause(idle, "pgdata", "ann")
+    master = renamed(tmp_path)
+    pg = master.settings.resources["pg"]
+    begun = Move(pg, MoveKind.FAILOVER, "db1", "db2", 1, "a test")
+    with pytest.raises(JournalError, match=r"'salt-run vmdk\.resume pgdata'"):
+        master.shared.begin(begun)
+    assert operate.resume(master, "pgdata", test=True) == {
+        "resource": "pgdata",
+        "paused": False,
+        "test": True,
+    }
+    assert master.journal.state("pgdata").paused
+    assert operate.resume(master, "pgdata") == {"resource": "pgdata", "paused": False}
+    assert not master.journal.state("pgdata").paused
+    master.shared.begin(begun)
+    with pytest.raises(ConfigError, match="there is no resource called 'pgdata'"):
+        operate.resume(master, "pgdata")
+
+
+def test_so_does_one_with_an_end_and_it_ends(
+    tmp_path: Path, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appointed.pause(master, "pgdata", "1h")
+    other = renamed(tmp_path)
+    assert appointed.due(other) == []
+    monkeypatch.setattr(schedule, "is_over", lambda *moment: True)
+    assert appointed.due(other) == ["pgdata"]
+    assert not other.journal.state("pgdata").paused

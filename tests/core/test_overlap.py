@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.core.build import resource
+from tests.core.build import look, resource
 from tests.core.test_engine import SWITCH, Site
 from vmdk_failover import lock
 from vmdk_failover.errors import JournalError
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement import standing
 from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Disk, Move, MoveKind, Resource
 from vmdk_failover.store import overlap
@@ -77,6 +79,58 @@ def test_of_two_names_that_begin_in_the_same_moment_one_waits(
     rival.join(10.0)
     assert came == ["other"]
     assert (one.state("pg").epoch, one.state("pgdata").move) == (1, None)
+
+
+def paused_under_another_name(place: Path, configured: Collection[str], **entry: object) -> FileJournal:
+    journal = FileJournal(place, configured=lambda: configured)
+    disks = [{"uuid": disk.uuid, "path": disk.path} for disk in resource().disks]
+    journal.pause("pgdata", {"by": "ann", "disks": disks, **entry})
+    return journal
+
+
+def test_maintenance_of_a_resource_that_was_renamed_goes_on(tmp_path: Path) -> None:
+    journal = paused_under_another_name(tmp_path, {"pg", "mail"})
+    pg = move_of(replace(resource(), name="pg"))
+    moved = replace(
+        pg, resource=replace(pg.resource, disks=(replace(resource().disks[0], path="[ds2] a/b.vmdk"),))
+    )
+    for one in (pg, moved):
+        with pytest.raises(
+            JournalError, match=r"pgdata is in maintenance.*pg's now.*'salt-run vmdk.resume pgdata'"
+        ):
+            journal.begin(one)
+    assert (journal.state("pg").move, journal.state("pg").epoch) == (None, 0)
+    journal.begin(move_of(replace(resource(), name="mail", disks=(OTHER,))))
+    journal.pause("pgdata", None)
+    journal.begin(pg)
+    assert journal.state("pg").epoch == 1
+
+
+def test_who_is_configured_and_gave_its_disk_away_keeps_nobody_from_it(tmp_path: Path) -> None:
+    journal = paused_under_another_name(tmp_path, {"pgdata", "pg"})
+    journal.begin(move_of(replace(resource(), name="pg")))
+    assert journal.state("pg").epoch == 1
+
+
+def test_maintenance_goes_on_that_was_adopted_or_has_seen_moves(tmp_path: Path) -> None:
+    journal = paused_under_another_name(tmp_path, {"pg"})
+    pg = move_of(replace(resource(), name="pg"))
+    journal.adopt("pgdata", 7, {})
+    with pytest.raises(JournalError, match="pgdata is in maintenance"):
+        journal.begin(pg)
+    journal.begin(replace(move_of(resource()), epoch=8))
+    journal.finish("pgdata", {"ok": True, "target": "db2"})
+    journal.hold("pgdata", {"rule": 510, "reason": "x" * 9000})
+    with pytest.raises(JournalError, match="pgdata is in maintenance"):
+        journal.begin(pg)
+
+
+def test_a_damaged_journal_of_a_name_that_is_not_configured_holds_as_before(tmp_path: Path) -> None:
+    journal = paused_under_another_name(tmp_path, {"pg"})
+    path = journal.directory / "pgdata.json"
+    path.write_bytes(path.read_bytes().rstrip()[:-1])
+    with pytest.raises(JournalError, match=r"the journal of pgdata \(.*\) is damaged"):
+        journal.begin(move_of(replace(resource(), name="pg")))
 
 
 def test_another_disk_is_free(journal: FileJournal) -> None:
@@ -147,3 +201,10 @@ def test_who_waited_for_a_node_looks_again_before_it_takes_a_disk_away(
         "mount db2",
     ]
     assert seen[0] == ("detach", False)
+
+
+def test_which_disks_are_in_maintenance_is_the_journals_own_affair(tmp_path: Path) -> None:
+    journal = paused_under_another_name(tmp_path, {"pgdata"})
+    assert journal.history("pgdata") == [{"pause": {"by": "ann"}}]
+    told = standing.of(look(resource(), ()), journal.state("pgdata"), 0.0)
+    assert (told["state"], told["pause"]) == ("paused", {"by": "ann"})

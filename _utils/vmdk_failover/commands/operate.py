@@ -168,7 +168,12 @@ def pause(
     :param ends: when it ends by itself, as ``schedule.until`` has it.
     """
     entry = {"by": who, "since": app.clock.wall(), **(ends or {})}
-    _locked(app, name, "pause", lambda r: app.shared.pause(r.name, entry), test)
+
+    def change(resource: Resource) -> None:
+        disks = [{"uuid": disk.uuid, "path": disk.path} for disk in resource.disks]
+        app.shared.pause(resource.name, {**entry, "disks": disks})
+
+    _locked(app, name, "pause", change, test)
     return {"resource": name, "paused": True, **({"until": ends["until"]} if ends else {}), **only(test)}
 
 
@@ -179,18 +184,21 @@ def resume(
     test: bool = False,
 ) -> dict[str, Any]:
     """
-    End maintenance.
+    End maintenance, also of a name that is not configured any more.
 
     :param wanted: whether this maintenance is meant; another one goes on.
     :return: ``was_paused`` tells whether there was any.
     """
 
-    def change(resource: Resource) -> None:
-        if wanted(app.journal.state(resource.name).pause):
-            app.shared.pause(resource.name, None)
+    def change(of: str) -> None:
+        if wanted(app.journal.state(of).pause):
+            app.shared.pause(of, None)
 
     was = app.journal.state(name).paused
-    _locked(app, name, "resume", change, test)
+    if was and name not in app.settings.resources:
+        _under_lock(app, name, "resume", lambda: change(name), test)
+    else:
+        _locked(app, name, "resume", lambda r: change(r.name), test)
     return {"resource": name, "paused": False, "was_paused": was, **only(test)}
 
 
@@ -217,11 +225,15 @@ def only(test: bool) -> dict[str, bool]:
 def _locked(app: App, name: str, doing: str, change: Callable[[Resource], None], test: bool) -> None:
     """Change something of a resource under its lock; with ``test`` only look whether that could be done."""
     resource: Resource = app.resource(name)
+    _under_lock(app, resource.name, doing, lambda: change(resource), test)
+
+
+def _under_lock(app: App, name: str, doing: str, change: Callable[[], None], test: bool) -> None:
     if app.bystander:
         raise Refused(app.bystander, "bystander")
     if not test:
-        with app.lock.resource(resource.name, doing, WISH_WAIT):
-            change(resource)
+        with app.lock.resource(name, doing, WISH_WAIT):
+            change()
 
 
 def history(app: App, name: str = "") -> dict[str, list[dict[str, Any]]]:

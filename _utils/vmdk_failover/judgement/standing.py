@@ -60,11 +60,16 @@ def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
         "active": active,
         "since": _since(record, active),
         "hold": dict(record.hold) if record.hold else None,
-        "pause": dict(record.pause) if record.paused else None,
+        "pause": _pause(record),
         "epoch": record.epoch,
         "nodes": {n.minion: _node(n, seen.resource.node_timeout) for n in seen.nodes},
         "last_move": _last_move(record),
     }
+
+
+def _pause(record: Record) -> dict[str, Any] | None:
+    """Who paused it, since when and until when; of which disks the journal keeps for itself."""
+    return {k: v for k, v in record.pause.items() if k != "disks"} if record.paused else None
 
 
 def unknown(reason: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """
-Open moves that have a disk of another resource: its file was renamed, or the disk was given to another resource, in their midst.
+Open moves and maintenance that have a disk of another resource: its file was renamed, or the disk was given to another resource,
+in their midst.
 
 A move finishes as it began, also when its resource is configured no more. Lock, journal and a node's memory go by the name of
-the resource, so nothing else would keep a second move, under another name, from the same disk meanwhile.
+the resource, so nothing else would keep a second move, under another name, from the same disk meanwhile. Maintenance goes by it
+too: that of a name which is configured no more goes on for its disks until somebody ends it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,14 @@ from vmdk_failover.store import durable
 
 #: How the state of a resource without an open move begins; so much of it is read of each (bytes).
 _CLOSED, _HEAD = b'"move": null', 4096
+
+#: What maintenance remembers of its disks in the journal: a list of ``uuid`` and ``path``.
+DISKS = "disks"
+
+
+def told_of(pause: Mapping[str, Any]) -> dict[str, Any]:
+    """What people are told of maintenance: all but its disks, which are for this module."""
+    return {key: value for key, value in pause.items() if key != DISKS}
 
 
 @contextlib.contextmanager
@@ -59,14 +69,70 @@ def check(directory: Path, resource: Resource, patience: float) -> None:
         return
     path, damaged = other
     if damaged:
-        raise JournalError(
-            f"the journal of {path.stem} ({path}) is damaged and has a disk that is {name}'s now, so a move of it may be open; "
-            f"nothing is begun for {name} until you have made sure that no task of these VMs is under way in vCenter, and have "
-            "moved that file away"
-        )
+        raise JournalError(_damaged_words(path, name))
     raise JournalError(
         f"a move of {path.stem} is open and has a disk that is {name}'s now; nothing is begun for {name} until that has ended: "
         f"'salt-run vmdk.status {path.stem}', and if need be 'salt-run vmdk.clear {path.stem}'"
+    )
+
+
+def check_maintenance(
+    directory: Path, resource: Resource, configured: Collection[str], patience: float
+) -> None:
+    """
+    Nobody has put one of the disks into maintenance under a name that the resource had before.
+
+    :param configured: names of all resources that are.
+    :raises JournalError: somebody has, or whether it is so cannot be read within ``patience`` (seconds).
+    """
+    name = resource.name
+    try:
+        found = durable.within(patience, lambda _: _paused(directory, resource, configured))
+    except OSError as err:
+        raise JournalError(
+            f"{directory} cannot be read, so whether a disk of {name} is in maintenance under another name is not known: "
+            f"{err.strerror}"
+        ) from err
+    if found is None:
+        return
+    path, damaged = found
+    if damaged:
+        raise JournalError(_damaged_words(path, name))
+    raise JournalError(
+        f"{path.stem} is in maintenance, is not configured now, and had a disk that is {name}'s now (was it renamed?); nothing "
+        f"is begun for {name} until 'salt-run vmdk.resume {path.stem}' has ended that; 'salt-run vmdk.pause {name}' first, if "
+        "maintenance is to go on"
+    )
+
+
+def _paused(directory: Path, resource: Resource, configured: Collection[str]) -> tuple[Path, bool] | None:
+    """The state of a name that is configured no more and paused with one of the disks, and whether it is damaged."""
+    names = _names(resource)
+    for path in sorted(directory.glob("*.json")):
+        if path.stem == resource.name or path.stem in configured:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # given up or replaced a moment ago
+            state = path.read_bytes()
+            if any(json.dumps(one).encode() in state for one in names):
+                try:
+                    pause: Any = json.loads(state).get("pause") or {}
+                    if any({disk["uuid"], disk["path"]} & names for disk in pause.get(DISKS, ())):
+                        return path, False
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    return path, True
+    return None
+
+
+def _names(resource: Resource) -> set[str]:
+    """What the disks of a resource are known by."""
+    return {disk.uuid for disk in resource.disks} | {disk.path for disk in resource.disks}
+
+
+def _damaged_words(path: Path, name: str) -> str:
+    return (
+        f"the journal of {path.stem} ({path}) is damaged and has a disk that is {name}'s now, so a move of it may be open; "
+        f"nothing is begun for {name} until you have made sure that no task of these VMs is under way in vCenter, and have "
+        "moved that file away"
     )
 
 
@@ -97,7 +163,7 @@ def _open_move(path: Path) -> bytes:
 
 def _has_one(state: bytes, resource: Resource) -> bool | None:
     """Whether one of the disks is in it for sure; ``False`` if it is named in what is damaged, ``None`` if it is not there."""
-    names = {disk.uuid for disk in resource.disks} | {disk.path for disk in resource.disks}
+    names = _names(resource)
     if not any(json.dumps(name).encode() in state for name in names):
         return None
     try:
