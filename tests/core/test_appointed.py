@@ -260,10 +260,11 @@ def test_maintenance_of_a_renamed_resource_goes_on_until_somebody_ends_it(
     assert operate.resume(master, "pgdata", test=True) == {
         "resource": "pgdata",
         "paused": False,
+        "was_paused": True,
         "test": True,
     }
     assert master.journal.state("pgdata").paused
-    assert operate.resume(master, "pgdata") == {"resource": "pgdata", "paused": False}
+    assert operate.resume(master, "pgdata")["paused"] is False
     assert not master.journal.state("pgdata").paused
     master.shared.begin(begun)
     with pytest.raises(ConfigError, match="there is no resource called 'pgdata'"):
