@@ -177,7 +177,7 @@ def test_a_resource_is_held(lab: Lab) -> None:
 def test_adopting_and_new_keys(lab: Lab) -> None:
     title = "The disk was moved by Storage vMotion"
     said = type_it(lab, title, "salt-run vmdk.adopt NAME test=True")
-    assert said.startswith(f"{DISK}: would be adopted; nothing was written")
+    assert said.startswith(f"{DISK}: would be adopted under epoch ")
     assert type_it(lab, title, "salt-run vmdk.adopt NAME").startswith(f"{DISK}: adopted")
     type_it(lab, "Keys are to be changed", "salt-run vmdk.rotate_keys")
     type_it(lab, "Keys are to be changed", "salt NODE saltutil.refresh_pillar")
