@@ -231,7 +231,7 @@ def test_ctrl_c_of_a_switchover_ends_the_command_and_not_the_move(lab: Lab) -> N
     place, began = lab.run_dir / "asking", time.monotonic()
     place.mkdir()
     argv = [sys.executable, program("salt-run"), "-c", str(lab.master.root), "vmdk.switchover", DISK]
-    words = f"echo $$ > {place}/pid; exec {shlex.join(argv)} > {place}/out 2>&1"
+    words = f"echo $$ > {place}/pid; exec env --default-signal=INT {shlex.join(argv)} > {place}/out 2>&1"
     asking = lab.master.cell.start(["sh", "-c", words])
     try:
         detaching = lab.master.events.wait(

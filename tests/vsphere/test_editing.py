@@ -41,6 +41,7 @@ class Lookers(Nodes):
         self.waits: list[float] = []
         self.at_it: dict[str, list[str]] = {}
         self.broken: dict[str, str] = {}
+        self.unknown: set[str] = set()
         self.looks: dict[str, dict[str, Any]] = {
             "db1": {**MOUNT, "mounted": True, "disk_uuids": [DISK.uuid], "smbios_uuid": BIOS[0]},
             "db2": {"mounted": False, "all_disk_uuids": [OWN_DISK], "smbios_uuid": BIOS[1]},
@@ -59,6 +60,8 @@ class Lookers(Nodes):
             told = {"version": __version__}
             return {m: {**told, **self.looks[m], **elsewhere.get(m, {})} for m in minions if m in self.looks}
         if function == "saltutil.is_running":
+            if self.unknown.issuperset(minions):  # as Salt does of minions that have no key
+                raise CannotObserve(f"{function} was not accepted by the salt-master for {minions}")
             return {m: self.at_it[m] for m in minions if m in self.at_it}
         return super().ask(minions, function, kwargs, wait, sure)
 
@@ -196,6 +199,10 @@ def test_a_node_that_gives_no_answer_is_told_by_what_it_did(desk: Desk) -> None:
         CannotObserve, match=r"db2 did not answer within 10 s, nor to a second question; check with"
     ):
         protect.protect(desk.app(), *given, {})
+    desk.lookers.unknown = {"db2"}
+    with pytest.raises(CannotObserve, match=r"db2 did not answer within 10 s, nor to a second question"):
+        protect.protect(desk.app(), *given, {})
+    desk.lookers.unknown = set()
     desk.lookers.at_it["db2"] = []
     with pytest.raises(CannotObserve, match=r"db2 did not answer within 10 s and is up, but not at it"):
         protect.protect(desk.app(), *given, {})

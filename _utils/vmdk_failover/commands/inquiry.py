@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vmdk_failover.app import App
-from vmdk_failover.errors import CannotObserve, listed
+from vmdk_failover.errors import CannotObserve, FailoverError, listed
 
 #: Seconds that nodes have at least to say what they see; ``timeouts.ask`` gives them more.
 LOOK = 10.0
@@ -72,9 +73,10 @@ def heard_of(
 def _instead(app: App, silent: Sequence[str], heard: Mapping[str, Any], wait: float) -> list[str]:
     """What nodes did in place of an answer, a sentence each."""
     mute = [minion for minion in silent if minion not in heard]
-    at_it = (
-        app.call.ask(mute, "saltutil.is_running", {"fun": "vmdk.look"}, WHY, lambda *_: True) if mute else {}
-    )
+    at_it: Mapping[str, Any] = {}
+    with contextlib.suppress(FailoverError):  # as where the master knows none of them: then they are silent
+        if mute:
+            at_it = app.call.ask(mute, "saltutil.is_running", {"fun": "vmdk.look"}, WHY, lambda *_: True)
     return [_what_it_did(minion, heard, at_it, wait) for minion in silent]
 
 
