@@ -14,7 +14,7 @@ from typing import Any
 from vmdk_failover.acting import Hands, NoHooks, basis, ending, in_advance, within
 from vmdk_failover.company import Company
 from vmdk_failover.errors import Busy, FailoverError
-from vmdk_failover.judgement import assess, policy, rules, sighted
+from vmdk_failover.judgement import assess, policy, rules, sighted, standing
 from vmdk_failover.judgement.policy import Choice, Situation, Wish
 from vmdk_failover.judgement.rules import Then
 from vmdk_failover.judgement.wishing import moved_meanwhile
@@ -224,9 +224,7 @@ class _Run:
         move = record.move
         assert move is not None
         seen = self.seen = self.witnesses.observe(move.resource, move)
-        verdict = rules.next_verdict(
-            rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
-        )
+        verdict = rules.next_verdict(standing.case_of(seen, record, move))
         if verdict.step is not None:
             self.do(move, seen, verdict)
             return None

@@ -262,6 +262,21 @@ def _attach(case: Case, node: NodeSight) -> Iterator[str]:
     lost = case.move.source and case.move.source not in case.missing_ok
     if lost and case.seen.node(case.move.source).vm.present is False:
         yield "the source's VM is not to be seen, so it may still write"
+    yield from _old_word(case)
+
+
+def _old_word(case: Case) -> Iterator[str]:
+    """That the node which had the disk has it no more is said by a list of who knows when, and by nothing else."""
+    node = case.seen.node(case.move.source or case.last)
+    current = node.vm.connected is True and node.vm.power is not Power.UNKNOWN
+    if node.vm.present is False or current or listing(node.vm, case.move.resource) is not False:
+        return
+    done = [o.step.kind for o in case.outcomes if o.step.node == node.minion and o.result is Result.DONE]
+    released = StepKind.RELEASE in done and (node.facts is None or node.facts.released == case.move.epoch)
+    says_so = node.facts is not None and node.facts.device is False
+    person = node.minion in case.missing_ok or believed(node, case.seen.nodes)
+    if not (StepKind.DETACH in done or released or says_so or person):
+        yield f"{node.minion} had the disk, and that it has it no more is an old word"
 
 
 def _detach(case: Case, node: NodeSight) -> Iterator[str]:

@@ -447,6 +447,33 @@ def kin_cases() -> Iterator[Case]:
                 yield Case(replace(move(of, kind, source), rule=rule), seen, outcomes, EPOCH)
 
 
+def outdated_cases() -> Iterator[Case]:
+    """vCenter's word about the node that the disk comes from is an old one, and shows no disk."""
+    of = resource(2)
+    states = (*NOT_CURRENT, {"connected": False, "host_connected": True})
+    words = (
+        None,
+        says("db1"),
+        says("db1", device=False),
+        says("db1", released=EPOCH, device=True),
+        active("db1", device=True),
+    )
+    targets = ((vm("db2"), says("db2")), (vm("db2", THERE), says("db2")), (vm("db2"), None))
+    left = product((StepKind.RELEASE, StepKind.DETACH), (Result.DONE, Result.FAILED, Result.UNKNOWN))
+    tried = ((), *(came_to(kind, "db1", result) for kind, result in left), LOST_ATTACH, based(LOST_ATTACH))
+    origins = (
+        (MoveKind.FAILOVER, "db1", ""),
+        (MoveKind.SWITCHOVER, "db1", "db2"),
+        (MoveKind.START, "", ""),
+        (MoveKind.START, "", "db1"),
+    )
+    for state, word, (second, other), around in product(states, words, targets, (*AROUND[:1], *AROUND[4:7])):
+        seen = look(of, (vm("db1", **state), second), (word, other), around=around)
+        for (kind, source, last), outcomes in product(origins, tried):
+            yield Case(move(of, kind, source), seen, outcomes, EPOCH, last=last)
+            yield Case(move(of, kind, source), seen, outcomes, EPOCH, missing_ok=("db1",), last=last)
+
+
 def every_case() -> Iterator[Case]:
     """The whole space; each case once."""
     for part in (
@@ -459,5 +486,6 @@ def every_case() -> Iterator[Case]:
         word_cases,
         blind_cases,
         kin_cases,
+        outdated_cases,
     ):
         yield from part()

@@ -159,6 +159,7 @@ def test_what_is_not_as_expected_is_told(tmp_path: Path, old: str, new: str, wor
 HARM = {
     170: "attached to db2 while db1 list it",
     195: "rule 200: attach of db2: the source's VM is not to be seen",
+    196: "rule 200: attach of db2: db1 had the disk, and that it has it no more is an old word",
     110: "rule 200: attach of db2: db1 lists the disk",
     740: "the engine goes in circles",
     50: "rule 110: detach of db1: db2 has a task",

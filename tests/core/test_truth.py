@@ -160,6 +160,19 @@ def test_the_last_home_is_out_of_reach_while_its_host_is_and_nobody_has_said_tha
     assert not is_true(world, 792) and not is_true(world, 541)
 
 
+@pytest.mark.parametrize("source", ["db1", ""])
+def test_where_an_open_move_takes_the_disk_from_is_out_of_reach(world: World, source: str) -> None:
+    ended(world)
+    epoch = world.journal.state(world.resource.name).epoch + 1
+    world.journal.begin(Move(world.resource, MoveKind.FAILOVER, source, "db2", epoch, "a test"))
+    origin = part(world, 0, "db1").vm
+    assert not is_true(world, 196)
+    world.stays, origin.connected, origin.shown = origin, False, Power.ON
+    assert is_true(world, 196)
+    lasting.confirm(world)
+    assert not is_true(world, 196)
+
+
 def test_vcenter_in_the_dark_is_no_reason_where_it_could_be_mounted_again(world: World) -> None:
     ended(world)
     home = part(world, 0, "db1")

@@ -196,6 +196,11 @@ class Eye:
         home = self.nodes.get(last["target"]) if last and not last.get("forgotten") else None
         return home is not None and self._is_out_of_sight(home.vm)
 
+    def origin_is_out_of_reach(self) -> bool:
+        """The node that an open move takes the disk from, or that had it last, is not to be seen as it is now."""
+        source = self.source()
+        return self._is_out_of_sight(source.vm) if source else self.home_is_out_of_reach()
+
     def kept(self) -> bool:
         paths = {d.path for d in self.of.disks}
         return any(n.vm.kept & paths or n.vm.saved is not None for n in self.nodes.values())
@@ -378,6 +383,7 @@ TRUE: dict[int, Truth] = {
     695: lambda eye, report: eye.misplaced(),
     160: lambda eye, report: eye.nodes[eye.state.move.source].has() if eye.state.move else False,
     195: lambda eye, report: eye.lost(),
+    196: lambda eye, report: eye.origin_is_out_of_reach(),
     220: _target(lambda n: n.busy),
     230: _target(lambda n: n.foreign),
     510: lambda eye, report: eye.state.paused,
@@ -522,7 +528,7 @@ DEEDS: dict[int, Deeds] = {
     237: (_mend_base, _settle, _bring_base, _raise_base),
     575: (_raise_base,),
     **dict.fromkeys((40, 90, 195, 198, 530, 695, 790), (_settle,)),
-    **dict.fromkeys((541, 792), (_confirm, _settle)),
+    **dict.fromkeys((196, 541, 792), (_confirm, _settle)),
     **dict.fromkeys((63, 105, 160), (_answer, _settle, _clear)),
     **dict.fromkeys((650, 652, 653, 654, 732), (_mend, _answer, _settle, _clear)),
 }

@@ -14,6 +14,7 @@ from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
 from vmdk_failover.judgement import policy, predict, rules, standing
 from vmdk_failover.judgement.assess import Snapshot
+from vmdk_failover.judgement.doubts import last_home
 from vmdk_failover.judgement.policy import Choice, Situation, Wish
 from vmdk_failover.model import HypervisorFacts, Move, MoveKind, Resource, to_plain
 from vmdk_failover.ports import Record
@@ -123,7 +124,8 @@ def _no_move(decision: str, rule: int, reason: str, kind: MoveKind | None) -> di
 
 
 def _on_paper(move: Move, seen: Snapshot, record: Record, kind: MoveKind | None) -> dict[str, Any]:
-    paper = predict.plan(move, seen, tuple(record.outcomes))
+    last = last_home(record.recent)
+    paper = predict.plan(move, seen, tuple(record.outcomes), record.missing_ok, last)
     undone = {number: _step(verdict) for number, verdict in paper.otherwise.items()}
     steps = [{**_step(v), "otherwise": undone.get(number)} for number, v in enumerate(paper.steps)]
     ends, waits = paper.ends.reason, kind is not None and record.move is not None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from vmdk_failover.errors import Busy, LockedByStranger, VersionConflict
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.blind import REMOUNT
+from vmdk_failover.judgement.doubts import outdated
 from vmdk_failover.model import MountState, Move, MoveKind, Outcome, Power, Result, Step, StepKind
 
 FENCE_TRIES = 3
@@ -43,7 +44,11 @@ class Then(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """What the table judges: an open move, what is seen, and what the move's own steps came to."""
+    """
+    What the table judges: an open move, what is seen, and what the move's own steps came to.
+
+    :param missing_ok: nodes that a person said were deleted. :param last: the node that got the disk last, ``""`` if unknown.
+    """
 
     move: Move
     seen: Snapshot
@@ -51,10 +56,16 @@ class Case:
     epoch: int = 0
     paused: bool = False
     missing_ok: Sequence[str] = ()
+    last: str = ""
 
     @property
     def source(self) -> NodeSight:
         return self.seen.node(self.move.source)
+
+    @property
+    def origin(self) -> str:
+        """Who had the disk when the move began; if nobody was seen to, who got it last."""
+        return self.move.source or self.last
 
     @property
     def target(self) -> NodeSight:
@@ -203,9 +214,10 @@ def lost_words(outcome: Outcome) -> str:
 
 
 def cannot_go_on(case: Case) -> bool:
-    """One of the rows that give the move up would match (65, 80, 100, 150, 210), or send a person to do it (105, 195)."""
+    """One of the rows that give the move up would match (65, 80, 100, 150, 210), or send a person to do it (105, 195, 196)."""
     lost = elsewhere(case) or target_lost(case) or unclean(case)
-    asks = source_unseen(case) or (case.tried(StepKind.DETACH) >= DETACH_TRIES and not arrived(case))
+    unseen = source_unseen(case) or source_outdated(case)
+    asks = unseen or (case.tried(StepKind.DETACH) >= DETACH_TRIES and not arrived(case))
     return bool(case.strangers) or lost or asks or not may_attach(case)
 
 
@@ -256,11 +268,21 @@ def source_unseen(case: Case) -> bool:
     return bool(lost) and case.source.vm.present is False and not case.target.complete
 
 
-def unseen_words(case: Case) -> str:
-    return (
-        f"the VM of {case.move.source} is not to be seen in vCenter any more: it may still run and write. Give the account "
-        f"the right to see it; if the VM was deleted, 'salt-run vmdk.clear {case.move.resource.name}'"
-    )
+def source_outdated(case: Case) -> bool:
+    """
+    What is seen of the node that the disk comes from is old and shows no disk, and this move has not taken it from there: it
+    may have it and write.
+    """
+    node = case.seen.node(case.origin)
+    mine = bool(node.minion) and node.minion not in case.missing_ok and not case.target.complete
+    return mine and outdated(node) and not _taken_from(case, node)
+
+
+def _taken_from(case: Case, node: NodeSight) -> bool:
+    """This move has detached it there, or had it released, and the node has not said otherwise since."""
+    done = {o.step.kind for o in case.outcomes if o.step.node == node.minion and o.result is Result.DONE}
+    proven = node.facts is None or node.facts.released == case.move.epoch
+    return StepKind.DETACH in done or (StepKind.RELEASE in done and proven)
 
 
 def may_remount(case: Case) -> bool:

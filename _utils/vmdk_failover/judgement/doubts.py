@@ -4,7 +4,8 @@ Why it is not clear whether a node holds the disk, one cause at a time, and what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vmdk_failover.judgement import stake
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
@@ -146,8 +147,35 @@ def lost_host_words(
     )
 
 
-def outdated_words(node: NodeSight, name: str) -> str:
-    """What follows for a disk from an old word about the node that got it last, and the ways out, as part of a sentence."""
+def last_home(recent: Sequence[Mapping[str, Any]]) -> str:
+    """
+    The node that got the disk last, as far as is remembered and nobody said ``clear`` since; else ``""``.
+
+    :param recent: finished moves, oldest first, as the journal has them.
+    """
+    for move in reversed(recent):
+        if move.get("forgotten"):
+            return ""
+        if move.get("ok"):
+            return str(move.get("target", ""))
+    return ""
+
+
+def outdated(node: NodeSight) -> bool:
+    """
+    vCenter's word about it is not current (a cached list, from before a restored backup perhaps) and shows no disk, and its own
+    word does not say that it has none.
+    """
+    says_none = node.facts is not None and node.facts.device is False
+    return not node.known and node.holds is False and not says_none
+
+
+def outdated_words(node: NodeSight, name: str, had: str = "was the last to get it") -> str:
+    """
+    What follows for a disk from an old word about a node that had it, and the ways out, as part of a sentence.
+
+    :param had: when that was, as the predicate of a sentence.
+    """
     who, host = node.minion, node.vm.host or "its host"
     if node.vm.host_connected is True and node.vm.connected is False:
         why = f"its VM is out of reach on {host}, which is connected"
@@ -160,7 +188,7 @@ def outdated_words(node: NodeSight, name: str) -> str:
         said = f" ({denied_words(node)})" if node.denied else ""
         way += said if node.facts is not None else f"{said}; or {_ways_to_say(node)}"
     return (
-        f"{who} was the last to get it, and what vCenter says of {who} is not current ({why}): it may have the disk and write. "
+        f"{who} {had}, and what vCenter says of {who} is not current ({why}): it may have the disk and write. "
         f"To go on, {way}; or, if you have made sure that {who} does not have it, 'salt-run vmdk.clear {name}'"
     )
 

@@ -23,7 +23,7 @@ from vmdk_failover.judgement.case import (
     stale,
     why_fence,
 )
-from vmdk_failover.judgement.doubts import lost_host_words, spared
+from vmdk_failover.judgement.doubts import lost_host_words, outdated_words, spared
 from vmdk_failover.model import StepKind
 
 
@@ -145,6 +145,19 @@ def guarded_words(case: Case) -> str:
         f"disturbed: end it with 'salt-run vmdk.resume {case.source.paused_tenants[0]}', or get the disk off {case.move.source} "
         "by hand"
     )
+
+
+def unseen_words(case: Case) -> str:
+    return (
+        f"the VM of {case.move.source} is not to be seen in vCenter any more: it may still run and write. Give the account "
+        f"the right to see it; if the VM was deleted, 'salt-run vmdk.clear {case.move.resource.name}'"
+    )
+
+
+def source_outdated_words(case: Case) -> str:
+    """Why the disk may still be where it came from although no list shows it there, and the ways out."""
+    had = "had the disk when the move began" if case.move.source else "was the last to get it"
+    return outdated_words(case.seen.node(case.origin), case.move.resource.name, had)
 
 
 LOST_HOST: tuple[Row, ...] = (

@@ -6,8 +6,9 @@ Pure. The same table decides as in earnest; only the world is imagined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from vmdk_failover.around import Around, Confirmed, Flaws
 from vmdk_failover.judgement import assess, rules
@@ -49,23 +50,31 @@ class Plan:
     otherwise: Mapping[int, rules.Verdict]
 
 
-def plan(move: Move, seen: Snapshot, outcomes: tuple[Outcome, ...] = ()) -> Plan:
+def plan(
+    move: Move,
+    seen: Snapshot,
+    outcomes: tuple[Outcome, ...] = (),
+    missing_ok: Sequence[str] = (),
+    last: str = "",
+) -> Plan:
     """
     Say what would be done.
 
     :param move: the move, open or imagined.
     :param seen: the world as it is.
-    :param outcomes: what was tried already.
+    :param outcomes: what was tried already. :param missing_ok: nodes that a person said were deleted.
+    :param last: the node that got the disk last, ``""`` if that is not known.
     """
+    judge = partial(rules.Case, move, epoch=move.epoch, missing_ok=missing_ok, last=last)
     steps: list[rules.Verdict] = []
     otherwise: dict[int, rules.Verdict] = {}
     for number in range(MOST_STEPS):
-        verdict = rules.next_verdict(rules.Case(move, seen, outcomes, move.epoch))
+        verdict = rules.next_verdict(judge(seen, outcomes))
         if verdict.step is None:
             return Plan(tuple(steps), verdict, otherwise)
         if verdict.step.kind in IN_DOUBT:
             undone = (*outcomes, Outcome(verdict.step, Result.FAILED, "not done in time"))
-            otherwise[number] = rules.next_verdict(rules.Case(move, seen, undone, move.epoch))
+            otherwise[number] = rules.next_verdict(judge(seen, undone))
         steps.append(verdict)
         outcomes = (*outcomes, Outcome(verdict.step, Result.DONE))
         seen = _after(seen, move, verdict.step)

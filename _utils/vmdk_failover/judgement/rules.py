@@ -35,16 +35,16 @@ from vmdk_failover.judgement.case import (
     may_remount,
     names_of,
     sealable,
+    source_outdated,
     source_unseen,
     stale,
     taken_apart,
     target_lost,
     tasks,
     to_start,
-    unseen_words,
 )
 from vmdk_failover.judgement.doubts import impostor_words, misplaced_words, question_words, unclear_words
-from vmdk_failover.judgement.leaving import LEAVING, LOST_HOST, to_seal
+from vmdk_failover.judgement.leaving import LEAVING, LOST_HOST, source_outdated_words, to_seal, unseen_words
 from vmdk_failover.model import Step, StepKind
 
 __all__ = ["RULES", "UNSEALED", "Case", "Row", "Then", "Verdict", "next_verdict"]
@@ -223,6 +223,13 @@ RULES: tuple[Row, ...] = (
     ),
     *LEAVING,
     Row(195, "the source's VM cannot be seen any more", source_unseen, Then.HOLD, unseen_words),
+    Row(
+        196,
+        "vCenter's word about the source is not current and shows no disk, and the move has not taken it from there",
+        source_outdated,
+        Then.HOLD,
+        source_outdated_words,
+    ),
     Row(
         198,
         "the target lists a disk at another place",

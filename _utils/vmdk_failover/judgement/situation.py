@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdk_failover.errors import LockedByStranger
+from vmdk_failover.judgement import doubts
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.blind import could_mount
 from vmdk_failover.judgement.doubts import contradiction, outdated_words
@@ -243,12 +244,7 @@ def lost_from_sight(s: Situation) -> str:
 
 def home(s: Situation) -> str:
     """The node that got the disk last, as far as is remembered and nobody said ``clear`` since; else ``""``."""
-    for move in reversed(s.recent):
-        if move.get("forgotten"):
-            return ""
-        if move.get("ok"):
-            return str(move.get("target", ""))
-    return ""
+    return doubts.last_home(s.recent)
 
 
 def departed(s: Situation) -> str:
@@ -263,14 +259,8 @@ def home_unseen(s: Situation) -> str:
 
 
 def home_outdated(s: Situation) -> NodeSight | None:
-    """
-    The node that got the disk last, if vCenter's word about it is not current (a cached list, from before a restored backup
-    perhaps) and shows no disk, and its own word does not say that it has none; else ``None``.
-    """
-    last = next((n for n in s.seen.nodes if n.minion == home(s)), None)
-    if last is None or last.known or last.holds is not False:
-        return None
-    return None if last.facts is not None and last.facts.device is False else last
+    """The node that got the disk last, if what is seen of it is old and shows no disk; else ``None``."""
+    return next((n for n in s.seen.nodes if n.minion == home(s) and doubts.outdated(n)), None)
 
 
 def home_doubted(s: Situation) -> str:

@@ -14,6 +14,7 @@ from vmdk_failover.judgement import policy, protection, rules
 from vmdk_failover.judgement.along import WAITS
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.case import may_land
+from vmdk_failover.judgement.doubts import last_home
 from vmdk_failover.judgement.nodestate import state_of
 from vmdk_failover.judgement.policy import Choice, Situation
 from vmdk_failover.model import Move
@@ -105,7 +106,7 @@ def _gist(plain: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     """State of a resource whose move is open, with what the move does next, or why it does not go on."""
-    verdict = rules.next_verdict(_case(seen, record, move))
+    verdict = rules.next_verdict(case_of(seen, record, move))
     if verdict.then is rules.Then.HOLD and verdict.rule != WAITS:
         return "held", verdict.rule, verdict.reason
     if verdict.then in (rules.Then.WAIT, rules.Then.HOLD):
@@ -113,8 +114,12 @@ def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     return "moving", verdict.rule, f"a {move.kind.value} to {move.target} is under way: {move.reason}"
 
 
-def _case(seen: Snapshot, record: Record, move: Move) -> rules.Case:
-    return rules.Case(move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok)
+def case_of(seen: Snapshot, record: Record, move: Move) -> rules.Case:
+    """What the step table judges, of what is seen and remembered."""
+    last = last_home(record.recent)
+    return rules.Case(
+        move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok, last
+    )
 
 
 def forgotten_by_clear(seen: Snapshot, record: Record) -> str:
@@ -127,7 +132,7 @@ def forgotten_by_clear(seen: Snapshot, record: Record) -> str:
     move = record.move
     if move is None:
         return ""
-    case = _case(seen, record, move)
+    case = case_of(seen, record, move)
     lost, name = may_land(case), move.resource.name
     if not lost or rules.next_verdict(case).rule == rules.UNSEALED:
         return ""
