@@ -19,6 +19,7 @@ from tests.vsphere.world import DISK, PASSWORD, SHOWN_UUIDS, USER, disk, invento
 from vmdk_failover import signing
 from vmdk_failover.app import App, names
 from vmdk_failover.commands import adopt, operate, rotation
+from vmdk_failover.configured import EMPTY
 from vmdk_failover.errors import Busy, Refused
 from vmdk_failover.judgement import config
 from vmdk_failover.model import Move, MoveKind, NodeFacts, to_plain
@@ -361,6 +362,7 @@ def test_a_resource_that_is_edited_in_mid_move_ends_as_it_began(site: Site) -> N
     began = resource(DISK)
     site.app().journal.begin(Move(began, MoveKind.SWITCHOVER, "db1", "db2", 1, "an operator asked"))
     edited = config.to_body(replace(began, hang_timeout=33.0))
+    site.file.with_name(EMPTY).touch()  # a person takes the last one out: the folder was not lost
     for text in (yaml.safe_dump(edited), "{", None):
         site.file.write_text(text) if text is not None else site.file.unlink()
         assert site.app().resource("pgdata") == began
