@@ -236,7 +236,7 @@ def test_an_unfinished_unmount_is_not_mounted_over(rig: Rig) -> None:
 def test_a_file_system_that_is_still_being_written_out_is_waited_for(rig: Rig) -> None:
     rig.mount()
     (rig.mountpoint / "dirty").write_bytes(b"x" * (1 << 20))
-    rig.fault.set("write=delay:0.4")
+    rig.fault.set("write=delay:0.2")
     going = subprocess.Popen(["umount", rig.mountpoint])
     while _is_mounted(rig):
         time.sleep(0.002)
