@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,9 @@ def _taken_alone(directory: Path, given_up: durable.GivenUp) -> int:
 def check(directory: Path, resource: Resource, patience: float) -> None:
     """:raises JournalError: one of the disks is in another open move, or whether it is cannot be read within ``patience``."""
     name = resource.name
-    try:
-        other = durable.within(patience, lambda _: taken(directory, resource))
-    except OSError as err:
-        raise JournalError(
-            f"{directory} cannot be read, so whether a disk of {name} is in another open move is not known: {err.strerror}"
-        ) from err
-    if other is None:
+    path = _sound(resource, "in another open move", lambda: taken(directory, resource), directory, patience)
+    if path is None:
         return
-    path, damaged = other
-    if damaged:
-        raise JournalError(_damaged_words(path, name))
     raise JournalError(
         f"a move of {path.stem} is open and has a disk that is {name}'s now; nothing is begun for {name} until that has ended: "
         f"'salt-run vmdk.status {path.stem}', and if need be 'salt-run vmdk.clear {path.stem}'"
@@ -85,24 +77,34 @@ def check_maintenance(
     :param configured: names of all resources that are.
     :raises JournalError: somebody has, or whether it is so cannot be read within ``patience`` (seconds).
     """
-    name = resource.name
-    try:
-        found = durable.within(patience, lambda _: _paused(directory, resource, configured))
-    except OSError as err:
-        raise JournalError(
-            f"{directory} cannot be read, so whether a disk of {name} is in maintenance under another name is not known: "
-            f"{err.strerror}"
-        ) from err
-    if found is None:
+    name, what = resource.name, "in maintenance under another name"
+    path = _sound(resource, what, lambda: _paused(directory, resource, configured), directory, patience)
+    if path is None:
         return
-    path, damaged = found
-    if damaged:
-        raise JournalError(_damaged_words(path, name))
     raise JournalError(
         f"{path.stem} is in maintenance, is not configured now, and had a disk that is {name}'s now (was it renamed?); nothing "
         f"is begun for {name} until 'salt-run vmdk.resume {path.stem}' has ended that; 'salt-run vmdk.pause {name}' first, if "
         "maintenance is to go on"
     )
+
+
+def _sound(
+    resource: Resource,
+    what: str,
+    look: Callable[[], tuple[Path, bool] | None],
+    directory: Path,
+    patience: float,
+) -> Path | None:
+    """The state that a look has found; :raises JournalError: it is damaged, or the journal cannot be read in time."""
+    try:
+        found = durable.within(patience, lambda _: look())
+    except OSError as err:
+        raise JournalError(
+            f"{directory} cannot be read, so whether a disk of {resource.name} is {what} is not known: {err.strerror}"
+        ) from err
+    if found is not None and found[1]:
+        raise JournalError(_damaged_words(found[0], resource.name))
+    return found[0] if found else None
 
 
 def _paused(directory: Path, resource: Resource, configured: Collection[str]) -> tuple[Path, bool] | None:
