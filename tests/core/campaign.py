@@ -131,7 +131,7 @@ class Book:
 def source() -> str:
     """Digest of the product's judgement and of the simulation."""
     root = Path(__file__).resolve().parent.parent.parent
-    places = ["_utils/vmdk_failover/*.py", "tests/core/*.py", "tests/doubles/*.py"]
+    places = ["_utils/vmdk_failover/**/*.py", "tests/core/*.py", "tests/doubles/*.py"]
     digest = hashlib.sha256()
     for path in sorted(path for place in places for path in root.glob(place)):
         digest.update(path.read_bytes())
