@@ -152,14 +152,18 @@ def _watch(opts):
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
         here = app.App(opts, client=None, warn=log.warning)
         seen = sightings.Sightings(app.state_dir(opts))
-        watching.watch_for_ever(here, lambda name, what: _hint(opts, bus, seen, "vcenter", name, what))
+
+        def hint(name, what, node, value):
+            _hint(opts, bus, seen, "vcenter", name, what, (" is ".join(filter(None, (node, value))), node))
+
+        watching.watch_for_ever(here, hint)
 
 
-def _hint(opts, bus, seen, who, name, what, **more):
+def _hint(opts, bus, seen, who, name, what, told=(), **more):
     """Say at once that somebody should look, and let everybody see it; the reactor may be busy with ten thousand other events."""
     supervisor.hint(app.state_dir(opts) / "engine.sock", name)
     bus.fire_event({"resource": name, "what": what, **more}, f"vmdk/{name}/{what}")
-    seen.note(name, who, what)
+    seen.note(name, who, what, *told)
 
 
 def _listen(opts):

@@ -6,6 +6,7 @@ import html.parser
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_engine import SWITCH, Site
+from vmdk_failover.daemon import watching
 from vmdk_failover.judgement import describe
 from vmdk_failover.model import Condition, Power
+from vmdk_failover.store import sightings
 from vmdk_failover.views import drawing, incident, page
 
 EVIL = "<script>alert(1)</script>\"'&\u202e\x00]]><svg onload=x>"
@@ -62,9 +65,31 @@ def test_what_was_seen_just_before_belongs_to_it(hung: Site) -> None:
     ]
     found = of(hung, seen)
     assert [(m.who, m.words) for m in found.marks if m.kind == "seen"] == [
-        ("db1", "hung: 3 writes in flight")
+        ("db1", "the disk hangs (hung): 3 writes in flight")
     ]
     assert found.first == at - 5
+
+
+def test_what_was_seen_is_told_in_words(hung: Site, tmp_path: Path) -> None:
+    at = of(hung).began
+    book = sightings.Sightings(tmp_path, lambda: at - 1)
+    for node in ("db1", "db1", "db2"):  # the same of the same node once
+        book.note("pgdata", "vcenter", "devices", node, node)
+    book.note("pgdata", "db1", "silent")
+    book.note("pgdata", "vcenter", "power", "db1 is poweredOff", "db1")
+    found = of(hung, list(sightings.read(tmp_path, "pgdata", 0.0, at)))
+    assert [(m.who, m.words) for m in found.marks if m.kind == "seen"] == [
+        ("vcenter", "the disks or other devices of a VM have changed: db1"),
+        ("vcenter", "the disks or other devices of a VM have changed: db2"),
+        ("db1", "its heartbeats have stopped"),
+        ("vcenter", "the power state of a VM has changed: db1 is poweredOff"),
+    ]
+
+
+def test_every_word_for_what_was_seen_is_known() -> None:
+    """A kind of change or a condition that is new has its words too."""
+    conditions = {one.value for one in Condition} - {Condition.UNKNOWN.value}
+    assert (conditions | watching.WORTH) - set(describe.SEEN) == set()
 
 
 def test_a_mover_that_died_leaves_a_step_without_an_end(hung: Site) -> None:

@@ -67,7 +67,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, directory: Path, *told: Any) -> lis
     hints: list[tuple[str, str]] = []
     site: Any = Site(directory)
     with pytest.raises(End):
-        watching.watch_for_ever(site, lambda name, what: hints.append((name, what)))
+        watching.watch_for_ever(site, lambda name, what, *of: hints.append((name, what)))
     return hints
 
 

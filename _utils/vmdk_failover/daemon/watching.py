@@ -24,14 +24,15 @@ LONGEST_PAUSE = 30.0
 #: Kinds of change that are worth a look; others (a new changeVersion by itself) mean nothing.
 WORTH = frozenset({"power", "connection", "devices", "snapshot", "gone", "heartbeat", "question"})
 
-Hint = Callable[[str, str], None]
+Hint = Callable[[str, str, str, str], None]
 
 
 def watch_for_ever(app: App, hint: Hint) -> None:
     """
     Watch until the process is ended.
 
-    :param hint: called with the resource's name and what happened (``power``, ``devices``, …, or ``watching`` at the start).
+    :param hint: called with the resource's name, what happened (``power``, ``devices``, …, or ``watching`` at the start), the
+        node whose VM it happened to, and vCenter's word for it (``poweredOff``); the last two are empty if there is none.
     """
     pause, told, broken = PAUSE, "", False
     while True:
@@ -61,7 +62,7 @@ def _watch_once(app: App, hint: Hint, broken: bool) -> None:
         stream_begins_anew(state_dir(app.opts))
     try:
         for name in resources:
-            hint(name, "watching")
+            hint(name, "watching", "", "")
         while True:
             changes = stream.wait(WAIT)
             app.announce.counts.add("vcenter_watch")
@@ -69,7 +70,7 @@ def _watch_once(app: App, hint: Hint, broken: bool) -> None:
             for minion, change in changes:
                 if change.kind in WORTH:
                     for name in owners.get(minion, ()):
-                        hint(name, change.kind)
+                        hint(name, change.kind, minion, change.value)
             app.__dict__.pop("settings", None)
             if dict(app.settings.resources) != resources:
                 return

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vmdk_failover.judgement import policy, rules
-from vmdk_failover.model import StepKind
+from vmdk_failover.model import Condition, StepKind
 
 #: How a step is told while it runs, and when it has ended well.
 WORDS: Mapping[str, tuple[str, str]] = {
@@ -32,6 +32,36 @@ DECIDED: Mapping[str, str] = {
     "refuse": "refused",
     "wait": "waits",
     "abandon": "given up",
+}
+
+#: What was seen and made somebody look, in words; a condition of a node's keeps its own word, by which docs/conditions.md has it.
+SEEN: Mapping[str, str] = {
+    "power": "the power state of a VM has changed",
+    "connection": "vCenter's connection to a VM has changed",
+    "heartbeat": "the guest heartbeat of a VM has changed",
+    "devices": "the disks or other devices of a VM have changed",
+    "snapshot": "the snapshots of a VM have changed",
+    "question": "a VM waits for an answer, or waits no more",
+    "gone": "a VM has left vCenter's inventory",
+    "watching": "vCenter's changes are watched from here on",
+    "silent": "its heartbeats have stopped",
+    "booted": "it was heard in a new boot",
+    "leaving": "it announced its shutdown",
+    "unfinished": "a move was open that nobody worked on",
+    "appointed": "a planned switchover was due",
+    Condition.OK.value: "in order again (ok)",
+    Condition.IO_ERROR.value: "reads or writes fail (io_error)",
+    Condition.HUNG.value: "the disk hangs (hung)",
+    Condition.FS_ERROR.value: "the file system has failed (fs_error)",
+    Condition.DEVICE_GONE.value: "the disk is gone (device_gone)",
+    Condition.DEVICE_OFFLINE.value: "the disk is offline (device_offline)",
+    Condition.UNMOUNTED.value: "nothing is mounted (unmounted)",
+    Condition.LAZILY_UNMOUNTED.value: "unmounted while still in use (lazily_unmounted)",
+    Condition.WRONG_FILESYSTEM.value: "another file system is mounted (wrong_filesystem)",
+    Condition.OPTIONS_CHANGED.value: "mount options have changed (options_changed)",
+    Condition.NEARLY_FULL.value: "the file system is nearly full (nearly_full)",
+    Condition.SLOW.value: "requests take long (slow)",
+    Condition.WATCHER_SILENT.value: "the prober says nothing (watcher_silent)",
 }
 
 

@@ -32,16 +32,16 @@ class Sightings:
 
     state_dir: Path
     wall: Callable[[], float] = time.time
-    last: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    last: dict[tuple[str, ...], float] = field(default_factory=dict)
 
-    def note(self, resource: str, who: str, what: str, words: str = "") -> None:
+    def note(self, resource: str, who: str, what: str, words: str = "", node: str = "") -> None:
         """
         Write down that ``who`` (``vcenter``, a minion id, ``engine``) told of ``what``; never raises.
 
-        :param words: evidence, as it was told.
+        :param words: evidence, as it was told. :param node: whose VM ``vcenter`` told of.
         """
         now = self.wall()
-        which = (resource, who, what)
+        which = (resource, who, what, node)
         if 0 <= now - self.last.get(which, float("-inf")) < APART:
             return
         self.last[which] = now

@@ -232,7 +232,8 @@ def _mark(entry: Plain) -> Mark | None:
 
 
 def _seen(one: Plain) -> Mark:
-    words = ": ".join(filter(None, (_text(one.get("what")), _text(one.get("words")))))
+    what = _text(one.get("what"))
+    words = ": ".join(filter(None, (describe.SEEN.get(what, what), _text(one.get("words")))))
     return Mark(_at(one), "seen", _text(one.get("who")), words)
 
 
