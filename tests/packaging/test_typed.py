@@ -91,5 +91,5 @@ def test_what_the_example_of_a_mail_copies_is_a_runner_after_the_sync(house: Hou
     house.type(printed("notification.md", "cp notify.py"), at=clone)
     sync = printed("notification.md", "salt-run saltutil.sync_runners")
     assert house.salt(*sync.split()) == ["runners.notify"]
-    assert house.salt("salt-run", "notify.test") is True  # to nobody
+    assert house.salt("salt-run", "notify.test") is False  # it is told to nobody yet
     assert (house.files / "reactor" / "notify.sls").is_file()

@@ -52,9 +52,14 @@ def test():
 
 
 def _tell(what, mark, sentence):
-    """Send it every way that ``notify`` in the master's configuration names; whether all of them took it."""
+    """Send it every way that ``notify`` in the master's configuration names; whether there is one and all of them took it."""
     asked = __opts__.get("notify") or {}
-    done = True
+    done = bool(asked.get("mail") or asked.get("webhook"))
+    if not done:
+        log.error(
+            "notify: %s is told to nobody: the master's configuration has neither notify:mail nor notify:webhook",
+            what,
+        )
     for way, send in (("mail", _mail), ("webhook", _post)):
         if asked.get(way):
             try:
