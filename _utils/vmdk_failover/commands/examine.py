@@ -17,6 +17,8 @@ from vmdk_failover.finding import ERROR, HINT, NOTHING_YET, WARNING, Found, wors
 from vmdk_failover.model import HypervisorFacts, Resource, to_plain
 from vmdk_failover.presence import reachable
 
+#: How it is told that vCenter cannot be read, before its own words; once, and not of each resource again.
+_UNREAD = "vCenter cannot be read, so nothing can be moved: "
 #: Seconds that nodes have for their own findings.
 ASK = 10.0
 
@@ -165,7 +167,7 @@ def _mute(app: App, minions: Sequence[str], stands: Mapping[str, Mapping[str, An
 def _vsphere(app: App, resources: Mapping[str, Resource], seen: Mapping[str, HypervisorFacts]) -> list[Found]:
     unread = _unread(app) if not seen else next((f.reason for f in seen.values() if not f.readable), "")
     if unread:
-        words = f"vCenter cannot be read, so nothing can be moved: {unread}."
+        words = f"{_UNREAD}{unread}."
         return [
             Found(
                 ERROR,
@@ -206,9 +208,11 @@ def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:
 
 
 def _not_protected(stands: Mapping[str, Mapping[str, Any]], found: Sequence[Found]) -> Iterator[Found]:
-    """What keeps a resource from being protected, where no finding that names the resource has said why."""
+    """What keeps a resource from being protected, where no finding that names the resource, or all of them, has said why."""
     told = {one.resource for one in found if one.severity == ERROR}
+    blind = [one.what.removeprefix(_UNREAD).removesuffix(".") for one in found if one.code == "unreadable"]
     for name, one in stands.items():
         for reason in one["not_protected_because"] if name not in told else ():
             do = f"See 'salt-run vmdk.status {name}'."
-            yield Found(ERROR, f"Not protected: {reason}.", do, name, code=one["state"])
+            if not any(why in reason for why in blind):
+                yield Found(ERROR, f"Not protected: {reason}.", do, name, code=one["state"])
