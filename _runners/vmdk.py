@@ -102,9 +102,8 @@ def _tell(bus, entry):
     body, tag = authentic.announcements(__opts__).event(entry)
     log.info("%s", body["sentence"])
     bus.fire_event(body, tag)
-    words = live.folded(body, terminal.width())
-    if words and body["what"] != "ended" and _is_for_people() and sys.stderr.isatty():
-        sys.stderr.write(f"{words}\n")  # the answer itself goes to stdout
+    if _is_for_people() and live.aloud(body, terminal.width(), sys.stderr):
+        __context__["vmdk_told"] = sys.stdout.isatty()  # where the answer itself goes
 
 
 def _is_for_people():
@@ -123,7 +122,7 @@ def _shown(answer):
     """Have it laid out for a person at ``salt-run``; whoever asks for data, in whatever way, gets them as they are."""
     if not _is_for_people() or terminal.lines(answer) is None:
         return answer
-    return {**answer, "outputter": "vmdk"}
+    return {**answer, "outputter": "vmdk", **({"told": True} if __context__.get("vmdk_told") else {})}
 
 
 def _refused(words):

@@ -225,6 +225,9 @@ def test_maintenance_without_an_end_stays(master: Master, monkeypatch: pytest.Mo
     assert appointed.resume(master, "all") == {"resumed": ["pgdata"]}
     assert appointed.resume(master, "all") == {"resumed": []}
     assert not master.journal.state("pgdata").paused
+    assert operate.resume(master, "pgdata")["was_paused"] is False
+    pauses = [entry["pause"] is not None for entry in master.journal.history("pgdata") if "pause" in entry]
+    assert pauses == [True, False]  # what was not paused has not ended
 
 
 def test_a_maintenance_begun_meanwhile_goes_on(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:

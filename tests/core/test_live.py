@@ -104,6 +104,31 @@ def test_what_a_move_tells_fits_the_terminal() -> None:
     assert live.folded({"what": "decided", "choice": "nothing"}, 80) == ""
 
 
+class Tty(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_whoever_waits_for_a_move_is_told_its_steps_once_and_its_end_by_the_answer() -> None:
+    begun = {**ENDED, "what": "decided", "choice": "move", "rule": 555}
+    held = {**begun, "choice": "hold"}
+    out = Tty()
+    told = [live.aloud(one, 80, out) for one in (begun, STEP, DONE)]
+    assert told == [True] * 3 and len(out.getvalue().splitlines()) == 3
+    for end in (
+        {**begun, "what": "done"},
+        {**begun, "what": "hold"},
+        {**held, "state": "active", "what": "state"},
+        ENDED,
+        held,
+    ):
+        assert not live.aloud(end, 80, out), end
+    assert len(out.getvalue().splitlines()) == 3
+    assert not live.aloud(STEP, 80, io.StringIO())
+
+
 def test_that_it_moves_is_told_once() -> None:
     """By what was decided, and by each step."""
     moving = {

@@ -150,3 +150,14 @@ def test_a_master_that_only_watches_says_so(stage: Stage) -> None:
     app.bystander = "mb is the active one"
     said = operate.plan(app, "pgdata", "", FORCED)
     assert (said["decision"], said["reason"], said["ok"]) == ("refuse", app.bystander, False)
+
+
+def test_it_is_said_whether_it_would_be_done_unasked(stage: Stage) -> None:
+    app, side = stage.app(stage.sides["pgdata"]), stage.sides["pgdata"]
+    assert operate.plan(app, "pgdata")["on"] == "well"
+    assert operate.plan(app, "pgdata", "db2")["on"] == "request"
+    assert operate.plan(app, "pgdata", "", FORCED)["on"] == "request"
+    side.guest.nodes["db1"].trouble = Condition.IO_ERROR
+    assert operate.plan(app, "pgdata")["on"] == "itself"
+    stage.journal.begin(Move(side.resource, PLANNED, "db1", "db2", 1, "somebody asked"))
+    assert operate.plan(app, "pgdata")["on"] == "under way"

@@ -170,6 +170,74 @@ def test_a_plan_that_comes_to_nothing_says_so(decision: str, words: str) -> None
     assert terminal.lines(plan) == [f"{words}db2 is off (rule 550)"]
 
 
+def test_a_plan_says_whether_it_would_be_done_unasked() -> None:
+    step = {"step": "mount", "node": "db1", "rule": 240, "reason": "it is not in service"}
+    plan = {"decision": "switchover", "rule": 555, "reason": "an operator asked", "steps": [step], "end": "",
+            "source": "db1", "target": "db2"}  # fmt: skip
+    asked = "If you ask for a switchover now, it goes from db1 to db2 (rule 555):"
+    well = "All is well: nothing would be done by itself."
+    assert (terminal.lines({**plan, "on": "well"}) or [])[:2] == [well, asked]
+    assert (terminal.lines({**plan, "on": "request"}) or [])[0] == asked
+    under_way = {**plan, "on": "under way", "reason": "it is under way already: an operator asked"}
+    assert (terminal.lines(under_way, 200) or [])[0] == (
+        "A switchover from db1 to db2 is under way already: an operator asked (rule 555). What is left of it:"
+    )
+    mend = {**plan, "decision": "repair", "target": "db1", "on": "itself"}
+    assert (terminal.lines(mend) or [])[
+        0
+    ] == "Would do a repair on db1 by itself: an operator asked (rule 555)"
+    none = {**plan, "decision": "refuse", "reason": "no node can", "steps": [], "on": "well"}
+    refused = "If you ask for a switchover now, it is REFUSED: no node can (rule 555)"
+    assert terminal.lines(none) == [well, refused]
+
+
+def test_steps_that_were_told_are_not_told_again_and_a_move_that_failed_was_not_refused() -> None:
+    step = {"step": "release", "node": "db1", "outcome": "failed", "evidence": "busy", "took": 0.5}
+    base = {
+        "resource": "pgdata",
+        "rule": 150,
+        "reason": "busy",
+        "active": "",
+        "took": 1.5,
+        "result": "refused",
+    }
+    first = ["pgdata: GIVEN UP, 1.5 s", "  busy (rule 150)"]
+    told = terminal.lines({**base, "steps": [step], "told": True})
+    assert told == first
+    assert (terminal.lines({**base, "steps": [step]}) or [])[:3] == [
+        *first,
+        "  releasing the disk on db1 failed after 500 ms – busy",
+    ]
+    assert (terminal.lines({**base, "steps": []}) or [])[0] == "pgdata: REFUSED, 1.5 s"
+
+
+def test_what_an_edit_changes_is_told_in_words() -> None:
+    mount = {"mountpoint": "/srv/a", "fs_uuid": "1-2", "fstype": "xfs", "options": "defaults"}
+    changes = {
+        "mounts": {"old": [mount], "new": [{**mount, "options": "noatime"}, {"mountpoint": "/srv/b"}]},
+        "disks": {"old": [{"path": "[ds1] a.vmdk", "uuid": "1"}], "new": []},
+        "services": {"old": None, "new": ["a", "b"]},
+        "timeouts": {"old": {"release": 30}, "new": {"release": 60, "mount": 90}},
+        "states": {"old": None, "new": {"start": ["vip"]}},
+        "write_probe": {"old": False, "new": True},
+    }
+    told = terminal.lines(
+        {"resource": "a", "changes": changes, "written": False, "file": "f", "text": "", "findings": []}
+    )
+    assert (told or [])[1:7] == [
+        "  mounts: /srv/a (defaults) -> /srv/a (noatime), /srv/b",
+        "  disks: [ds1] a.vmdk -> none",
+        "  services: its default -> a, b",
+        "  timeouts: {release: 30} -> {release: 60, mount: 90}",
+        "  states: its default -> {start: [vip]}",
+        "  write_probe: false -> true",
+    ]
+
+
+def test_resuming_all_where_nothing_is_paused_says_so() -> None:
+    assert terminal.lines({"resumed": []}) == ["Nothing is in maintenance; nothing was done."]
+
+
 def test_active_but_not_protected_is_loud() -> None:
     gaps = ["no other node can take it"]
     lines = status(pgdata={**GOOD, "protected": False, "not_protected_because": gaps})
@@ -242,9 +310,17 @@ def test_one_that_cannot_be_looked_at() -> None:
 
 def test_a_plan_and_a_report_and_a_refusal() -> None:
     step = {"step": "release", "node": "db1", "rule": 200, "reason": "it must stop"}
-    plan = {"decision": "switchover", "rule": 555, "reason": "asked", "steps": [step], "end": "active on db2"}
+    way = {"source": "db1", "target": "db2"}
+    plan = {
+        "decision": "failover",
+        "rule": 620,
+        "reason": "db1 is off",
+        "steps": [step],
+        "end": "active on db2",
+        **way,
+    }
     assert terminal.lines(plan) == [
-        "Would do a switchover: asked (rule 555)",
+        "Would do a failover from db1 to db2 by itself: db1 is off (rule 620)",
         "  1. releasing the disk on db1 - it must stop",
         "  in the end: active on db2",
         "Nothing was done.",
@@ -476,7 +552,7 @@ def test_an_option_that_was_not_given_had_its_default() -> None:
     }
     assert (terminal.lines(answer) or [])[1:3] == [
         "  hang_timeout: its default -> 20",
-        "  services: ['a'] -> its default",
+        "  services: a -> its default",
     ]
 
 

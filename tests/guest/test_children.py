@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from vmdk_failover.errors import StepFailed
 from vmdk_failover.guest import children
 
 from .conftest import Rig, wait_for
@@ -28,6 +29,13 @@ def test_an_exception_becomes_words() -> None:
         raise RuntimeError("no such luck")
 
     assert children.call(fail, 5).error == "RuntimeError: no such luck"
+
+
+def test_an_error_of_the_products_own_is_a_sentence_already() -> None:
+    def fail() -> None:
+        raise StepFailed("the state vip failed", "state")
+
+    assert children.call(fail, 5).error == "the state vip failed"
 
 
 def test_a_child_that_is_killed_gives_no_answer() -> None:

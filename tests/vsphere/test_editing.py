@@ -137,7 +137,7 @@ def test_nothing_to_change_writes_nothing(desk: Desk) -> None:
         ({"hang_tiemout": 5}, r"hang_tiemout cannot be chosen; options are agent_timeout, .*write_probe\Z"),
         (
             {"mounts": [MOUNT]},
-            r"mounts cannot be chosen; .* are found by protect, and mountpoint may be a list",
+            r"mounts cannot be chosen; .* are looked up: add_mount, remove_mount, mount_options, add_backup",
         ),
         ({"on_error": "explode"}, "must be switchover or halt"),
         ({"timeouts": {"release": -1}}, "must be seconds"),
@@ -469,7 +469,8 @@ def test_what_is_found_is_not_overridden_by_what_is_typed(desk: Desk, given: dic
     editing.unprotect(desk.app(), "pgdata")
     (key,) = given
     with pytest.raises(
-        Refused, match=rf"pgdata was not protected: {key} cannot be chosen; .* found by protect"
+        Refused,
+        match=rf"pgdata was not protected: {key} cannot be chosen; .* are looked up: mountpoint may be a list",
     ):
         protect.protect(desk.app(), "pgdata", "db1", "/srv/pgdata", ["db2"], {"on_error": "halt", **given})
     assert not desk.file.exists()

@@ -97,9 +97,11 @@ def plan(app: App, name: str, target: str = "", kind: MoveKind | None = None) ->
 
     :param kind: the request; without it, a switchover if ``target`` is named or if all is well.
     :return: ``decision``, ``reason``, ``steps`` and what it would ``end`` in; for a request also whether it would go ``ok``.
+        ``on`` says what it is the plan of: ``itself`` (it would be done unasked), ``request``, ``well`` (nothing would be done
+        unasked, so it is that of a switchover), or ``under way``.
     """
     if kind is not None and app.bystander:
-        return _no_move("refuse", 0, app.bystander, kind)
+        return {**_no_move("refuse", 0, app.bystander, kind), "on": "request"}
     seen, record = app.engine.look(app.resource(name))
     return plan_of(app, seen, record, target, kind)
 
@@ -109,12 +111,15 @@ def plan_of(
 ) -> dict[str, Any]:
     """The dry run of what was seen and is remembered already; see :func:`plan`."""
     if record.move is not None:
-        return _on_paper(record.move, seen, record, kind)
-    asked = kind or (MoveKind.SWITCHOVER if target or _is_well(app, seen, record) else None)
+        return {**_on_paper(record.move, seen, record, kind), "on": "under way"}
+    well = kind is None and not target and _is_well(app, seen, record)
+    asked = kind or (MoveKind.SWITCHOVER if target or well else None)
     decision = policy.decide(_situation(app, seen, record, Wish(asked, target) if asked else None))
+    rests_on_wish = decision.move is None or decision.move.kind is asked
+    on = {"on": "well" if well else "request" if asked and rests_on_wish else "itself"}
     if decision.move is None:
-        return _no_move(decision.choice.value, decision.rule, decision.reason, kind)
-    return _on_paper(decision.move, seen, record, kind)
+        return {**_no_move(decision.choice.value, decision.rule, decision.reason, kind), **on}
+    return {**_on_paper(decision.move, seen, record, kind), **on}
 
 
 def _no_move(decision: str, rule: int, reason: str, kind: MoveKind | None) -> dict[str, Any]:
@@ -193,7 +198,8 @@ def resume(
     """
 
     def change(of: str) -> None:
-        if wanted(app.journal.state(of).pause):
+        now = app.journal.state(of)
+        if now.paused and wanted(now.pause):  # else the history would tell of an end without a beginning
             app.shared.pause(of, None)
 
     was = app.journal.state(name).paused

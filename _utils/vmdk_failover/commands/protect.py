@@ -147,12 +147,21 @@ def check_options(name: str, options: Mapping[str, Any], verb: str) -> None:
     :raises Refused: one of them is no option.
     """
     if strange := sorted(set(options) - set(OPTIONS)):
-        told = f"; {', '.join(LOOKED_UP)} are found by protect, and mountpoint may be a list"
         raise Refused(
-            f"{name} was not {verb}: {', '.join(strange)} cannot be chosen{told if set(strange) & set(LOOKED_UP) else ''}"
+            f"{name} was not {verb}: {', '.join(strange)} cannot be chosen{_instead(set(strange), verb)}"
             f"; options are {', '.join(sorted(OPTIONS))}",
             "config",
         )
+
+
+def _instead(strange: set[str], verb: str) -> str:
+    """How what is looked up is chosen all the same, as part of a sentence; ``""`` if none of it was named."""
+    if not strange & {*LOOKED_UP, "mountpoint", "backups"}:
+        return ""
+    ways = "mountpoint may be a list, backups name the other nodes"
+    if verb == "changed":
+        ways = "add_mount, remove_mount, mount_options, add_backup and remove_backup change them"
+    return f"; {', '.join(LOOKED_UP)} are looked up: {ways}"
 
 
 def check(app: App, seen: Inspected, holder: str, resource: Resource, verb: str, salt: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vmdk_failover.errors import FailoverError
 from vmdk_failover.guest import pidfd
 
 _TICK = 0.02
@@ -125,7 +126,8 @@ def _live(body: Callable[[int], None], pipe: int) -> None:
         body(pipe)
         status = 0
     except BaseException as err:
-        os.write(pipe, json.dumps({"error": f"{type(err).__name__}: {err}"}).encode())
+        words = err.reason if isinstance(err, FailoverError) else f"{type(err).__name__}: {err}"
+        os.write(pipe, json.dumps({"error": words}).encode())
     finally:
         os._exit(status)
 

@@ -20,6 +20,8 @@ from vmdk_failover.views.columns import moment, printable, wrapped
 KEPT = 12
 #: What is told of a move.
 TOLD = ("decided", "step", "outcome", "hold", "wait", "abandon", "done", "ended", "state")
+#: What of it whoever waits for the answer is told meanwhile.
+ALOUD = ("decided", "step", "outcome", "wait", "abandon")
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 Event = Mapping[str, Any]
@@ -39,6 +41,21 @@ def progress(entry: Event) -> str:
 def folded(entry: Event, width: int) -> str:
     """:func:`progress` in lines that fit into so many columns."""
     return "\n".join(wrapped(progress(entry), width))
+
+
+def aloud(entry: Event, width: int, out: TextIO) -> bool:
+    """
+    Tell the person who waits for a move what it does, while it does it. How it ended, or why it is held, the answer tells.
+
+    :param width: columns. :param out: nothing is written if it is no terminal.
+    :return: whether something was told, so that the answer need not repeat its steps.
+    """
+    begins_nothing = entry.get("what") == "decided" and entry.get("choice") != "move"
+    words = "" if begins_nothing or entry.get("what") not in ALOUD else folded(entry, width)
+    if not words or not out.isatty():
+        return False
+    out.write(f"{words}\n")
+    return True
 
 
 def _told(entry: Event) -> str:

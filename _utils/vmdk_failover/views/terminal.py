@@ -55,17 +55,34 @@ def _written_by(answer: Plain) -> Iterator[str] | None:
 # -- plan and what was done -----------------------------------------------------------------------------------------
 
 
+#: What a plan is of → how it begins; in braces are keys of the answer, and ``way`` from where to where.
+_BEGINS: Mapping[str, str] = {
+    "itself": "Would do a {decision} {way} by itself: {reason} (rule {rule})",
+    "request": "If you ask for a {decision} now, it goes {way} (rule {rule}):",
+    "well": "If you ask for a {decision} now, it goes {way} (rule {rule}):",
+    "under way": "A {decision} {way} is under way already: {reason} (rule {rule}). What is left of it:",
+}
+
+
 def _plan(answer: Plain) -> Iterator[str]:
+    on = str(answer.get("on", "itself"))
+    if on == "well":
+        yield "All is well: nothing would be done by itself."
     if not answer["steps"]:
         kinds = {
-            "refuse": "Would be REFUSED",
+            "refuse": "If you ask for a switchover now, it is REFUSED"
+            if on == "well"
+            else "Would be REFUSED",
             "hold": "Is HELD, nothing would be done",
             "nothing": "Nothing to do",
             "wait": "Waits",
         }
         yield f"{kinds.get(answer['decision'], answer['decision'])}: {answer['reason']} (rule {answer['rule']})"
         return
-    yield f"Would do a {answer['decision']}: {answer['reason']} (rule {answer['rule']})"
+    source, target = answer.get("source"), answer.get("target")
+    way = f"from {source} to {target}" if source and source != target else f"on {target}"
+    because = str(answer["reason"]).removeprefix("it is under way already: ")
+    yield _BEGINS[on].format(**{**answer, "way": way, "reason": because})
     for number, one in enumerate(answer["steps"], 1):
         yield f"  {number}. {_doing(one)} - {one['reason']}"
         if other := one.get("otherwise"):
@@ -83,9 +100,11 @@ def _report(answer: Plain) -> Iterator[str]:
     words = {"done": "Done", "nothing": "Nothing to do", "held": "HELD", "refused": "REFUSED", "busy": "BUSY"}
     took = f", {describe.duration(float(answer['took']))}" if answer.get("took") else ""
     where = f", active on {answer['active']}" if answer.get("active") else ""
-    yield f"{answer['resource']}: {words.get(str(answer['result']), answer['result'])}{where}{took}"
+    result = str(answer["result"])
+    word = "GIVEN UP" if result == "refused" and answer["steps"] else words.get(result, result)
+    yield f"{answer['resource']}: {word}{where}{took}"
     yield f"  {answer['reason']} (rule {answer['rule']})"
-    for step in answer["steps"]:
+    for step in () if answer.get("told") else answer["steps"]:
         yield f"  {step_done(step)}"
 
 
@@ -110,9 +129,29 @@ def _edited(answer: Plain) -> Iterator[str]:
     words = "nothing to change" if not changes else "changed" if answer["written"] else "would be changed"
     yield f"{answer['resource']}: {words}"
     for key, one in changes.items():
-        before, after = ("its default" if one[when] is None else one[when] for when in ("old", "new"))
+        before, after = (_entry(one[when]) for when in ("old", "new"))
         yield f"  {key}: {before} -> {after}"
     yield from _written(answer) if changes else ()
+
+
+def _entry(value: Any) -> str:
+    """A value of a resource's file as people read it; of a mount, a disk and a volume group what tells it from the others."""
+    if value is None:
+        return "its default"
+    if isinstance(value, Mapping):
+        named = next((str(value[key]) for key in ("mountpoint", "path", "vg") if key in value), "")
+        options = f" ({value['options']})" if value.get("options") else ""
+        return f"{named}{options}" if named else _flow(value)
+    return ", ".join(map(_entry, value)) or "none" if isinstance(value, list) else _flow(value)
+
+
+def _flow(value: Any) -> str:
+    """As it is written in YAML: what people type and read elsewhere, and not what Python prints."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_flow, value))}]"
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 
 def _written(answer: Plain) -> Iterator[str]:
@@ -139,7 +178,8 @@ def _maintenance(answer: Plain) -> Iterator[str]:
     names = ", ".join(paused if isinstance(paused, list) else [answer["resource"]]) or "nothing"
     would = " would be" if answer.get("test") else ""
     if answer.get("was_paused") is False or answer.get("resumed") == []:
-        yield f"{answer.get('resource', 'nothing')} is not in maintenance; nothing {'would be' if would else 'was'} done."
+        name = f"{answer['resource']} is not" if "resource" in answer else "Nothing is"
+        yield f"{name} in maintenance; nothing {'would be' if would else 'was'} done."
     elif "resumed" in answer or paused is False:
         yield f"{names}: maintenance {'would end' if would else 'has ended'}."
     else:
