@@ -183,6 +183,7 @@ class NodeFacts:
     :param unready: why the node could not take the resource now, one phrase each; empty means ready.
     :param services: every service of the resource runs; ``None`` if not known or there are none to know of.
     :param smbios: SMBIOS UUID of the machine that the node runs in, ``""`` if it does not know it.
+    :param bound: where it is mounted, what on the disks keeps other nodes from mounting it, with what to do, one phrase each.
     """
 
     minion: str
@@ -200,6 +201,7 @@ class NodeFacts:
     services: bool | None = None
     version: str = ""
     smbios: str = ""
+    bound: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -368,7 +370,7 @@ _WORD: Mapping[str, tuple[type, ...]] = {
     "uptime": (int, float),
     "epoch": (int,),
     "released": (int, type(None)),
-    "unready": (list, tuple),
+    **dict.fromkeys(("unready", "bound"), (list, tuple)),
 }
 #: Numbers of a node's word: the highest that is possible (seconds, epochs); none is negative.
 _HIGHEST: Mapping[str, float] = {"uptime": 1e11, "epoch": 1e15, "released": 1e15}
@@ -387,7 +389,7 @@ def node_facts_from_plain(plain: Mapping[str, Any]) -> NodeFacts:
     try:
         data["mounted"] = MountState(data.get("mounted", "unknown"))
         data["condition"] = Condition(data.get("condition", "unknown"))
-        data["unready"] = tuple(str(u) for u in data.get("unready", ()))
+        data |= {key: tuple(str(one) for one in data.get(key, ())) for key in ("unready", "bound")}
         data["uptime"] = float(data["uptime"])
         return NodeFacts(**data)
     except (KeyError, TypeError, ValueError) as err:

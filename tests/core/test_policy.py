@@ -785,6 +785,13 @@ def test_a_prober_that_contradicts_the_mount_holds_but_is_given_time(
         assert judge(seen((HOLDS, word), READY), recent=recent, wish=FORCE).rule == 560
 
 
+def test_a_disk_that_no_other_node_could_mount_is_not_protected() -> None:
+    words = "the volume group pgvg has the system ID db1, so that no other node may activate it: take it away"
+    situation = Situation(seen((HOLDS, active("db1", bound=(words,))), READY), EPOCH, NOW)
+    assert protection.gaps(situation) == (words,)
+    assert judge(situation.seen).rule == 600  # nothing moves for it
+
+
 @pytest.mark.parametrize("condition", [Condition.UNKNOWN, Condition.WATCHER_SILENT])
 @pytest.mark.parametrize(("ago", "just"), [(SETTLING - 1, True), (SETTLING + 1, False)])
 def test_a_disk_that_nobody_watches_is_not_protected(condition: Condition, ago: float, just: bool) -> None:

@@ -12,10 +12,11 @@ import pytest
 
 from vmdk_failover import signing
 from vmdk_failover.errors import ConfigError
-from vmdk_failover.guest import available, places
-from vmdk_failover.guest.available import AGAIN_S, COUNTS_S, lacking, renew
+from vmdk_failover.guest import available, bonds, places
+from vmdk_failover.guest.available import lacking, renew
+from vmdk_failover.guest.found_out import AGAIN_S, COUNTS_S
 from vmdk_failover.guest.node import LocalNode, Services
-from vmdk_failover.model import NodeFacts, Resource
+from vmdk_failover.model import MountState, NodeFacts, Resource, VolumeGroup
 
 from .conftest import wait_for
 
@@ -105,7 +106,7 @@ def test_another_boot_or_a_damaged_file_says_nothing(manager: Manager) -> None:
     for rubbish in (
         "",
         "[]",
-        '{"boot_id": "b1", "at": "now", "unknown": ["pg"]}',
+        '{"boot_id": "b1", "at": "now", "services": ["pg"]}',
         '{"boot_id": "b1", "at": 99.0}',
     ):
         (manager.place / "pgdata.services").write_text(rubbish)
@@ -140,7 +141,9 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalNode:
 
     def facts(of: Resource, **_: Any) -> NodeFacts:
         boot_id = places.read(places.HERE.boot_id) or ""
-        return NodeFacts("db1", boot_id, uptime=places.boot_clock(), device=of.name == "held")
+        here = of.name == "held"
+        mounted = MountState.MOUNTED if here else MountState.UNMOUNTED
+        return NodeFacts("db1", boot_id, uptime=places.boot_clock(), device=here, mounted=mounted)
 
     monkeypatch.setattr("vmdk_failover.guest.facts.node_facts", facts)
     return LocalNode("db1", KEY, Services({"service.available": lambda name: False}), tmp_path)
@@ -168,6 +171,19 @@ def test_what_was_found_out_before_it_got_the_disk_counts_no_more(node: LocalNod
 def test_who_has_the_disk_is_not_asked(node: LocalNode) -> None:
     assert _word(node, HELD) == [] == _word(node, BARE)
     assert list(node.state_dir.glob("*.services")) == []
+
+
+def test_what_binds_a_mounted_disk_to_the_node_is_in_its_word(
+    node: LocalNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(bonds, "told", lambda of, *_: ("bound",) if of.vgs else ())
+    monkeypatch.setattr(bonds, "renew", lambda of, *_: asked.append([one.name for one in of]))
+    held = dataclasses.replace(HELD, vgs=(VolumeGroup("pgvg", "u"),), services=())
+    apart = dataclasses.replace(held, name="apart")
+    said = node.answers([held, apart], "n")
+    assert [said[name].get("bound") for name in ("held", "apart")] == [["bound"], []]
+    assert asked == [["held"]]
 
 
 def test_many_resources_take_one_child(node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,14 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from lab import loop
 from vmdk_failover.errors import Refused
-from vmdk_failover.guest import children, devices, doctor_storage, lvm, mapped
+from vmdk_failover.guest import bonds, children, devices, doctor_storage, found_out, lvm, mapped
 from vmdk_failover.guest.children import Ended
 from vmdk_failover.guest.steps import GiveUp
 from vmdk_failover.model import Disk, Node, Resource, VolumeGroup
@@ -149,6 +149,38 @@ def test_a_bound_group_is_refused_and_the_command_unbinds_it(group: Group, how: 
         _follow(re.findall('run "(.+)" on', refused.value.reason)[0])
         assert group.bonds() == []
         assert lvm.group(mapped.plain(group.uuid), run).parts == (group.name,)
+
+
+def test_what_it_got_later_is_in_the_nodes_word_while_the_answer_waits_for_nobody(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out by a child; where LVM says nothing, the word before counts."""
+    root, held, places = group.picture.root, group.resource, group.picture.places
+    now = [100.0]
+    left: list[Callable[[], object]] = []
+
+    def told() -> tuple[str, ...]:
+        bonds.renew([held], root, "b1", lambda: now[0], left.append, places)
+        while left:
+            left.pop()()
+        return bonds.told(held, root, "b1", now[0])
+
+    assert told() == ()
+    group.bind("db1")
+    assert told() == ()  # it was asked just now
+    now[0] += found_out.AGAIN_S
+    (words,) = told()
+    assert words.startswith(
+        "the volume group pgvg has the system ID db1, so that no other node may activate it: run "
+    )
+    now[0] += bonds.SOON_S
+    with monkeypatch.context() as slow:
+        slow.setattr(children, "command", lambda *_: Ended(error="no answer in time"))
+        assert told() == (words,)
+    now[0] += bonds.SOON_S
+    _follow(re.findall('run "(.+)" on', words)[0])
+    assert told() == ()
+    assert bonds.told(held, root, "another boot", now[0]) == ()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.vsphere.world import CONFIGURED, DISK, USER, resource
 from vmdk_failover import __version__, app
 from vmdk_failover.commands import examine, operate
 from vmdk_failover.errors import ConfigError
+from vmdk_failover.finding import Found
 from vmdk_failover.judgement import config
 from vmdk_failover.model import Resource
 from vmdk_failover.presence import heard, reachable
@@ -189,6 +190,15 @@ def test_what_a_node_finds_is_shown_and_rubbish_is_not(clinic: Clinic) -> None:
     found = clinic.findings()
     assert [one["what"] for one in found if one["code"] == "node"] == ["It is slow."]
     assert [one["node"] for one in found if one["code"] == "silent"] == ["db1"]
+
+
+def test_what_a_node_has_said_of_a_resource_is_not_said_again_as_its_lack_of_protection() -> None:
+    bond = "the volume group pgvg has the system ID db1"
+    stands = {"pgdata": {"state": "active", "not_protected_because": [f"{bond}: run it there", "db2 is off"]}}
+    lies = [Found("error", what, "", node="db1", code="node") for what in ("", ".", "p", "db2 is off.")]
+    told = [*lies, Found("error", f"pgdata: {bond}.", "Run it there.", node="db1", code="node")]
+    assert [one.what for one in examine._not_protected(stands, told)] == ["Not protected: db2 is off."]
+    assert len(list(examine._not_protected(stands, lies))) == 2
 
 
 def test_without_vcenter_that_alone_is_said_of_it(clinic: Clinic) -> None:

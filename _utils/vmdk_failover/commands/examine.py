@@ -210,9 +210,11 @@ def _lost(resource: Resource, minions: Sequence[str]) -> Iterator[Found]:
 def _not_protected(stands: Mapping[str, Mapping[str, Any]], found: Sequence[Found]) -> Iterator[Found]:
     """What keeps a resource from being protected, where no finding that names the resource, or all of them, has said why."""
     told = {one.resource for one in found if one.severity == ERROR}
-    blind = [one.what.removeprefix(_UNREAD).removesuffix(".") for one in found if one.code == "unreadable"]
+    blind = [one.what.removeprefix(_UNREAD) for one in found if one.code == "unreadable"]
+    words = [one.what.removesuffix(".") for one in found if one.code == "node" and one.severity == ERROR]
     for name, one in stands.items():
         for reason in one["not_protected_because"] if name not in told else ():
             do = f"See 'salt-run vmdk.status {name}'."
-            if not any(why in reason for why in blind):
+            by_a_node = any(f"{name}: {reason}".startswith(f"{what}: ") for what in words if name in what)
+            if not by_a_node and not any(why.removesuffix(".") in reason for why in blind):
                 yield Found(ERROR, f"Not protected: {reason}.", do, name, code=one["state"])

@@ -263,7 +263,8 @@ def bound(
     groups: Iterable[VolumeGroup], holding: Holding, run: Run, tools: Tools = TOOLS
 ) -> list[tuple[str, str]]:
     """Of each group that other nodes may not activate: what is the matter, and what to do. Reads the disks."""
-    shown = run([tools.lvm, "vgs", "--config", restriction(holding), *_ALL, _FIELDS])
+    # without locks: who has one may wait for the disk, and who releases the disk waits for nobody that only looks
+    shown = run([tools.lvm, "vgs", "--readonly", "--config", restriction(holding), *_ALL, _FIELDS])
     rows = [dict(_FIELD.findall(row)) for row in shown.output.splitlines()]
     mine = {row.get("VG_NAME", ""): row for row in rows}
     found = [mine[group.name] for group in groups if group.name in mine]

@@ -15,7 +15,7 @@ from typing import Any
 
 from vmdk_failover import __version__, signing
 from vmdk_failover.errors import BadSignature, ConfigError, FailoverError, StepFailed
-from vmdk_failover.guest import available, children, latest, masters, memory, mounting, places, release
+from vmdk_failover.guest import available, bonds, children, latest, masters, memory, mounting, places, release
 from vmdk_failover.guest import facts as node_word
 from vmdk_failover.guest import halt as halting
 from vmdk_failover.model import MountState, NodeFacts, Permit, Resource, resource_from_plain, to_plain
@@ -142,9 +142,14 @@ class LocalNode:
             smbios=self.smbios,
         )
         if said.device:  # who has the disk mounts it whatever its services are: that is better than nothing
-            return said
+            return replace(said, bound=self._bound(resource, said))
         lacking = available.lacking(resource, self.state_dir, said.boot_id, said.uptime)
         return replace(said, unready=(*said.unready, *lacking))
+
+    def _bound(self, resource: Resource, said: NodeFacts) -> tuple[str, ...]:
+        if said.mounted is not MountState.MOUNTED:  # who mounts it says itself why it cannot
+            return ()
+        return bonds.told(resource, self.state_dir, said.boot_id, said.uptime)
 
     def seen(self, resource: Resource) -> NodeFacts:
         """The same, with what the service manager says of a resource that is mounted here (a second at most)."""
@@ -177,6 +182,8 @@ class LocalNode:
         idle = [one for nonce, one in asked.items() if one.services and not words[nonce].device]
         boot_id = places.read(places.HERE.boot_id) or ""
         available.renew(idle, self.state_dir, boot_id, self.services.salt, places.boot_clock)
+        in_use = [one for nonce, one in asked.items() if words[nonce].mounted is MountState.MOUNTED]
+        bonds.renew(in_use, self.state_dir, boot_id, places.boot_clock)
         several = {"several_masters": masters.several(self.state_dir, self.master)}
         return {n: signing.sign_answer(self.key, {**to_plain(w), **several}, n) for n, w in words.items()}
 

@@ -64,6 +64,12 @@ def summary(name: str, facts: Plain, watcher: Plain) -> dict[str, str]:
             words = (f"standby, but CANNOT take the disk: {reasons}", "'salt-call vmdk.doctor' says more.")
     else:
         words = _WORDS.get(str(facts.get("condition")), _WORDS[Condition.UNKNOWN.value])
+        if facts.get("bound") and not words[1]:
+            others = "; ".join(str(one) for one in facts["bound"])
+            words = (
+                f"in use, but NO OTHER node could mount it: {others}",
+                "'salt-call vmdk.doctor' says more.",
+            )
     evidence = str(facts.get("evidence") or "") if words[1] else ""
     said = f"{name}: {words[0]}" + (f" - {evidence}" if evidence else "") + "."
     return {"summary": said, "do": words[1].format(name=name)}

@@ -64,6 +64,7 @@ def _of_holder(s: Situation, h: NodeSight) -> Iterator[str]:
             f"nobody watches the disk on {h.minion} ({h.facts.evidence or 'the prober says nothing'}), so that a fault of it "
             f"would not be seen: restart salt-minion there; 'salt-call vmdk.doctor' on {h.minion} says more"
         )
+    yield from h.facts.bound if h.facts is not None else ()
     if h.mute and h.facts is not None:
         yield mute_words(h.minion, h.mute)
     if h.paused_tenants:
