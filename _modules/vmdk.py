@@ -287,7 +287,7 @@ def doctor(fail=True):
     return {"ok": not bad, "findings": to_plain(found), "watcher": here.watcher(), **_versions()}
 
 
-def look(mountpoint="", services=()):
+def look(mountpoint="", services=(), states=()):
     """
     What ``protect`` needs to know of this machine: its SMBIOS UUID, what is mounted at ``mountpoint`` and on which disks.
 
@@ -296,6 +296,9 @@ def look(mountpoint="", services=()):
 
     services
         Names of services that are to run on it; ``services`` of the answer tells which are not known here, or started by a boot.
+
+    states
+        Names of SLS that are to be applied with it; ``services`` of the answer tells which are not known here too.
 
     CLI Example:
 
@@ -307,8 +310,12 @@ def look(mountpoint="", services=()):
         found = to_plain(survey.survey(str(mountpoint)))
     except errors.FailoverError as err:
         found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
-    told = [list(one) for one in doctor_services.findings([str(one) for one in services], __salt__)]
-    return {**found, "smbios_uuid": str(__grains__.get("uuid", "")), "services": told, **_versions()}
+    told = [
+        *doctor_services.findings([str(one) for one in services], __salt__),
+        *doctor_services.unknown_states([str(one) for one in states], __opts__, __salt__),
+    ]
+    uuid = str(__grains__.get("uuid", ""))
+    return {**found, "smbios_uuid": uuid, "services": [list(one) for one in told], **_versions()}
 
 
 def version():

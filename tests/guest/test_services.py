@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vmdk_failover.errors import StepFailed
+from vmdk_failover.guest import doctor_services
 from vmdk_failover.guest.node import Services
 from vmdk_failover.model import Resource
 
@@ -74,3 +75,28 @@ def test_what_does_not_do_it_is_named(refused: str, act: str, word: str) -> None
 
 def test_without_services_nobody_knows_whether_they_run() -> None:
     assert Services(Minion().salt).running(dataclasses.replace(RESOURCE, services=())) is None
+
+
+@pytest.mark.parametrize(
+    ("there", "opts", "unknown"),
+    [
+        (["vip", "app.down"], {}, ["app/up"]),
+        (["vip", "app.up", "app.down"], {}, []),
+        ([], {}, []),  # nothing is known of the file roots
+        (["other"], {"file_client": "local"}, []),
+        (None, {}, []),
+    ],
+)
+def test_an_sls_that_is_not_there_is_told_before_a_failover_needs_it(
+    there: list[str] | None, opts: dict[str, Any], unknown: list[str]
+) -> None:
+    def listed() -> list[str]:
+        if there is None:
+            raise OSError("the master does not answer")
+        return there
+
+    found = list(
+        doctor_services.unknown_states(["vip", "app/up", "app.down"], opts, {"cp.list_states": listed})
+    )
+    assert [what.split()[2] for _, what, _ in found] == unknown
+    assert all(severity == "error" and "cp.list_states" in do for severity, _, do in found)

@@ -52,7 +52,8 @@ class Lookers(Nodes):
         self, minions: Sequence[str], function: str, kwargs: Mapping[str, Any], wait: float, sure: Any
     ) -> Mapping[str, Any]:
         if function == "vmdk.look":
-            self.asked.append((kwargs["mountpoint"], kwargs["services"], list(minions)))
+            names = [*kwargs["services"], *(f"sls {one}" for one in kwargs.get("states", ()))]
+            self.asked.append((kwargs["mountpoint"], names, list(minions)))
             self.waits.append(wait)
             for minion, words in self.broken.items():
                 sure(minion, words)  # a return that is no good, as the bus has it
@@ -128,6 +129,22 @@ def test_nothing_to_change_writes_nothing(desk: Desk) -> None:
         {},
         False,
     ) and desk.file.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_new_sls_is_asked_for_on_every_node_and_refused_where_it_is_not(desk: Desk) -> None:
+    states = {"states": {"start": ["vip"], "stop": ["down"]}}
+    assert editing.edit(desk.app(), "pgdata", states)["written"]
+    assert desk.lookers.asked == [("", ["sls vip", "sls down"], ["db1", "db2"])]
+    more = {"states": {"start": ["vip", "vpi"]}}
+    desk.lookers.looks["db2"]["services"] = [
+        ["error", "the SLS vpi is not in the file roots", "Put it there."]
+    ]
+    before = desk.file.read_text()
+    with pytest.raises(
+        Refused, match=r"was not changed: db2: the SLS vpi is not in the file roots\. Put it there"
+    ):
+        editing.edit(desk.app(), "pgdata", more)
+    assert desk.lookers.asked[-1] == ("", ["sls vpi"], ["db1", "db2"]) and desk.file.read_text() == before
 
 
 @pytest.mark.parametrize(

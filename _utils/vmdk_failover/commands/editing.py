@@ -55,7 +55,7 @@ def edit(
         if mounts:
             advice += mount_changes.apply(app, name, fresh, mounts, salt)
         elif not add:
-            advice += _services(app, name, fresh, before.get("services") or ())
+            advice += _newly_needed(app, name, fresh, inquiry.Needed.of(before))
         after = protect.understood(app, name, fresh, "changed")
         changes = {
             key: {"old": before.get(key), "new": fresh.get(key)}
@@ -199,8 +199,8 @@ def _nodes(
             f"{name} is active nowhere, so a backup cannot be compared with it; see 'salt-run vmdk.status {name}'"
         )
     places = sorted((m.mountpoint for m in resource.mounts), key=lambda one: one.count("/"))
-    services, wait = list(body.get("services") or ()), inquiry.patience(app, body)
-    looked = protect.inspect(app, body["nodes"], active, places, services, wait)
+    needed, wait = inquiry.Needed.of(body), inquiry.patience(app, body)
+    looked = protect.inspect(app, body["nodes"], active, places, needed, wait)
     body["vm_uuids"].update({m: looked.vms[m].instance_uuid for m in add})
     after, faults = config.parse_resource(name, body)
     if after is None:
@@ -208,20 +208,20 @@ def _nodes(
     return protect.check(app, looked, active, after, "changed", salt)
 
 
-def _services(app: App, name: str, body: Mapping[str, Any], before: Sequence[str]) -> list[str]:
+def _newly_needed(app: App, name: str, body: Mapping[str, Any], before: inquiry.Needed) -> list[str]:
     """
-    A new service that a node does not know would fail there after the mount. A node that is silent keeps nobody from adding it:
-    it may be under repair, and is told as not ready when it is back.
+    A new service or SLS that a node does not know would fail there after the mount. A node that is silent keeps nobody from
+    adding it: it may be under repair, and is told as not ready when it is back.
     """
-    given = body.get("services")
-    fresh = [str(one) for one in given if one not in before] if isinstance(given, list) else []
-    if not fresh:
+    fresh = inquiry.Needed.of(body).beside(before)
+    names = [*fresh.services, *fresh.states]
+    if not names:
         return []
     words, silent = inquiry.heard_of(app, body["nodes"], "", fresh, inquiry.patience(app, body))
     findings = [one for minion, word in words.items() for one in protect.service_findings(minion, word)]
     if severe := [one.sentence for one in findings if one.severe]:
         raise Refused(f"{name} was not changed: {listed(severe)}")
-    unheard = [f"Whether it knows {', '.join(fresh)} is not known: {one}." for one in silent]
+    unheard = [f"Whether it knows {', '.join(names)} is not known: {one}." for one in silent]
     return [*(one.sentence for one in findings), *unheard]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vmdk_failover.app import App
@@ -32,32 +33,60 @@ def patience(app: App, body: Mapping[str, Any]) -> float:
     return max(found)
 
 
+@dataclass(frozen=True)
+class Needed:
+    """What a resource needs on every node beside its disks, by name: ``services``, and SLS (``states``)."""
+
+    services: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Needed:
+        """Of a resource's body, or of its options; what is no list of names is refused when they are read."""
+        states = body.get("states")
+        parts = states.values() if isinstance(states, Mapping) else ()
+        return cls(_names(body.get("services")), tuple(name for part in parts for name in _names(part)))
+
+    def beside(self, other: Needed) -> Needed:
+        """What is needed here and not there."""
+        return Needed(
+            tuple(one for one in self.services if one not in other.services),
+            tuple(one for one in self.states if one not in other.states),
+        )
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in given) if isinstance(given, (list, tuple)) else ()
+
+
 def ask(
-    app: App, nodes: Sequence[str], mountpoint: str, services: Sequence[str], wait: float = LOOK
+    app: App, nodes: Sequence[str], mountpoint: str, needed: Needed, wait: float = LOOK
 ) -> dict[str, Mapping[str, Any]]:
     """
-    What nodes see of a mount point and of services.
+    What nodes see of a mount point and of what a resource needs.
 
     :param wait: seconds.
     :return: a word of each of the nodes.
     :raises CannotObserve: not all of them answered; the sentence says what they did instead.
     """
-    words, instead = heard_of(app, nodes, mountpoint, services, wait)
+    words, instead = heard_of(app, nodes, mountpoint, needed, wait)
     if instead:
         raise CannotObserve(listed(instead), "node_silent")
     return words
 
 
 def heard_of(
-    app: App, nodes: Sequence[str], mountpoint: str, services: Sequence[str], wait: float = LOOK
+    app: App, nodes: Sequence[str], mountpoint: str, needed: Needed, wait: float = LOOK
 ) -> tuple[dict[str, Mapping[str, Any]], list[str]]:
     """
     What those nodes see that answer.
 
-    :param mountpoint: ``""`` for the services alone. :param wait: seconds.
+    :param mountpoint: ``""`` for what is needed alone. :param wait: seconds.
     :return: words by node, and what each of the others did instead, a sentence part each.
     """
-    asked = {"mountpoint": mountpoint, "services": list(services)}
+    asked: dict[str, Any] = {"mountpoint": mountpoint, "services": list(needed.services)}
+    if needed.states:
+        asked["states"] = list(needed.states)
     heard: dict[str, Any] = {}
 
     def anything(minion: str, answer: Any) -> bool:

@@ -91,7 +91,7 @@ def apply(app: App, name: str, body: dict[str, Any], wanted: Wanted, salt: str) 
     _check_left(app, resource, body["nodes"], wanted.remove, wait)
     kept = [one for one in body["mounts"] if one["mountpoint"] not in wanted.remove]
     places = sorted([*(str(one["mountpoint"]) for one in kept), *wanted.add], key=lambda one: one.count("/"))
-    looked = protect.inspect(app, body["nodes"], holder, places, list(body.get("services") or ()), wait)
+    looked = protect.inspect(app, body["nodes"], holder, places, inquiry.Needed.of(body), wait)
     words = {str(said[holder]["mountpoint"]): said[holder] for said in (looked.words, *looked.further)}
     _choose_options(resource, holder, kept, wanted.options, words)
     body["mounts"] = [*kept, *({key: str(words[one][key]) for key in protect.OF_MOUNT} for one in wanted.add)]
@@ -146,7 +146,7 @@ def _check_left(
 ) -> None:
     """What leaves is watched by nobody from now on, and released by nobody: it must not be mounted."""
     for place in places:
-        for minion, word in inquiry.ask(app, nodes, place, (), wait).items():
+        for minion, word in inquiry.ask(app, nodes, place, inquiry.Needed(), wait).items():
             if word.get("mounted") or word.get("error"):
                 name = resource.name
                 what = word.get("error") or f"{place} is mounted on {minion} now"

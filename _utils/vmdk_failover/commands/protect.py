@@ -82,7 +82,7 @@ def protect(
     check_options(name, options, "protected")
     nodes = [node, *[b for b in backups if b != node]]
     wait, places = inquiry.patience(app, options), _places(name, mountpoint)
-    seen = inspect(app, nodes, node, places, _listed(options.get("services")), wait)
+    seen = inspect(app, nodes, node, places, inquiry.Needed.of(options), wait)
     _check_free(app, name, node, places)
     body = _body(nodes, seen.vms, seen.disks, [said[node] for said in (seen.words, *seen.further)], options)
     resource = understood(app, name, body, "protected")
@@ -117,21 +117,21 @@ def inspect(
     nodes: Sequence[str],
     holder: str,
     mountpoints: Sequence[str],
-    services: Sequence[str],
+    needed: inquiry.Needed,
     wait: float = inquiry.LOOK,
 ) -> Inspected:
     """
     Look at file systems that ``holder`` has mounted, and at the VMs of all nodes.
 
     :param mountpoints: an outer one before those inside of it, which are no folders of a backup's own.
-    :param services: names of services that every node must know.
+    :param needed: what every node must know.
     :param wait: seconds that the nodes have for each file system.
     :raises FailoverError: one is not mounted there, a node is silent, or a VM is not found.
     """
     every: list[dict[str, Mapping[str, Any]]] = []
     for at, mountpoint in enumerate(mountpoints):
         inner = any(mountpoint.startswith(outer + "/") for outer in mountpoints[:at])
-        every.append(inquiry.ask(app, [holder] if inner else nodes, mountpoint, services, wait))
+        every.append(inquiry.ask(app, [holder] if inner else nodes, mountpoint, needed, wait))
         _in_use(every[-1][holder], holder, mountpoint)
     words, *further = every
     below = list(dict.fromkeys(uuid for said in every for uuid in said[holder]["disk_uuids"]))
@@ -198,11 +198,6 @@ def _places(name: str, mountpoint: str | Sequence[str]) -> list[str]:
     if not wanted or not all(wanted) or len(set(wanted)) < len(wanted):
         raise Refused(f"{name} was not protected: mountpoint must be a path or a list of different paths")
     return sorted(wanted, key=lambda one: one.count("/"))
-
-
-def _listed(services: Any) -> list[str]:
-    """Services as they were given; what is no list of them is refused when the resource is read."""
-    return [str(one) for one in services] if isinstance(services, (list, tuple)) else []
 
 
 def _in_use(word: Mapping[str, Any], node: str, mountpoint: str) -> None:
@@ -311,7 +306,7 @@ def _node_findings(words: Mapping[str, Mapping[str, Any]], holder: str, resource
 
 
 def service_findings(minion: str, word: Mapping[str, Any]) -> list[Finding]:
-    """What a node says of services that are to run on it."""
+    """What a node says of services that are to run on it, and of SLS that are to be applied to it."""
     return [
         Finding(minion, "services", f"{minion}: {what}. {do}", severity == ERROR)
         for severity, what, do in word.get("services") or ()

@@ -297,6 +297,9 @@ def _readiness(node: Node) -> Iterator[Finding]:
         yield from _mountpoints(resource, node.places)
         for severity, what, do in doctor_services.findings(resource.services, node.salt):
             yield Finding(severity, f"{name}: {what}.", do)
+        states = (*resource.start_states, *resource.stop_states)
+        for severity, what, do in doctor_services.unknown_states(states, node.opts, node.salt):
+            yield Finding(severity, f"{name}: {what}.", do)
         for said in doctor_storage.mounted_trees(resource, node.places):
             yield Finding(*said)
         for said in doctor_storage.volume_groups(resource, node.state_dir, node.places):

@@ -1,4 +1,4 @@
-"""A resource's services on this node, for ``doctor`` and ``protect``: known here, and not started by a boot."""
+"""A resource's services and SLS on this node, for ``doctor`` and ``protect``: known here, and not started by a boot."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def findings(services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]
         elif ask(salt, "service.enabled", name) is True:
             what = f"the service {name} is started by a boot, also where the disk is not"
             yield "warning", what, f"Run 'systemctl disable {name}': a failover starts it after the mount."
+
+
+def unknown_states(names: Sequence[str], opts: Mapping[str, Any], salt: Mapping[str, Any]) -> Iterator[Said]:
+    """
+    SLS that are nowhere in the file roots: without them a mount fails on this node. Asks the master for its list of files.
+
+    :param opts: the minion's. With ``--local`` nobody is asked, for the file roots of the node itself are another thing.
+    """
+    if not names or opts.get("file_client") == "local":
+        return
+    try:
+        there = salt["cp.list_states"]()
+    except Exception:  # whatever Salt raises: what is not known is not spoken of
+        return
+    for name in names:
+        if there and name.replace("/", ".") not in there:
+            what = f"the SLS {name} is not in the file roots that this node sees, so bringing the resource into service fails"
+            yield (
+                "error",
+                what,
+                "Put it there, or mend its name in states; 'salt-call cp.list_states' here tells which are there.",
+            )
 
 
 def farewell(names: Sequence[str], services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]:
