@@ -95,8 +95,7 @@ def test_an_sls_that_is_not_there_is_told_before_a_failover_needs_it(
             raise OSError("the master does not answer")
         return there
 
-    found = list(
-        doctor_services.unknown_states(["vip", "app/up", "app.down"], opts, {"cp.list_states": listed})
-    )
+    of = dataclasses.replace(RESOURCE, services=(), start_states=("vip", "app/up"), stop_states=("app.down",))
+    found = list(doctor_services.of_resource(of, opts, {"cp.list_states": listed}))
     assert [what.split()[2] for _, what, _ in found] == unknown
     assert all(severity == "error" and "cp.list_states" in do for severity, _, do in found)

@@ -295,10 +295,7 @@ def _readiness(node: Node) -> Iterator[Finding]:
                 ERROR, f"{name}: {row.partition(',')[0]}.", "Remove it: a boot must never mount the disk."
             )
         yield from _mountpoints(resource, node.places)
-        for severity, what, do in doctor_services.findings(resource.services, node.salt):
-            yield Finding(severity, f"{name}: {what}.", do)
-        states = (*resource.start_states, *resource.stop_states)
-        for severity, what, do in doctor_services.unknown_states(states, node.opts, node.salt):
+        for severity, what, do in doctor_services.of_resource(resource, node.opts, node.salt):
             yield Finding(severity, f"{name}: {what}.", do)
         for said in doctor_storage.mounted_trees(resource, node.places):
             yield Finding(*said)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vmdk_failover.guest import children, goodbye
 from vmdk_failover.guest.available import ASK_S, ask
+from vmdk_failover.model import Resource
 
 #: The unit that announces a shutdown.
 ANNOUNCER = "vmdk-shutdown"
@@ -28,6 +29,12 @@ def findings(services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]
         elif ask(salt, "service.enabled", name) is True:
             what = f"the service {name} is started by a boot, also where the disk is not"
             yield "warning", what, f"Run 'systemctl disable {name}': a failover starts it after the mount."
+
+
+def of_resource(resource: Resource, opts: Mapping[str, Any], salt: Mapping[str, Any]) -> Iterator[Said]:
+    """What a resource needs of this node beside its disks; see :func:`findings` and :func:`unknown_states`."""
+    yield from findings(resource.services, salt)
+    yield from unknown_states((*resource.start_states, *resource.stop_states), opts, salt)
 
 
 def unknown_states(names: Sequence[str], opts: Mapping[str, Any], salt: Mapping[str, Any]) -> Iterator[Said]:
