@@ -220,6 +220,7 @@ def test_a_move_tells_its_steps_on_a_terminal_and_only_there(lab: Lab) -> None:
     assert said.index(f"{DISK}: releasing the disk on {FIRST}") < said.index(
         f"{DISK}: Done, active on {SECOND}"
     )
+    assert said.count(f"released on {FIRST}") == said.count(f"mounted on {SECOND}") == 1
     _bring(lab, SECOND)
     assert "releasing the disk" not in lab.master.cell.run([*argv, "--out=json"], 60.0).err
 
