@@ -310,9 +310,10 @@ def look(mountpoint="", services=(), states=()):
         found = to_plain(survey.survey(str(mountpoint)))
     except errors.FailoverError as err:
         found = {"mountpoint": str(mountpoint), "error": err.reason, "code": err.code}
+    names = [str(one) for one in states]
     told = [
         *doctor_services.findings([str(one) for one in services], __salt__),
-        *doctor_services.unknown_states([str(one) for one in states], __opts__, __salt__),
+        *doctor_services.unknown_states(names, doctor_services.listed_states(names, __opts__, __salt__)),
     ]
     uuid = str(__grains__.get("uuid", ""))
     return {**found, "smbios_uuid": uuid, "services": [list(one) for one in told], **_versions()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmdk_failover.errors import StepFailed
-from vmdk_failover.guest import doctor_services
+from vmdk_failover.guest import doctor, doctor_services
 from vmdk_failover.guest.node import Services
 from vmdk_failover.model import Resource
 
@@ -95,7 +96,21 @@ def test_an_sls_that_is_not_there_is_told_before_a_failover_needs_it(
             raise OSError("the master does not answer")
         return there
 
+    known = doctor_services.listed_states(["vip"], opts, {"cp.list_states": listed})
     of = dataclasses.replace(RESOURCE, services=(), start_states=("vip", "app/up"), stop_states=("app.down",))
-    found = list(doctor_services.of_resource(of, opts, {"cp.list_states": listed}))
+    found = list(doctor_services.of_resource(of, known, {}))
     assert [what.split()[2] for _, what, _ in found] == unknown
     assert all(severity == "error" and "cp.list_states" in do for severity, _, do in found)
+
+
+def test_a_doctor_asks_for_the_file_roots_once_and_only_where_an_sls_is_applied(tmp_path: Path) -> None:
+    asked: list[str] = []
+    salt = {
+        "cp.list_states": lambda: asked.append("states") or ["other"],
+        "service.available": lambda name: True,
+    }
+    bare = dataclasses.replace(RESOURCE, start_states=(), stop_states=(), services=())
+    for resources, count, errors in (([bare], 0, 0), ([RESOURCE] * 3, 1, 9)):
+        named = {f"r{n}": one for n, one in enumerate(resources)}
+        found = doctor.findings(doctor.Node({}, {}, named, tmp_path, "/dev/null", "", salt=salt))
+        assert (len(asked), sum("the SLS" in one.what for one in found)) == (count, errors)

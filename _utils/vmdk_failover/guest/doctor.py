@@ -283,6 +283,8 @@ def _disk(name: str, places: Places) -> Iterator[Finding]:
 
 
 def _readiness(node: Node) -> Iterator[Finding]:
+    states = doctor_services.states_of(*node.resources.values())
+    there = doctor_services.listed_states(states, node.opts, node.salt)
     for name, resource in node.resources.items():
         for tool in facts.missing_tools(resource.mounts, resource.vgs):
             yield Finding(
@@ -295,7 +297,7 @@ def _readiness(node: Node) -> Iterator[Finding]:
                 ERROR, f"{name}: {row.partition(',')[0]}.", "Remove it: a boot must never mount the disk."
             )
         yield from _mountpoints(resource, node.places)
-        for severity, what, do in doctor_services.of_resource(resource, node.opts, node.salt):
+        for severity, what, do in doctor_services.of_resource(resource, there, node.salt):
             yield Finding(severity, f"{name}: {what}.", do)
         for said in doctor_storage.mounted_trees(resource, node.places):
             yield Finding(*said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdk_failover.guest import children, goodbye
@@ -31,32 +31,39 @@ def findings(services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]
             yield "warning", what, f"Run 'systemctl disable {name}': a failover starts it after the mount."
 
 
-def of_resource(resource: Resource, opts: Mapping[str, Any], salt: Mapping[str, Any]) -> Iterator[Said]:
+def of_resource(resource: Resource, there: Collection[str], salt: Mapping[str, Any]) -> Iterator[Said]:
     """What a resource needs of this node beside its disks; see :func:`findings` and :func:`unknown_states`."""
     yield from findings(resource.services, salt)
-    yield from unknown_states((*resource.start_states, *resource.stop_states), opts, salt)
+    yield from unknown_states(states_of(resource), there)
 
 
-def unknown_states(names: Sequence[str], opts: Mapping[str, Any], salt: Mapping[str, Any]) -> Iterator[Said]:
+def states_of(*resources: Resource) -> tuple[str, ...]:
+    """Names of all SLS that are applied with resources."""
+    return tuple(name for one in resources for name in (*one.start_states, *one.stop_states))
+
+
+def listed_states(names: Collection[str], opts: Mapping[str, Any], salt: Mapping[str, Any]) -> frozenset[str]:
     """
-    SLS that are nowhere in the file roots: without them a mount fails on this node. Asks the master for its list of files.
+    All SLS of the file roots, which the master is asked for; empty if that is not known, or none is asked about.
 
+    :param names: that are to be looked for.
     :param opts: the minion's. With ``--local`` nobody is asked, for the file roots of the node itself are another thing.
     """
     if not names or opts.get("file_client") == "local":
-        return
+        return frozenset()
     try:
-        there = salt["cp.list_states"]()
+        return frozenset(salt["cp.list_states"]())
     except Exception:  # whatever Salt raises: what is not known is not spoken of
-        return
+        return frozenset()
+
+
+def unknown_states(names: Collection[str], there: Collection[str]) -> Iterator[Said]:
+    """SLS that are nowhere in the file roots: without them a mount fails on this node. :param there: all that are."""
     for name in names:
         if there and name.replace("/", ".") not in there:
             what = f"the SLS {name} is not in the file roots that this node sees, so bringing the resource into service fails"
-            yield (
-                "error",
-                what,
-                "Put it there, or mend its name in states; 'salt-call cp.list_states' here tells which are there.",
-            )
+            do = "Put it there, or mend its name in states; 'salt-call cp.list_states' here tells which are there."
+            yield "error", what, do
 
 
 def farewell(names: Sequence[str], services: Sequence[str], salt: Mapping[str, Any]) -> Iterator[Said]:
