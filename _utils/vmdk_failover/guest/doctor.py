@@ -299,8 +299,7 @@ def _readiness(node: Node) -> Iterator[Finding]:
         yield from _mountpoints(resource, node.places)
         for severity, what, do in doctor_services.of_resource(resource, there, node.salt):
             yield Finding(severity, f"{name}: {what}.", do)
-        for said in doctor_storage.mounted_trees(resource, node.places):
-            yield Finding(*said)
+        yield from (Finding(*said) for said in doctor_storage.mounted_trees(resource, node.places))
         for said in doctor_storage.volume_groups(resource, node.state_dir, node.places):
             yield Finding(*said)
 
