@@ -72,7 +72,9 @@ def test_a_node_says_for_protect_which_salt_and_linux_it_has() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.__dict__.update(
-        __grains__={"uuid": "4237", "saltversion": "3007.1", "kernelrelease": "6.1.0-18"}, __salt__={}
+        __grains__={"uuid": "4237", "saltversion": "3007.1", "kernelrelease": "6.1.0-18"},
+        __salt__={},
+        __opts__={},
     )
     said = module.look("/proc")
     assert (said["salt"], said["version"], said["smbios_uuid"]) == ("3007.1", __version__, "4237")
