@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.doubles import engine
 from vmdk_failover.commands import confirming, operate, rotation
 from vmdk_failover.daemon import appointed
 from vmdk_failover.errors import FailoverError, Refused
-from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.model import Move, MoveKind, Outcome, Result, Step, StepKind, to_plain
 from vmdk_failover.store import schedule
 from vmdk_failover.views import terminal
 
@@ -183,6 +184,41 @@ def test_clear_names_what_is_taken_as_deleted_before_it_is_written(stage: Stage)
     assert (stage.journal.states, len(stage.journal.history("pgdata"))) == (before, lines)
     done = operate.clear(stage.app(side), "pgdata")
     assert {**said, "cleared": True} == {**done, "test": True} and stage.journal.states != before
+
+
+def lost_attach(stage: Stage, epoch: int = 1) -> None:
+    """A move of pgdata is open, and the answer to its attach was lost; so db2 may get the disk yet."""
+    side = stage.sides["pgdata"]
+    stage.journal.begin(Move(side.resource, MoveKind.FAILOVER, "db1", "db2", epoch, "db1 was off"))
+    basis = stage.hypervisor.observe(side.resource).vm("db2").change_version
+    lost = Outcome(Step(StepKind.ATTACH, "db2"), Result.UNKNOWN, "no answer", basis=basis)
+    stage.journal.note("pgdata", {"outcome": to_plain(lost)})
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_clear_refuses_while_a_request_of_the_move_may_still_be_carried_out(stage: Stage, test: bool) -> None:
+    lost_attach(stage)
+    before = dict(stage.journal.states)
+    with pytest.raises(Refused, match="whether the attach on db2 will still be carried out.*vmdk.recover pgdata"):
+        operate.clear(stage.app(stage.sides["pgdata"]), "pgdata", test=test)
+    assert stage.journal.states == before
+
+
+def test_clear_judges_what_is_so_when_its_turn_has_come(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was open when it was typed; who had the lock meanwhile began a move, and died before an answer came."""
+    app = stage.app(stage.sides["pgdata"])
+    real = app.lock.resource
+
+    @contextlib.contextmanager
+    def late(name: str, doing: str, wait: float = 0.0) -> Iterator[None]:
+        lost_attach(stage)
+        with real(name, doing, wait):
+            yield
+
+    monkeypatch.setattr(app.lock, "resource", late)
+    with pytest.raises(Refused, match="whether the attach on db2 will still be carried out"):
+        operate.clear(app, "pgdata")
+    assert stage.journal.state("pgdata").move is not None
 
 
 def test_a_word_about_a_host_is_checked_and_not_believed_yet(stage: Stage) -> None:

@@ -216,13 +216,27 @@ def clear(app: App, name: str, test: bool = False) -> dict[str, Any]:
     taken as deleted, until the next move has ended well.
 
     :return: ``taken_as_deleted``, and the open move that ``ends``, as a sentence, ``""`` if none is open.
+    :raises Refused: a request of the open move may still be carried out, and nobody would remember it.
     """
+    found: dict[str, Any] = _judged_for_clear(app, name) if test else {}
+
+    def change(resource: Resource) -> None:  # judged now that nobody else acts: who had the lock may have begun a move
+        found.update(_judged_for_clear(app, name))
+        app.shared.clear(resource.name, app.clock.wall(), found["taken_as_deleted"])
+
+    _locked(app, name, "clear", change, test)
+    return {"resource": name, "cleared": not test, **found, **only(test)}
+
+
+def _judged_for_clear(app: App, name: str) -> dict[str, Any]:
+    """What ``clear`` would take as deleted and end now; :raises Refused: it would forget what may still be carried out."""
     seen, record = app.engine.look(app.resource(name))
+    if words := standing.forgotten_by_clear(seen, record):
+        raise Refused(words)
     missing = [n.minion for n in seen.nodes if seen.readable and n.vm.present is False]
     move = record.move
     ends = f"the {move.kind.value} to {move.target} under epoch {move.epoch}: {move.reason}" if move else ""
-    _locked(app, name, "clear", lambda r: app.shared.clear(r.name, app.clock.wall(), missing), test)
-    return {"resource": name, "cleared": not test, "taken_as_deleted": missing, "ends": ends, **only(test)}
+    return {"taken_as_deleted": missing, "ends": ends}
 
 
 def only(test: bool) -> dict[str, bool]:

@@ -140,7 +140,7 @@ def forgotten_by_clear(seen: Snapshot, record: Record) -> str:
     return (
         f"it is not known whether the {lost[0].step.kind.value} on {lost[0].step.node} will still be carried out, and the open "
         f"move, which sees to that, would be forgotten: {resume}let 'salt-run vmdk.recover {name}' go on until it ends or tells "
-        "you to make sure of it"
+        f"you to make sure of it; if it cannot, 'salt-run vmdk.adopt {name}' ends the move and makes that impossible"
     )
 
 
