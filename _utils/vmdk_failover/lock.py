@@ -18,6 +18,9 @@ from pathlib import Path
 
 from vmdk_failover.errors import Busy, JournalError
 
+#: So many bytes of a lock's file tell what its holder does.
+_LONGEST = 1000
+
 
 class FileLock:
     """
@@ -105,12 +108,14 @@ def _try(handle: int) -> bool:
 
 
 def _write(handle: int, doing: str) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps({"doing": doing, "pid": os.getpid(), "since": time.time()}).encode(), 0)
+    """Over what stood there: on a full disk the space of a file that was emptied is somebody else's at once."""
+    said = json.dumps({"doing": doing, "pid": os.getpid(), "since": time.time()}).encode()
+    with contextlib.suppress(OSError):  # it is held all the same, and whoever comes second is told so in fewer words
+        os.pwrite(handle, said.ljust(_LONGEST), 0)
 
 
 def _words(handle: int) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        said = json.loads(os.pread(handle, 1000, 0))
+        said = json.loads(os.pread(handle, _LONGEST, 0))
         return f"a {said['doing']} (process {said['pid']})"
     return "a move"

@@ -16,10 +16,12 @@ import pytest
 
 from tests.core.build import resource
 from vmdk_failover import journal
-from vmdk_failover.errors import JournalError
+from vmdk_failover.errors import Busy, JournalError
 from vmdk_failover.journal import FileJournal
 from vmdk_failover.judgement.dated import Moment
+from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Move, MoveKind
+from vmdk_failover.presence import heard
 from vmdk_failover.store import durable
 
 
@@ -42,7 +44,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def fill(place: Path) -> Path:
     """Leave no room."""
     rubbish = place / "rubbish"
-    with open(rubbish, "wb", buffering=0) as file, contextlib.suppress(OSError):
+    with open(rubbish, "ab", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(b"x" * 4096):
             pass
     return rubbish
@@ -57,6 +59,53 @@ def test_a_full_disk_does_not_keep_a_move_from_beginning_and_ending(small: Path)
         assert FileJournal(small / "journal").state("pgdata").move == move(epoch)
         kept.finish("pgdata", {"epoch": epoch, "ok": True})
     assert len(kept.state("pgdata").recent) == 3
+
+
+def test_a_long_journal_keeps_its_room_too(small: Path) -> None:
+    """What is set aside is as much as was written, or the second write on a full disk would find none."""
+    kept = FileJournal(small / "journal")
+    long = {"ok": False, "reason": "x" * 3 * durable.BLOCK}
+    kept.begin(move(1))
+    kept.finish("pgdata", {"epoch": 1, **long})
+    fill(small)
+    for epoch in (2, 3):
+        kept.begin(move(epoch))
+        kept.finish("pgdata", {"epoch": epoch, "ok": True})
+    assert kept.state("pgdata").epoch == 3
+
+
+def test_a_full_disk_makes_nobody_s_silence_unknown(small: Path) -> None:
+    """What was heard is written down each second; while it cannot be, a silent node would be held (640)."""
+    nodes = {"db1": heard.Beat("b", 1, "10.0.0.1", "1", 1.0, 100.0)}
+    for at in (100.0, 101.0):
+        heard.write(small, heard.Heard(heard.master_boot(), at, 0.0, nodes=nodes))
+    fill(small)
+    for at in (120.0, 121.0, 122.0):
+        heard.write(small, heard.Heard(heard.master_boot(), at, 0.0, nodes=nodes))
+        assert heard.read(small).silent("db1", at, heard.master_boot()) == at - 100.0
+
+
+def test_what_a_lock_s_holder_does_is_told_on_a_full_disk_too(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's log takes each block that becomes free."""
+    lock, real = FileLock(small), os.ftruncate
+    with lock.resource("pgdata", "look"):
+        pass
+
+    def taken(handle: int, length: int) -> None:
+        real(handle, length)
+        fill(small)
+
+    monkeypatch.setattr("vmdk_failover.lock.os.ftruncate", taken)
+    fill(small)
+    with lock.resource("pgdata", "switchover"), pytest.raises(Busy, match="a switchover .* under way"):
+        with lock.resource("pgdata", "look"):
+            pass
+    (small / "resource-new.lock").touch()
+    with lock.resource("new", "switchover"), pytest.raises(Busy, match="a move is already under way"):
+        with lock.resource("new", "look"):
+            pass
 
 
 def test_without_room_for_a_first_journal_nothing_begins_until_there_is(small: Path) -> None:

@@ -245,7 +245,8 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"{holder_name(s)} holds the disk and runs, but gives no signed answer, and no engine on the master listens for "
-            "heartbeats; see that 'engines: [{vmdk: {}}]' stands in its configuration, and look at the node"
+            "heartbeats, or it cannot write down what it hears; see that 'engines: [{vmdk: {}}]' stands in its configuration and "
+            "that state_dir has room, and look at the node"
         ),
     ),
     PolicyRow(

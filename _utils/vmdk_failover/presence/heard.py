@@ -2,7 +2,8 @@
 When each node was last heard: a small file that the master's listener writes and every look reads.
 
 All moments are of the master's own monotonic clock and mean nothing after it has booted; a file of another boot, or one that
-nobody has written for some seconds, says nothing. It is written without fsync: it is true for the moment only.
+nobody has written for some seconds, says nothing. It is written without fsync: it is true for the moment only. But it is written
+into space that was set aside: while it cannot be, on a disk that has become full, no silent node would fail over.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vmdk_failover.store import durable
+
 #: A listener that has not written for so many seconds does not listen.
 STALE = 5.0
 NAME, PRESENT = "heard.json", "present"
+#: Space for it is set aside in multiples of this (bytes): it is written more than once a second.
+BLOCK = 4096
 #: A heartbeat may overtake an answer by less (milliseconds of the node's boot clock); and by what a node has answered it agrees
 #: with that clock within so many seconds.
 BEHIND, NEAR = 5_000, 3.0
@@ -119,7 +124,9 @@ def read(state_dir: Path) -> Heard:
 
 def write(state_dir: Path, heard: Heard) -> None:
     """Replace the file; ``OSError`` if that is not possible."""
-    write_plain(state_dir / NAME, asdict(heard))
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = json.dumps(asdict(heard)).encode()
+    durable.replace(state_dir / NAME, content, lasting=False, block=BLOCK)
 
 
 def read_plain(path: Path) -> dict[str, Any]:

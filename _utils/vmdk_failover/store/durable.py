@@ -68,16 +68,25 @@ def within(seconds: float, work: Callable[[GivenUp], T]) -> T:
     return value  # type: ignore[return-value]  # no error, so there is a value
 
 
-def replace(path: Path, content: bytes, given_up: GivenUp | None = None) -> None:
+def replace(
+    path: Path,
+    content: bytes,
+    given_up: GivenUp | None = None,
+    *,
+    lasting: bool = True,
+    block: int = BLOCK,
+) -> None:
     """
     Replace a file, mode 0600: after a power cut it holds the old or the new content, never a part. It is filled up with blanks.
 
+    :param lasting: ``False`` for what is true for the moment only: nothing is known of it after a power cut, and it costs no sync.
+    :param block: bytes of which the space that is set aside is a multiple.
     :raises OSError: it holds the old content.
     """
     with _alone(path.with_suffix(".writing")):
         if given_up is not None:
             given_up.check()
-        _replace(path, content, given_up)
+        _replace(path, content, given_up, lasting, -(-max(len(content), 1) // block) * block)
 
 
 @contextlib.contextmanager
@@ -91,23 +100,24 @@ def _alone(lock: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _replace(path: Path, content: bytes, given_up: GivenUp | None) -> None:
+def _replace(path: Path, content: bytes, given_up: GivenUp | None, lasting: bool, size: int) -> None:
     spare = path.with_suffix(".spare")
-    size = -(-max(len(content), 1) // BLOCK) * BLOCK
     handle = _set_aside(spare, size)
     try:
         view = memoryview(content.ljust(size))
         while view:
             view = view[os.write(handle, view) :]
-        os.fsync(handle)
+        if lasting:
+            os.fsync(handle)
     finally:
         os.close(handle)
     if given_up is not None:
         given_up.check()
     _exchange(spare, path)
-    sync_folder(path.parent)
+    if lasting:
+        sync_folder(path.parent)
     with contextlib.suppress(OSError):  # the next one will have to find the space
-        os.close(_set_aside(spare, BLOCK))
+        os.close(_set_aside(spare, size))
 
 
 def write(path: Path, content: bytes) -> None:
