@@ -38,8 +38,8 @@ def canonical(value: Any) -> bytes:
     ).encode()
 
 
-def digest(resource: Resource) -> str:
-    """Digest of a resource as it is sent to a node."""
+def digest(resource: Resource | Mapping[str, Any]) -> str:
+    """Digest of a resource as it is sent to a node, or as it came there."""
     return hashlib.sha256(canonical(resource)).hexdigest()
 
 
@@ -85,6 +85,7 @@ def check_permit(
     boot_id: str,
     uptime: float,
     epoch: int,
+    sent: Mapping[str, Any] | None = None,
 ) -> None:
     """
     Let a permit pass, or say why not. Runs on the node before anything is touched.
@@ -96,6 +97,8 @@ def check_permit(
     :param boot_id: this boot's id.
     :param uptime: this node's boot clock now, seconds.
     :param epoch: highest epoch this node has acted under for the resource.
+    :param sent: the plain form in which the resource came. That is what was signed: a node that is newer than its master knows
+        options that were not sent.
     :raises BadSignature: with the first thing that is wrong.
     """
     if not is_signed(key, permit):
@@ -107,7 +110,7 @@ def check_permit(
         ("node", permit.node, node),
         ("act", permit.act, act),
         ("boot", permit.boot_id, boot_id),
-        ("digest", permit.digest, digest(resource)),
+        ("digest", permit.digest, digest(resource if sent is None else sent)),
     ):
         if got != expected:
             raise BadSignature(

@@ -14,6 +14,7 @@ from tests.core.build import resource
 from tests.core.golden_stage import Stage
 from tests.packaging.source import ROOT
 from vmdk_failover.commands import operate
+from vmdk_failover.errors import BadSignature
 from vmdk_failover.guest import node as nodes
 from vmdk_failover.guest import places
 from vmdk_failover.judgement.policy import Wish
@@ -280,3 +281,18 @@ def test_an_order_that_is_tried_is_checked_and_not_carried_out(
     assert here.facts(what).epoch < 3  # it is not remembered either: the order still counts
     forged = call("pgdata", resource=to_plain(what), permit=to_plain(sign_permit("cd" * 32, plain)))
     assert (forged["result"], forged["changes"]) == (False, {}) and "not signed" in forged["comment"]
+
+
+@pytest.mark.parametrize("act", ["mount", "release", "halt"])
+def test_a_node_that_is_newer_than_its_master_follows_its_orders(tmp_path: Any, act: str) -> None:
+    """A new version comes to the nodes first, and knows an option more: what was signed is what was sent."""
+    here = nodes.LocalNode("db1", KEY, nodes.Services({}), tmp_path / "node")
+    plain = to_plain(resource(on_service_failure="next"))
+    older = {key: value for key, value in plain.items() if key != "agent_timeout"}
+    boot = places.read(places.HERE.boot_id) or ""
+    permit = Permit("pgdata", "db1", act, 3, boot, places.boot_clock() + 60, "n" * 32, digest(older))
+    signed = to_plain(sign_permit(KEY, permit))
+    assert here.permitted(older, signed, act, test=True)[0] == resource(on_service_failure="next")
+    other = {**older, "on_service_failure": "hold"}
+    with pytest.raises(BadSignature, match="for digest"):
+        here.permitted(other, signed, act, test=True)

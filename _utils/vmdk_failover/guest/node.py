@@ -229,6 +229,7 @@ class LocalNode:
             boot_id=now.boot_id,
             uptime=now.uptime,
             epoch=now.epoch,
+            sent=resource_plain,
         )
         if not test:
             memory.update(self.state_dir, resource.name, now.boot_id, epoch=permit.epoch)
