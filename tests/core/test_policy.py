@@ -152,6 +152,30 @@ def cut_off() -> Snapshot:
     return assess.look(resource(3), HypervisorFacts(True, "", vms), {"db3": says("db3")}, signs)
 
 
+@pytest.mark.parametrize(
+    ("holder", "backup", "rule"),
+    [
+        (False, True, 647),  # the master reaches db2, so it is not cut off: db2's agent alone is silent
+        (False, False, 641),
+        (False, None, 641),
+        (True, True, 641),  # agents are silent everywhere: it is Salt on the master that hears nobody
+        (None, True, 641),
+    ],
+)
+def test_a_backup_whose_agent_alone_is_silent_does_not_make_the_master_cut_off(
+    holder: bool | None, backup: bool | None, rule: int
+) -> None:
+    """Its minion was stopped long ago. When the holder dies, the third node takes the disk."""
+    signs = {"db1": Signs(400.0, holder), "db2": Signs(86400.0, backup)}
+    facts = HypervisorFacts(True, "", (HOLDS, SILENT[0], vm("db3")))
+    snapshot = assess.look(resource(3, on_agent_silent="fence"), facts, {"db3": says("db3")}, signs)
+    decision = judge(snapshot)
+    assert decision.rule == rule
+    assert decision.move is None or decision.move.target == "db3"
+    others = replace(snapshot, crowd=Crowd(3, 3))  # so are most nodes of other resources
+    assert judge(others).rule == 641
+
+
 @dataclass(frozen=True)
 class Example:
     """A situation, the row that decides it, and words of the sentence."""
@@ -643,6 +667,28 @@ def test_an_agent_that_answers_nothing_is_silent_although_heartbeats_come(
 )
 def test_what_holds_a_silent_node_holds_one_whose_agent_is_silent(rule: int, more: dict[str, Any]) -> None:
     assert judge(crying(3600.0, **{"said": None, **more}, **AGENT)).rule == rule
+
+
+@pytest.mark.parametrize(
+    ("tasks", "recent", "target"),
+    [
+        (("VirtualMachine.relocate", ""), [], "db3"),
+        ((None, ""), [], "db3"),
+        (("VirtualMachine.relocate", "VirtualMachine.createSnapshot"), [], "db2"),
+        (("VirtualMachine.reconfigure", ""), [], "db2"),  # another resource comes there too: seconds
+        (("VirtualMachine.reconfigVm", ""), [], "db2"),
+        (("VirtualMachine.relocate", ""), [ended("db3")], "db3"),
+        (("VirtualMachine.relocate", ""), [ended("db3"), ended("db3")], "db2"),
+        (("VirtualMachine.relocate", ""), [{**ended("db1", True), "source": "db3", "condition": "io_error"}], "db2"),
+    ],
+)
+def test_a_node_on_which_a_task_may_run_for_hours_comes_after_one_that_is_free(
+    tasks: tuple[str | None, str], recent: list[dict[str, Any]], target: str
+) -> None:
+    """Nothing is attached to a VM on which a task runs (50)."""
+    others = [(vm(f"db{i}", task=task), says(f"db{i}")) for i, task in enumerate(tasks, 2)]
+    decision = judge(seen(DEAD, *others), recent=recent)
+    assert decision.move is not None and (decision.rule, decision.move.target) == (620, target)
 
 
 THREE = seen(DEAD, READY, (vm("db3"), says("db3")))

@@ -36,8 +36,19 @@ def unheard(s: Situation, h: NodeSight) -> bool:
 
 
 def cut_off(s: Situation, h: NodeSight) -> bool:
-    """More than half of at least three running nodes are silent: it is the master that hears nobody."""
-    return is_most(*count(s))
+    """
+    More than half of at least three running nodes are silent: it is the master that hears nobody. Where the holder's address is
+    silent, a node of the resource whose address answers does not count: the master reaches it, and its agent alone is silent.
+    """
+    return is_most(*_out_of_reach(s, h))
+
+
+def _out_of_reach(s: Situation, h: NodeSight) -> tuple[int, int]:
+    """As :func:`count`, without the silence of those that the master reaches although the holder's address is silent."""
+    running, silent = count(s)
+    reached = (n for n in s.seen.nodes if n.facts is None and n.signs.address is True)
+    here = sum(not n.off and not _is_lost(n) for n in reached) if h.signs.address is False else 0
+    return running, silent - here
 
 
 def is_most(running: int, silent: int) -> bool:
@@ -256,7 +267,7 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"{count(s)[1]} of {count(s)[0]} running nodes are silent, {holder_name(s)} among them: the master is the one "
-            "that is cut off; look at its network"
+            f"that is cut off; look at its network. If it is not, 'salt-run vmdk.failover {s.resource.name}' moves it all the same"
         ),
     ),
     PolicyRow(

@@ -27,6 +27,9 @@ UNLUCKY = 600.0
 TARGET_TRIES = 2
 #: Rows by which a move ends because the target got the disk or the file system not to work; others say nothing of it.
 TRIED_IN_VAIN = frozenset({210, 250})
+#: How vCenter calls a reconfiguration (``…reconfigure``, simulators ``…reconfigVm``), such as the attach of another resource that
+#: fails over to the same node: it takes seconds.
+SHORT_TASK = "VirtualMachine.reconfig"
 
 
 #: A device that somebody held exclusively is tried again after this long (seconds); that is not the node's fault.
@@ -88,17 +91,25 @@ class Situation:
         return nodes[0] if nodes else None
 
     def targets(self) -> tuple[NodeSight, ...]:
-        """Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all."""
+        """
+        Ready nodes besides the holder, best first; one that has just failed to take it comes later, or not at all. So does one on
+        whose VM a task runs that may take hours, for nothing is attached meanwhile.
+        """
         without = self.holder.minion if self.holder else ""
         fit = [n for n in self.seen.candidates(without) if self.failed(n.minion) < TARGET_TRIES]
         ready = [n for n in fit if not cannot_base(self.seen, n.minion, without)] if self.seen.kin else fit
-        if len(ready) < 2 or not (self.recent or self.seen.kin):
+        if len(ready) < 2 or not (self.recent or self.seen.kin or any(map(_is_taken_up, ready))):
             return tuple(ready)
         left, seen = self.left(), self.seen
         return tuple(
             sorted(
                 ready,
-                key=lambda n: (bool(cannot_follow(seen, n.minion)), n.minion in left, self.failed(n.minion)),
+                key=lambda n: (
+                    bool(cannot_follow(seen, n.minion)),
+                    n.minion in left,
+                    _is_taken_up(n),
+                    self.failed(n.minion),
+                ),
             )
         )
 
@@ -130,6 +141,12 @@ class Situation:
     def rescues(self) -> int:
         """Failovers off a running holder within the last hour, since a person last said ``clear``."""
         return sum(1 for m in self.recent if m.get("damped") and self.wall - m.get("ended", 0.0) < HOUR)
+
+
+def _is_taken_up(node: NodeSight) -> bool:
+    """A task runs on its VM, or that cannot be read, and it is none of those by which disks come and go."""
+    task = node.vm.task
+    return task != "" and (task is None or not task.startswith(SHORT_TASK))
 
 
 @dataclass(frozen=True)
