@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.core.build import THERE, gone, resource, says, vm
+from vmdk_failover.daemon.rounds import PACE
 from vmdk_failover.model import Crowd, HypervisorFacts, Power, Resource, Signs, VmFacts
 from vmdk_failover.presence import heard, lookout, reachable
 from vmdk_failover.presence.lookout import BOOT_GRACE, FileLookout, stream_begins_anew
@@ -312,8 +313,20 @@ def test_questions_in_vain_are_counted_anew_from_what_excuses_silence(site: Site
     assert unanswered(boot_time="2026-01-02T00:00:00+00:00") == 5.0
 
 
+def test_a_node_of_a_thousand_resources_is_asked_often_enough_to_count(site: Site) -> None:
+    """A round of looks that nobody has asked for takes so long; ``agent_timeout`` would never be over otherwise."""
+    turn = 1000 * PACE
+    found = []
+    for _ in range(4):
+        site.heard(db1=0.5, db2=0.0)
+        found.append(site.signs("db1")["db1"].unanswered)
+        site.now += turn
+    assert found == [0.0, turn, 2 * turn, 3 * turn]
+
+
 def test_questions_in_vain_are_counted_from_the_first_of_their_row(site: Site) -> None:
     def unanswered() -> float | None:
+        site.heard(db1=0.5, db2=0.0)
         return site.signs("db1")["db1"].unanswered
 
     assert unanswered() == 0.0
