@@ -24,10 +24,13 @@ class End(BaseException):
 class Streams:
     """Each new stream tells what comes next: changes, or an error."""
 
-    def __init__(self, *told: Any) -> None:
-        self.told = list(told)
+    def __init__(self, *told: Any, dark: frozenset[int] = frozenset()) -> None:
+        self.told, self.dark, self.tried = list(told), dark, 0
 
     def __call__(self, session: Any, refs: Any) -> Streams:
+        self.tried += 1
+        if self.tried in self.dark:
+            raise CannotObserve("no route to vCenter")
         return self
 
     def wait(self, seconds: float) -> Any:
@@ -60,9 +63,11 @@ class Site:
         """Nobody reads it here."""
 
 
-def watched(monkeypatch: pytest.MonkeyPatch, directory: Path, *told: Any) -> list[tuple[str, str]]:
-    """What is hinted at until the streams have told all."""
-    monkeypatch.setattr(watch, "Watch", Streams(*told))
+def watched(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, *told: Any, dark: frozenset[int] = frozenset()
+) -> list[tuple[str, str]]:
+    """What is hinted at until the streams have told all. :param dark: the numbers of those that cannot be had."""
+    monkeypatch.setattr(watch, "Watch", Streams(*told, dark=dark))
     monkeypatch.setattr(watching, "PAUSE", 0.0)
     hints: list[tuple[str, str]] = []
     site: Any = Site(directory)
@@ -85,3 +90,23 @@ def test_a_stream_that_comes_back_begins_all_windows_anew(
     hints = watched(monkeypatch, tmp_path, [], CannotObserve("it broke"), [])
     assert hints == [("pgdata", "watching")] * 2
     assert heard.read_plain(tmp_path / lookout.STREAM)["boot"] == heard.master_boot()
+
+
+def test_a_stream_that_is_cut_again_and_again_excuses_no_silence_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A proxy that lets no request last: the next stream comes at the first try, so hardly anything was missed."""
+    cut, now = CannotObserve("it was cut"), 1000.0
+    monkeypatch.setattr(lookout.time, "monotonic", lambda: now)
+
+    def begun(*told: Any, dark: frozenset[int] = frozenset()) -> float:
+        watched(monkeypatch, tmp_path, *told, dark=dark)
+        return float(heard.read_plain(tmp_path / lookout.STREAM)["at"])
+
+    assert begun([], cut, []) == 1000.0
+    now = 1060.0
+    assert begun([], cut, [], cut, [], cut, []) == 1000.0
+    assert begun([], cut, [], dark=frozenset({2})) == 1060.0, "vCenter could not be watched meanwhile"
+    now = 1060.0 + lookout.LONGEST_WINDOW
+    assert begun([], cut, []) == now, "once for each of the longest windows"
+    assert begun([], dark=frozenset({1})) == now

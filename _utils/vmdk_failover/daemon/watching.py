@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from vmdk_failover.app import App, state_dir
 from vmdk_failover.commands import panorama
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.model import Resource
 from vmdk_failover.presence.lookout import stream_begins_anew
+
+if TYPE_CHECKING:
+    from vmdk_failover.vsphere.watch import VmChange, Watch
 
 #: Seconds one wait for changes lasts; also how soon a new or changed resource is watched.
 WAIT = 5.0
@@ -34,22 +38,31 @@ def watch_for_ever(app: App, hint: Hint) -> None:
     :param hint: called with the resource's name, what happened (``power``, ``devices``, …, or ``watching`` at the start), the
         node whose VM it happened to, and vCenter's word for it (``poweredOff``); the last two are empty if there is none.
     """
-    pause, told, broken = PAUSE, "", False
+    pause, told = PAUSE, ""
+    dark: bool | None = None
     while True:
         try:
-            _watch_once(app, hint, broken)
-            pause, told, broken = PAUSE, "", False
+            _watch_once(app, hint, dark)
+            pause, told, dark = PAUSE, "", None
         except FailoverError as err:
             if err.reason != told:
                 app.warn(f"vCenter is not watched: {err.reason}")
-            told, broken = err.reason, True
+            told, dark = err.reason, not isinstance(err, _Ended)
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         app.__dict__.pop("settings", None)
 
 
-def _watch_once(app: App, hint: Hint, broken: bool) -> None:
-    """Watch the resources as they are configured now, until that changes or the stream breaks."""
+class _Ended(FailoverError):
+    """A stream that was there has ended."""
+
+
+def _watch_once(app: App, hint: Hint, dark: bool | None) -> None:
+    """
+    Watch the resources as they are configured now, until that changes or the stream breaks.
+
+    :param dark: how the last stream broke: whether vCenter could not be watched since; ``None``: it did not.
+    """
     from vmdk_failover.vsphere.watch import Watch
 
     resources = dict(app.settings.resources)
@@ -58,13 +71,13 @@ def _watch_once(app: App, hint: Hint, broken: bool) -> None:
         return
     owners, refs = _whom(app, resources)
     stream = Watch(app.session, refs)
-    if broken:
-        stream_begins_anew(state_dir(app.opts))
+    if dark is not None:
+        stream_begins_anew(state_dir(app.opts), dark)
     try:
         for name in resources:
             hint(name, "watching", "", "")
         while True:
-            changes = stream.wait(WAIT)
+            changes = _next(stream)
             app.announce.counts.add("vcenter_watch")
             app.announce.calls(app.session)
             for minion, change in changes:
@@ -76,6 +89,13 @@ def _watch_once(app: App, hint: Hint, broken: bool) -> None:
                 return
     finally:
         stream.close()
+
+
+def _next(stream: Watch) -> list[tuple[str, VmChange]]:
+    try:
+        return stream.wait(WAIT)
+    except FailoverError as err:
+        raise _Ended(err.reason, err.code) from err
 
 
 def _whom(app: App, resources: Mapping[str, Resource]) -> tuple[dict[str, set[str]], dict[str, str]]:

@@ -170,8 +170,8 @@ def _unready(s: Situation, h: NodeSight) -> str:
         why = f"nobody on the master listens for heartbeats, so it is not known how long {h.minion} has been silent"
     elif not_yet(s, h):
         why = (
-            f"{h.minion} is given {s.resource.node_timeout:g} s of silence first, more after a boot, a task on its VM, or a "
-            "restart of the engine"
+            f"{h.minion} is given {s.resource.node_timeout:g} s of silence first, more after a boot, a task on its VM, a "
+            "restart of the engine, or a break of the stream of vCenter"
         )
     elif h.signs.address is True:
         why = f"the address of {h.minion} answers: {host} is not off"
@@ -285,7 +285,8 @@ SILENT: tuple[PolicyRow, ...] = (
         lambda s: (
             f"{holder_name(s)} gives no signed answer, and its silence is not long enough; it is given "
             f"{s.resource.node_timeout:g} s of silence, more after a boot, "
-            "a task on its VM, or a restart of the engine; if its heartbeats go on, look at salt-minion there"
+            "a task on its VM, a restart of the engine, or a break of the stream of vCenter; if its heartbeats go on, look at "
+            "salt-minion there"
         ),
     ),
     PolicyRow(

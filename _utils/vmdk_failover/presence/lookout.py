@@ -33,12 +33,22 @@ STREAM, UNANSWERED = "stream.json", "unanswered"
 #: asked for, for nobody asks for one at a node whose heartbeats go on.
 IN_A_ROW = 250.0
 NEVER = float("-inf")
+#: As long as the longest ``node_timeout`` that is allowed, and a look (seconds).
+LONGEST_WINDOW = 3700.0
 
 
-def stream_begins_anew(state_dir: Path) -> None:
-    """vCenter's stream came back after a break: all windows begin anew."""
+def stream_begins_anew(state_dir: Path, dark: bool = True) -> None:
+    """
+    vCenter's stream came back after a break: all windows begin anew.
+
+    :param dark: vCenter could not be watched meanwhile. Where the next stream came at the first try, all windows begin anew once
+        for the longest of them: a stream that is cut again and again (a proxy that lets nothing last) must not excuse for ever.
+    """
+    note, now, boot = heard.read_plain(state_dir / STREAM), time.monotonic(), heard.master_boot()
+    if not dark and note.get("boot") == boot and 0 <= now - _moment(note, "at") < LONGEST_WINDOW:
+        return
     with contextlib.suppress(OSError):  # no more than a hint is lost: the look itself reads vCenter
-        heard.write_plain(state_dir / STREAM, {"boot": heard.master_boot(), "at": time.monotonic()})
+        heard.write_plain(state_dir / STREAM, {"boot": boot, "at": now})
 
 
 def answered(state_dir: Path, facts: NodeFacts, clock: Callable[[], float] = time.monotonic) -> None:
