@@ -199,12 +199,16 @@ def lost_attach(stage: Stage, epoch: int = 1) -> None:
 def test_clear_refuses_while_a_request_of_the_move_may_still_be_carried_out(stage: Stage, test: bool) -> None:
     lost_attach(stage)
     before = dict(stage.journal.states)
-    with pytest.raises(Refused, match="whether the attach on db2 will still be carried out.*vmdk.recover pgdata"):
+    with pytest.raises(
+        Refused, match=r"whether the attach on db2 will still be carried out.*vmdk\.recover pgdata"
+    ):
         operate.clear(stage.app(stage.sides["pgdata"]), "pgdata", test=test)
     assert stage.journal.states == before
 
 
-def test_clear_judges_what_is_so_when_its_turn_has_come(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clear_judges_what_is_so_when_its_turn_has_come(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing was open when it was typed; who had the lock meanwhile began a move, and died before an answer came."""
     app = stage.app(stage.sides["pgdata"])
     real = app.lock.resource

@@ -99,12 +99,9 @@ def test_what_a_lock_s_holder_does_is_told_on_a_full_disk_too(
 
     monkeypatch.setattr("vmdk_failover.lock.os.ftruncate", taken)
     fill(small)
-    with lock.resource("pgdata", "switchover"), pytest.raises(Busy, match="a switchover .* under way"):
-        with lock.resource("pgdata", "look"):
-            pass
     (small / "resource-new.lock").touch()
-    with lock.resource("new", "switchover"), pytest.raises(Busy, match="a move is already under way"):
-        with lock.resource("new", "look"):
+    for name, words in (("pgdata", "a switchover .* under way"), ("new", "a move is already under way")):
+        with lock.resource(name, "switchover"), pytest.raises(Busy, match=words), lock.resource(name, "look"):
             pass
 
 

@@ -679,7 +679,11 @@ def test_what_holds_a_silent_node_holds_one_whose_agent_is_silent(rule: int, mor
         (("VirtualMachine.reconfigVm", ""), [], "db2"),
         (("VirtualMachine.relocate", ""), [ended("db3")], "db3"),
         (("VirtualMachine.relocate", ""), [ended("db3"), ended("db3")], "db2"),
-        (("VirtualMachine.relocate", ""), [{**ended("db1", True), "source": "db3", "condition": "io_error"}], "db2"),
+        (
+            ("VirtualMachine.relocate", ""),
+            [{**ended("db1", True), "source": "db3", "condition": "io_error"}],
+            "db2",
+        ),
     ],
 )
 def test_a_node_on_which_a_task_may_run_for_hours_comes_after_one_that_is_free(

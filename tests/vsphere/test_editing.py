@@ -178,6 +178,19 @@ def test_a_backup_comes_and_goes(desk: Desk) -> None:
     assert [n.minion for n in desk.app().resource("pgdata").nodes] == ["db1", "db3"]
 
 
+def test_an_end_of_an_open_move_does_not_leave(desk: Desk) -> None:
+    """The move would bring the disk to a node that is the resource's no more: nobody would watch it there."""
+    editing.edit(desk.app(), "pgdata", {}, add=["db3"])
+    before, app = desk.file.read_text(), desk.app()
+    app.journal.begin(Move(app.resource("pgdata"), MoveKind.FAILOVER, "db1", "db2", 1, "db1 is off"))
+    with pytest.raises(
+        Refused, match="a move of pgdata to db2 is open and ends as it began; let it end before db2"
+    ):
+        editing.edit(desk.app(), "pgdata", {}, remove=["db2"])
+    assert desk.file.read_text() == before
+    assert editing.edit(desk.app(), "pgdata", {}, remove=["db3"])["written"]
+
+
 def test_a_backup_that_is_not_fit_is_refused_by_the_same_checks(desk: Desk) -> None:
     before = desk.file.read_text()
     desk.lookers.looks["db3"]["unready"] = ["the mount point is not empty"]

@@ -185,9 +185,14 @@ def _nodes(
     if not add and not remove:
         return []
     resource = app.resource(name)
-    seen, _ = app.engine.look(resource)
+    seen, record = app.engine.look(resource)
     active = next((n.minion for n in seen.nodes if n.healthy), "")
     _check_leaving(resource, [n.minion for n in seen.nodes if n.holds is not False], remove)
+    if record.move is not None and (ends := {record.move.source, record.move.target} & set(remove)):
+        raise Refused(
+            f"a move of {name} to {record.move.target} is open and ends as it began; let it end before {min(ends)} leaves: see "
+            f"'salt-run vmdk.status {name}'"
+        )
     body["nodes"] = [
         m for m in [*body["nodes"], *(a for a in add if a not in body["nodes"])] if m not in remove
     ]

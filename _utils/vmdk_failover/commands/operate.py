@@ -220,7 +220,9 @@ def clear(app: App, name: str, test: bool = False) -> dict[str, Any]:
     """
     found: dict[str, Any] = _judged_for_clear(app, name) if test else {}
 
-    def change(resource: Resource) -> None:  # judged now that nobody else acts: who had the lock may have begun a move
+    def change(
+        resource: Resource,
+    ) -> None:  # judged now that nobody else acts: who had the lock may have begun a move
         found.update(_judged_for_clear(app, name))
         app.shared.clear(resource.name, app.clock.wall(), found["taken_as_deleted"])
 

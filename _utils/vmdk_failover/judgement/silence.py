@@ -267,7 +267,8 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"{count(s)[1]} of {count(s)[0]} running nodes are silent, {holder_name(s)} among them: the master is the one "
-            f"that is cut off; look at its network. If it is not, 'salt-run vmdk.failover {s.resource.name}' moves it all the same"
+            f"that is cut off; look at its network. If it is not, 'salt-run vmdk.failover {s.resource.name}' moves it all "
+            "the same"
         ),
     ),
     PolicyRow(

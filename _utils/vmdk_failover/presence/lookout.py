@@ -29,8 +29,8 @@ EARLY = 2.0
 #: Boot times that differ by no more (seconds) are those of one boot, told by a clock that was set.
 SAME_BOOT = 5.0
 STREAM, UNANSWERED = "stream.json", "unanswered"
-#: Two questions in vain that are no further apart (seconds) are of one row: as long as the looks of 1,000 resources take that nobody
-#: asked for, for nobody asks for one at a node whose heartbeats go on.
+#: Two questions in vain that are no further apart (seconds) are of one row: as long as the looks of 1,000 resources take that
+#: nobody has asked for, for nobody asks for one at a node whose heartbeats go on.
 IN_A_ROW = 250.0
 NEVER = float("-inf")
 #: As long as the longest ``node_timeout`` that is allowed, and a look (seconds).

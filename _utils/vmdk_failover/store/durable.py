@@ -79,7 +79,7 @@ def replace(
     """
     Replace a file, mode 0600: after a power cut it holds the old or the new content, never a part. It is filled up with blanks.
 
-    :param lasting: ``False`` for what is true for the moment only: nothing is known of it after a power cut, and it costs no sync.
+    :param lasting: ``False`` for what is true for the moment only: it is not synced, so a power cut may leave anything of it.
     :param block: bytes of which the space that is set aside is a multiple.
     :raises OSError: it holds the old content.
     """
