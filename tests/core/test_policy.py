@@ -16,6 +16,7 @@ from tests.core.build import (
     DATA,
     EPOCH,
     MISPLACED,
+    NOWHERE,
     PARTLY,
     THERE,
     UNCLEAR,
@@ -24,6 +25,7 @@ from tests.core.build import (
     active,
     gone,
     look,
+    move,
     resource,
     says,
     vm,
@@ -693,6 +695,34 @@ def test_a_node_on_which_a_task_may_run_for_hours_comes_after_one_that_is_free(
     others = [(vm(f"db{i}", task=task), says(f"db{i}")) for i, task in enumerate(tasks, 2)]
     decision = judge(seen(DEAD, *others), recent=recent)
     assert decision.move is not None and (decision.rule, decision.move.target) == (620, target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "tasks", "where", "way"),
+    [
+        (MoveKind.FAILOVER, ("relocate", ""), NOWHERE, True),
+        (MoveKind.FAILOVER, ("relocate", "createSnapshot"), NOWHERE, False),  # nobody else is free
+        (MoveKind.FAILOVER, ("relocate", ""), THERE, False),  # the disk is there already
+        (MoveKind.SWITCHOVER, ("relocate", ""), NOWHERE, False),
+    ],
+)
+def test_a_task_that_the_target_got_in_mid_move_says_how_another_node_is_taken(
+    kind: MoveKind, tasks: tuple[str, str], where: str, way: bool
+) -> None:
+    source = DEAD if where == NOWHERE else (vm("db1", **OFF), None)
+    others = [
+        (vm(f"db{i}", w, task=t), says(f"db{i}"))
+        for i, t, w in zip((2, 3), tasks, (where, NOWHERE), strict=True)
+    ]
+    snapshot = seen(source, *others)
+    verdict = next_verdict(Case(move(snapshot.resource, kind), snapshot, (), EPOCH))
+    assert verdict.rule == 50 and verdict.reason.startswith("a task still runs on db2 (relocate)")
+    assert (
+        "'salt-run vmdk.clear pgdata' ends this move, and another node (db3) is taken" in verdict.reason
+    ) is way
+    if way:
+        decision = judge(snapshot)
+        assert decision.move is not None and decision.move.target == "db3"
 
 
 THREE = seen(DEAD, READY, (vm("db3"), says("db3")))

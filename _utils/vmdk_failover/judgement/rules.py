@@ -40,6 +40,7 @@ from vmdk_failover.judgement.case import (
     stale,
     taken_apart,
     target_lost,
+    task_words,
     tasks,
     to_start,
 )
@@ -138,7 +139,7 @@ RULES: tuple[Row, ...] = (
         "a task runs on a VM concerned",
         lambda c: bool(tasks(c)),
         Then.WAIT,
-        lambda c: f"a task still runs on {names_of(tasks(c))} ({tasks(c)[0].vm.task or 'it cannot be read'})",
+        task_words,
     ),
     Row(
         60,

@@ -27,9 +27,8 @@ UNLUCKY = 600.0
 TARGET_TRIES = 2
 #: Rows by which a move ends because the target got the disk or the file system not to work; others say nothing of it.
 TRIED_IN_VAIN = frozenset({210, 250})
-#: How vCenter calls a reconfiguration (``…reconfigure``, simulators ``…reconfigVm``), such as the attach of another resource that
-#: fails over to the same node: it takes seconds.
-SHORT_TASK = "VirtualMachine.reconfig"
+#: Part of what vCenter calls a reconfiguration, such as the attach of another resource that fails over to the same node: seconds.
+SHORT_TASK = "reconfig"
 
 
 #: A device that somebody held exclusively is tried again after this long (seconds); that is not the node's fault.
@@ -146,7 +145,7 @@ class Situation:
 def _is_taken_up(node: NodeSight) -> bool:
     """A task runs on its VM, or that cannot be read, and it is none of those by which disks come and go."""
     task = node.vm.task
-    return task != "" and (task is None or not task.startswith(SHORT_TASK))
+    return task != "" and (task is None or SHORT_TASK not in task)
 
 
 @dataclass(frozen=True)
