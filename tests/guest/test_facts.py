@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -129,6 +130,17 @@ def test_a_broken_memory_is_told_and_is_no_release(rig: Rig) -> None:
     facts = _facts(rig)
     assert facts.released is None
     assert any("cannot be read" in word for word in facts.unready)
+    (rig.state / "pgdata.json").unlink()
+
+
+def test_what_an_older_version_remembered_counts(rig: Rig) -> None:
+    """An upgrade in the midst of a boot: what it knows more than before it does not miss."""
+    memory.update(rig.state, rig.resource.name, BOOT, epoch=4)
+    (rig.state / "pgdata.json").write_text(json.dumps({"epoch": 4, "boot_id": BOOT}))
+    facts = _facts(rig)
+    assert (facts.epoch, facts.released, facts.unready) == (4, None, ())
+    (rig.state / "pgdata.json").write_text(json.dumps({"epoch": 4}))
+    assert any("cannot be read" in word for word in _facts(rig).unready)
     (rig.state / "pgdata.json").unlink()
 
 

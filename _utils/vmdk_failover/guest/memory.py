@@ -68,10 +68,11 @@ def load(state_dir: Path, resource: str, boot_id: str) -> Memory:
 
 
 def _from_plain(plain: dict[str, Any]) -> Memory:
-    data = {f.name: plain[f.name] for f in fields(Memory)}
+    """A record of an older version knows less: an upgrade does not end what this boot has seen."""
+    data = {f.name: plain[f.name] for f in fields(Memory) if f.name in plain}
     for key in ("blocks", "uuids", "holders"):
-        data[key] = tuple((one, two) for one, two in data[key])
-    return Memory(**{**data, "epoch": int(data["epoch"])})
+        data[key] = tuple((one, two) for one, two in data.get(key, ()))
+    return Memory(**{**data, "epoch": int(data["epoch"]), "boot_id": str(data["boot_id"])})
 
 
 def update(state_dir: Path, resource: str, boot_id: str, **changes: Any) -> Memory:

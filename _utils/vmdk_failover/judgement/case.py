@@ -157,21 +157,6 @@ def tasks(case: Case) -> tuple[NodeSight, ...]:
     return tuple(n for n in concerned(case) if n.vm.present and n.vm.task != "" and not n.confirmed)
 
 
-def task_words(case: Case) -> str:
-    """On whom a task is waited for; where it may last, and a failover waits for its target alone, how another node is taken."""
-    waited, node = tasks(case), tasks(case)[0]
-    words = f"a task still runs on {names_of(waited)} ({node.vm.task or 'it cannot be read'})"
-    ends = (case.move.source, case.move.target)
-    free = [n.minion for n in case.seen.nodes if n.minion not in ends and n.running and n.vm.task == ""]
-    alone = case.is_rescue and waited == (case.target,) and case.target.holds is False and not may_land(case)
-    if not alone or not free:
-        return words
-    return (
-        f"{words}; if that takes long, 'salt-run vmdk.clear {case.move.resource.name}' ends this move, and another node "
-        f"({' or '.join(free)}) is taken if it is ready"
-    )
-
-
 def blocked(case: Case) -> tuple[NodeSight, ...]:
     others = (n for n in case.seen.holders if n.minion != case.move.target)
     return tuple(n for n in others if n.vm.snapshot is not False and n.vm.present and not n.confirmed)

@@ -18,9 +18,11 @@ from vmdk_failover.judgement.case import (
     may_ask_release,
     may_halt,
     may_land,
+    names_of,
     sealable,
     source_name,
     stale,
+    tasks,
     why_fence,
 )
 from vmdk_failover.judgement.doubts import lost_host_words, outdated_words, spared
@@ -144,6 +146,21 @@ def guarded_words(case: Case) -> str:
         f"{case.move.source} would have to be powered off, but {names} is there too and is paused, and maintenance is not "
         f"disturbed: end it with 'salt-run vmdk.resume {case.source.paused_tenants[0]}', or get the disk off {case.move.source} "
         "by hand"
+    )
+
+
+def task_words(case: Case) -> str:
+    """On whom a task is waited for; where it may last, and a failover waits for its target alone, how another node is taken."""
+    waited, node = tasks(case), tasks(case)[0]
+    words = f"a task still runs on {names_of(waited)} ({node.vm.task or 'it cannot be read'})"
+    ends = (case.move.source, case.move.target)
+    free = [n.minion for n in case.seen.nodes if n.minion not in ends and n.running and n.vm.task == ""]
+    alone = case.is_rescue and waited == (case.target,) and case.target.holds is False and not may_land(case)
+    if not alone or not free:
+        return words
+    return (
+        f"{words}; if that takes long, 'salt-run vmdk.clear {case.move.resource.name}' ends this move, and another node "
+        f"({' or '.join(free)}) is taken if it is ready"
     )
 
 

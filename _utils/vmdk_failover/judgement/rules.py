@@ -40,12 +40,18 @@ from vmdk_failover.judgement.case import (
     stale,
     taken_apart,
     target_lost,
-    task_words,
     tasks,
     to_start,
 )
 from vmdk_failover.judgement.doubts import impostor_words, misplaced_words, question_words, unclear_words
-from vmdk_failover.judgement.leaving import LEAVING, LOST_HOST, source_outdated_words, to_seal, unseen_words
+from vmdk_failover.judgement.leaving import (
+    LEAVING,
+    LOST_HOST,
+    source_outdated_words,
+    task_words,
+    to_seal,
+    unseen_words,
+)
 from vmdk_failover.model import Step, StepKind
 
 __all__ = ["RULES", "UNSEALED", "Case", "Row", "Then", "Verdict", "next_verdict"]

@@ -45,10 +45,9 @@ def cut_off(s: Situation, h: NodeSight) -> bool:
 
 def _out_of_reach(s: Situation, h: NodeSight) -> tuple[int, int]:
     """As :func:`count`, without the silence of those that the master reaches although the holder's address is silent."""
-    running, silent = count(s)
-    reached = (n for n in s.seen.nodes if n.facts is None and n.signs.address is True)
-    here = sum(not n.off and not _is_lost(n) for n in reached) if h.signs.address is False else 0
-    return running, silent - here
+    (running, silent), dead = count(s), h.signs.address is False
+    reached = (n for n in s.seen.nodes if dead and n.facts is None and n.signs.address is True)
+    return running, silent - sum(not n.off and not _is_lost(n) for n in reached)
 
 
 def is_most(running: int, silent: int) -> bool:
@@ -267,8 +266,7 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"{count(s)[1]} of {count(s)[0]} running nodes are silent, {holder_name(s)} among them: the master is the one "
-            f"that is cut off; look at its network. If it is not, 'salt-run vmdk.failover {s.resource.name}' moves it all "
-            "the same"
+            f"that is cut off; look at its network ('salt-run vmdk.failover {s.resource.name}' moves it all the same)"
         ),
     ),
     PolicyRow(
@@ -285,9 +283,8 @@ SILENT: tuple[PolicyRow, ...] = (
         Choice.HOLD,
         lambda s: (
             f"{holder_name(s)} gives no signed answer, and its silence is not long enough; it is given "
-            f"{s.resource.node_timeout:g} s of silence, more after a boot, "
-            "a task on its VM, a restart of the engine, or a break of the stream of vCenter; if its heartbeats go on, look at "
-            "salt-minion there"
+            f"{s.resource.node_timeout:g} s of silence, more after a boot, a task on its VM, a restart of the engine, or a break "
+            "of the stream of vCenter; if its heartbeats go on, look at salt-minion there"
         ),
     ),
     PolicyRow(
