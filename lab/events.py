@@ -72,10 +72,11 @@ class Tap:
         self, pattern: str, seconds: float, since: float = 0.0, fits: Callable[[Event], bool] = lambda _: True
     ) -> Event | None:
         """The first event that fits, waiting for it for at most `seconds`; None when there was none."""
-        deadline = time.monotonic() + seconds
+        deadline, looked = time.monotonic() + seconds, 0
         with self._news:
             while True:
-                for event in self._events:
+                fresh, looked = self._events[looked:], len(self._events)  # each once: there may be ten thousand
+                for event in fresh:
                     if event.monotonic >= since and fnmatch.fnmatch(event.tag, pattern) and fits(event):
                         return event
                 left = deadline - time.monotonic()

@@ -109,7 +109,10 @@ class App:
     ) -> None:
         self.opts = opts
         self.hook = hook
-        self.call: SaltCall = client if hasattr(client, "state") else LocalCall(client, self._is_off)
+        patience = partial(lookout.patience, state_dir(opts))
+        self.call: SaltCall = (
+            client if hasattr(client, "state") else LocalCall(client, self._is_off, patience)
+        )
         self.tell = tell
         self.warn = warn
         self.clock = SystemClock()

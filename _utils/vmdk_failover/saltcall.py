@@ -33,11 +33,18 @@ class LocalCall:
 
     :param client: the client; used by one thread at a time.
     :param is_off: whether a minion's VM is seen to be off now, so that it will not answer; unknown is no.
+    :param patience: seconds that a minion's answer is waited for on top, because it may be on its way.
     """
 
-    def __init__(self, client: Any, is_off: Callable[[str], bool] = lambda minion: False) -> None:
+    def __init__(
+        self,
+        client: Any,
+        is_off: Callable[[str], bool] = lambda minion: False,
+        patience: Callable[[str], float] = lambda minion: 0.0,
+    ) -> None:
         self.client = client
         self.is_off = is_off
+        self.patience = patience
 
     def ask(
         self,
@@ -50,7 +57,9 @@ class LocalCall:
         """Call an execution function on several minions at once; those that gave no good return in time are missing."""
         began = time.monotonic()
         job = self._publish(minions, function, kwargs)
-        returns = self._gather(job, minions, wait - (time.monotonic() - began), sure)
+        # the master's own queue keeps answers back too, for about as long: neither is a node's silence
+        deadline = 2 * time.monotonic() - began + wait
+        returns = self._gather(job, {one: deadline + self.patience(one) for one in minions}, sure)
         return {m: r["return"] for m, r in returns.items() if "return" in r and _is_good(r)}
 
     def state(
@@ -71,7 +80,7 @@ class LocalCall:
         certain = None if sure is None else lambda who, body: sure(who, _only_state(body).get("answer"))
         doubtful: Mapping[str, Any] | None = None
         while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
-            found = self._gather(job, [minion], min(left, EACH), certain).get(minion)
+            found = self._gather(job, {minion: time.monotonic() + min(left, EACH)}, certain).get(minion)
             if found is not None and (certain is None or certain(minion, found.get("return"))):
                 return found
             doubtful = found or doubtful
@@ -80,18 +89,17 @@ class LocalCall:
             missed = (
                 0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
             )
-        return self._gather(job, [minion], LAST, certain).get(minion) or doubtful
+        return self._gather(job, {minion: time.monotonic() + LAST}, certain).get(minion) or doubtful
 
     def _gather(
-        self, job: str, minions: Sequence[str], wait: float, sure: Sure | None = None
+        self, job: str, until: Mapping[str, float], sure: Sure | None = None
     ) -> dict[str, Mapping[str, Any]]:
         """
-        Returns of a job by minion. One that is not believed is kept, but the genuine one is waited for all the same, unless
-        the minion's VM goes off meanwhile.
+        Returns of a job by minion, each waited for until its own moment (monotonic seconds). One that is not believed is kept,
+        but the genuine one is waited for all the same, unless the minion's VM goes off meanwhile.
         """
-        deadline, glance_at = time.monotonic() + wait, time.monotonic() + GLANCE
-        waiting, found = set(minions), {}
-        while waiting and (left := deadline - time.monotonic()) > 0:
+        glance_at, waiting, found = time.monotonic() + GLANCE, set(until), {}
+        while waiting and (left := (deadline := max(until[m] for m in waiting)) - time.monotonic()) > 0:
             tag, until_glance = f"salt/job/{job}/ret/", max(SOON, glance_at - time.monotonic())
             event = self.client.event.get_event(
                 wait=min(left, until_glance), tag=tag, match_type="startswith"
