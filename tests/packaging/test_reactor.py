@@ -19,7 +19,12 @@ HOSTILE = "x\n\nevil:\n  local.cmd.run:\n    - tgt: '*'", "{{ salt['cmd.run']('i
 
 def reaction(place: Path, event: dict[str, Any]) -> Any:
     """What the reactor is to do for an event, as it renders it on a master whose state is kept there."""
-    opts = {**salt.config.DEFAULT_MINION_OPTS, "grains": {}, "id": "master", "vmdk": {"state_dir": str(place)}}
+    opts = {
+        **salt.config.DEFAULT_MINION_OPTS,
+        "grains": {},
+        "id": "master",
+        "vmdk": {"state_dir": str(place)},
+    }
     renderers = salt.loader.render(opts, {}, states={})
     file = str(ROOT / "reactor" / "vmdk.sls")
     return salt.template.compile_template(file, renderers, "jinja|yaml", [], [], data=event, tag="x")

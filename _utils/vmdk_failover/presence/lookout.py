@@ -32,8 +32,8 @@ STREAM, UNANSWERED = "stream.json", "unanswered"
 #: Two questions in vain that are no further apart (seconds) are of one row: as long as the looks of 1,000 resources take that
 #: nobody has asked for, for nobody asks for one at a node whose heartbeats go on.
 IN_A_ROW = 250.0
-#: Who is heard, and was asked in vain for the first time less than ``SO_LONG`` ago (seconds), gets ``ON_TOP`` for its answer: that
-#: may wait in line behind the last ones, and whoever asks again too soon only makes the line longer.
+#: Who is heard, and was asked in vain for the first time less than ``SO_LONG`` ago (seconds), gets ``ON_TOP`` for its answer:
+#: that may wait in line behind the last ones, and whoever asks again too soon only makes the line longer.
 ON_TOP, SO_LONG = 6.0, 60.0
 NEVER = float("-inf")
 #: As long as the longest ``node_timeout`` that is allowed, and a look (seconds).
