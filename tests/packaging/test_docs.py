@@ -148,6 +148,9 @@ def test_what_is_to_be_configured_is_understood(body: str) -> None:
         assert resource is not None and faults == [], [str(one) for one in faults]
     elif "vmdk" in read and "engines" not in read:
         assert [str(one) for one in config.parse({"vcenter": VCENTER, **read["vmdk"]}).faults] == []
+    elif "worker_pools" in read:  # Salt 3008 wants each command in one pool, and one pool for the rest
+        commands = [name for pool in read["worker_pools"].values() for name in pool["commands"]]
+        assert commands.count("*") == 1 and len(set(commands)) == len(commands)
     elif "vcenter" in (read.get("vmdk") or {}):
         assert [str(one) for one in config.parse(read["vmdk"]).faults] == []
         assert {"vmdk": {}} in read["engines"] and {"vmdk": {}} in read["ext_pillar"]
