@@ -28,7 +28,7 @@ from vmdk_failover.lock import FileLock
 from vmdk_failover.model import Disk, Resource
 from vmdk_failover.ports import Hypervisor
 from vmdk_failover.presence import heard, lookout
-from vmdk_failover.presence.vicinity import FileVicinity
+from vmdk_failover.presence.vicinity import FileVicinity, complains
 from vmdk_failover.remote import RemoteGuest, SaltCall
 from vmdk_failover.saltcall import LocalCall
 from vmdk_failover.shared import SharedJournal
@@ -109,9 +109,8 @@ class App:
     ) -> None:
         self.opts = opts
         self.hook = hook
-        patience = partial(lookout.patience, state_dir(opts))
         self.call: SaltCall = (
-            client if hasattr(client, "state") else LocalCall(client, self._is_off, patience)
+            client if hasattr(client, "state") else LocalCall(client, self._is_off, self._may_be_late)
         )
         self.tell = tell
         self.warn = warn
@@ -201,6 +200,11 @@ class App:
                 if any(node.minion == minion for node in one.nodes):
                     return any(vm.minion == minion and vm.is_off for vm in self.hypervisor.observe(one).vms)
         return False
+
+    def _may_be_late(self, minion: str) -> bool:
+        """Who says itself that it cannot use a disk may have no minion that answers, and is judged without (637)."""
+        place = state_dir(self.opts)
+        return lookout.may_be_late(place, minion) and not complains(place, minion)
 
     @cached_property
     def guest(self) -> RemoteGuest:

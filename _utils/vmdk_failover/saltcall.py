@@ -19,6 +19,8 @@ PUBLISH = 5.0
 EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
 #: Seconds without an answer between two looks whether the VM is off; so many times longer than a look takes, at least.
 GLANCE, RARELY = 0.5, 20.0
+#: Seconds longer that an answer is waited for which may be on its way.
+ON_TOP = 6.0
 #: Salt takes a wait of 0 for one without end (seconds).
 SOON = 0.01
 
@@ -33,18 +35,18 @@ class LocalCall:
 
     :param client: the client; used by one thread at a time.
     :param is_off: whether a minion's VM is seen to be off now, so that it will not answer; unknown is no.
-    :param patience: seconds that a minion's answer is waited for on top, because it may be on its way.
+    :param may_be_late: whether a minion that has not answered in time may have its answer on its way: it gets ``ON_TOP`` then.
     """
 
     def __init__(
         self,
         client: Any,
         is_off: Callable[[str], bool] = lambda minion: False,
-        patience: Callable[[str], float] = lambda minion: 0.0,
+        may_be_late: Callable[[str], bool] = lambda minion: False,
     ) -> None:
         self.client = client
         self.is_off = is_off
-        self.patience = patience
+        self.may_be_late = may_be_late
 
     def ask(
         self,
@@ -58,8 +60,13 @@ class LocalCall:
         began = time.monotonic()
         job = self._publish(minions, function, kwargs)
         # the master's own queue keeps answers back too, for about as long: neither is a node's silence
-        deadline = 2 * time.monotonic() - began + wait
-        returns = self._gather(job, {one: deadline + self.patience(one) for one in minions}, sure)
+        returns = self._gather(job, minions, time.monotonic() - began + wait, sure)
+        end = time.monotonic() + ON_TOP
+        while (left := end - time.monotonic()) > 0:  # asked again and again, for it may die meanwhile
+            late = [one for one in minions if not _is_sure(one, returns, sure) and self.may_be_late(one)]
+            if not late:
+                break
+            returns |= self._gather(job, late, min(left, GLANCE), sure)
         return {m: r["return"] for m, r in returns.items() if "return" in r and _is_good(r)}
 
     def state(
@@ -80,7 +87,7 @@ class LocalCall:
         certain = None if sure is None else lambda who, body: sure(who, _only_state(body).get("answer"))
         doubtful: Mapping[str, Any] | None = None
         while (left := deadline - time.monotonic()) > 0 and missed < MISSES:
-            found = self._gather(job, {minion: time.monotonic() + min(left, EACH)}, certain).get(minion)
+            found = self._gather(job, [minion], min(left, EACH), certain).get(minion)
             if found is not None and (certain is None or certain(minion, found.get("return"))):
                 return found
             doubtful = found or doubtful
@@ -89,17 +96,18 @@ class LocalCall:
             missed = (
                 0 if self.ask([minion], "saltutil.find_job", {"jid": job}, ASK).get(minion) else missed + 1
             )
-        return self._gather(job, {minion: time.monotonic() + LAST}, certain).get(minion) or doubtful
+        return self._gather(job, [minion], LAST, certain).get(minion) or doubtful
 
     def _gather(
-        self, job: str, until: Mapping[str, float], sure: Sure | None = None
+        self, job: str, minions: Sequence[str], wait: float, sure: Sure | None = None
     ) -> dict[str, Mapping[str, Any]]:
         """
-        Returns of a job by minion, each waited for until its own moment (monotonic seconds). One that is not believed is kept,
-        but the genuine one is waited for all the same, unless the minion's VM goes off meanwhile.
+        Returns of a job by minion. One that is not believed is kept, but the genuine one is waited for all the same, unless
+        the minion's VM goes off meanwhile.
         """
-        glance_at, waiting, found = time.monotonic() + GLANCE, set(until), {}
-        while waiting and (left := (deadline := max(until[m] for m in waiting)) - time.monotonic()) > 0:
+        deadline, glance_at = time.monotonic() + wait, time.monotonic() + GLANCE
+        waiting, found = set(minions), {}
+        while waiting and (left := deadline - time.monotonic()) > 0:
             tag, until_glance = f"salt/job/{job}/ret/", max(SOON, glance_at - time.monotonic())
             event = self.client.event.get_event(
                 wait=min(left, until_glance), tag=tag, match_type="startswith"
@@ -134,6 +142,10 @@ class LocalCall:
                 f"{function} was not accepted by the salt-master for {', '.join(minions)}; are their keys accepted?"
             )
         return str(job)
+
+
+def _is_sure(minion: str, returns: Mapping[str, Mapping[str, Any]], sure: Sure | None) -> bool:
+    return minion in returns and (sure is None or sure(minion, returns[minion].get("return")))
 
 
 def _is_good(returned: Mapping[str, Any]) -> bool:

@@ -343,22 +343,23 @@ def test_questions_in_vain_are_counted_from_the_first_of_their_row(site: Site) -
     assert unanswered() == 0.0
 
 
-def test_who_is_heard_and_was_asked_in_vain_gets_longer_for_a_while(site: Site) -> None:
-    def patience(minion: str = "db1") -> float:
-        return lookout.patience(site.directory, minion, lambda: site.now)
+def test_the_answer_of_who_is_heard_and_was_asked_in_vain_may_be_late_for_a_while(site: Site) -> None:
+    def late(minion: str = "db1") -> bool:
+        return lookout.may_be_late(site.directory, minion, lambda: site.now)
 
     site.heard(db1=1.0, db2=1.0)
-    assert patience() == 0.0, "nothing was asked in vain"
+    assert not late(), "nothing was asked in vain"
     site.signs("db1")
-    assert patience() == lookout.ON_TOP and patience("db2") == 0.0
-    site.heard(db1=heard.STALE, db2=0.0)
-    assert patience() == 0.0, "it is not heard, and may be dead"
+    assert late() and not late("db2")
+    site.heard(db1=lookout.JUST_HEARD, db2=0.0)
+    assert not late(), "it is not heard, and may be dead"
     site.heard(db1=1.0, db2=0.0)
+    assert late()
     lookout.answered(site.directory, says("db1"))
-    assert patience() == 0.0, "it has answered"
+    assert not late(), "it has answered"
     site.signs("db1")
     site.now += lookout.SO_LONG
     site.heard(db1=1.0, db2=0.0)
-    assert patience() == 0.0, "that is no line, it does not answer"
+    assert not late(), "that is no line, it does not answer"
     (site.directory / "unanswered" / "db1.json").write_text('{"since": "x"}', encoding="utf-8")
-    assert patience() == 0.0
+    assert not late()

@@ -32,9 +32,9 @@ STREAM, UNANSWERED = "stream.json", "unanswered"
 #: Two questions in vain that are no further apart (seconds) are of one row: as long as the looks of 1,000 resources take that
 #: nobody has asked for, for nobody asks for one at a node whose heartbeats go on.
 IN_A_ROW = 250.0
-#: Who is heard, and was asked in vain for the first time less than ``SO_LONG`` ago (seconds), gets ``ON_TOP`` for its answer:
-#: that may wait in line behind the last ones, and whoever asks again too soon only makes the line longer.
-ON_TOP, SO_LONG = 6.0, 60.0
+#: Who was asked in vain for the first time less than this ago (seconds), and was heard less than that ago, may have its answer
+#: wait in line behind the last ones. Heartbeats come each second, and a dead node is to be waited for no longer.
+SO_LONG, JUST_HEARD = 60.0, 2.5
 NEVER = float("-inf")
 #: As long as the longest ``node_timeout`` that is allowed, and a look (seconds).
 LONGEST_WINDOW = 3700.0
@@ -66,13 +66,13 @@ def answered(state_dir: Path, facts: NodeFacts, clock: Callable[[], float] = tim
             heard.write_present(state_dir, facts.minion, facts.boot_id, facts.uptime, clock())
 
 
-def patience(state_dir: Path, minion: str, clock: Callable[[], float] = time.monotonic) -> float:
-    """Seconds to wait for a node's answer on top: none unless it is heard and has just been asked in vain."""
+def may_be_late(state_dir: Path, minion: str, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Whether a node's answer may still wait in Salt's queues: it is heard now, and was asked in vain since a moment ago only."""
     row, boot, now = heard.read_plain(state_dir / UNANSWERED / f"{minion}.json"), heard.master_boot(), clock()
     if row.get("boot") != boot or not 0 <= now - _moment(row, "since") < SO_LONG:
-        return 0.0
+        return False
     age = heard.read(state_dir).silent(minion, now, boot)
-    return ON_TOP if age is not None and 0 <= age < heard.STALE else 0.0
+    return age is not None and 0 <= age < JUST_HEARD
 
 
 class FileLookout:

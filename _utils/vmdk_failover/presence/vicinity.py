@@ -38,6 +38,21 @@ COMPLAINED = 6.0
 TO_RESTART = 3600.0
 
 
+def complains(state_dir: Path, minion: str, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Whether a node has just said of any resource that it cannot use the disk."""
+    return any(_still(path, COMPLAINED, clock()) for path in (state_dir / "failing").glob(f"*/{minion}.json"))
+
+
+def _still(path: Path, lasts: float, now: float) -> dict[str, Any]:
+    """A note that still counts; empty if it does not."""
+    plain = heard.read_plain(path)
+    try:
+        age = now - float(plain["at"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return plain if plain.get("boot") == heard.master_boot() and 0 <= age < lasts else {}
+
+
 @dataclass(frozen=True)
 class FileVicinity:
     """
@@ -209,13 +224,7 @@ class FileVicinity:
             return True
 
     def _fresh(self, path: Path, lasts: float = LASTS) -> dict[str, Any]:
-        """A note that still counts; empty if it does not."""
-        plain = heard.read_plain(path)
-        try:
-            age = self.clock() - float(plain["at"])
-        except (KeyError, TypeError, ValueError):
-            return {}
-        return plain if plain.get("boot") == heard.master_boot() and 0 <= age < lasts else {}
+        return _still(path, lasts, self.clock())
 
     def _fellows(self, resource: Resource) -> Iterator[Ailing]:
         stores = {datastore_of(d.path) for d in resource.disks}
