@@ -10,6 +10,7 @@ asked of it is that making a folder is atomic: one master makes it, everybody el
     epoch-00000007/held-160   … and holds by rule 160
     epoch-00000007/done-…     … and its move has ended, how (``endings.py``) or just ``done``; ``lost``: it never began
     cleared-00000007          a person has looked at what had ended by then
+    forgot-000001             … and said for the first time that nobody is to remember where the disk was
     pause-000001              an odd number: paused; an even one: resumed
 
 Each disk has a folder of its own besides, because its resource may be called otherwise on another master:
@@ -39,7 +40,7 @@ from vmdk_failover.model import Disk
 from vmdk_failover.store.shelf import Shelf
 
 _EPOCH, _PAUSE = re.compile(r"epoch-([0-9]{8,})\Z"), re.compile(r"pause-([0-9]{6,})\Z")
-_CLEARED = re.compile(r"cleared-([0-9]{8,})\Z")
+_CLEARED, _FORGOT = re.compile(r"cleared-([0-9]{8,})\Z"), re.compile(r"forgot-([0-9]{6,})\Z")
 #: How a disk's folder says which claim is for it.
 _FOR_DISK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)\.epoch-([0-9]{8,})\Z")
 
@@ -47,13 +48,14 @@ _FOR_DISK = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)\.epoch-([0-9]{8,})\Z")
 @dataclass(frozen=True)
 class Claimed:
     """
-    What is seen on a shelf: who claimed which epoch and what came of it, the number of the last pause or resume, and up to which
-    epoch a person has looked at what was tried.
+    What is seen on a shelf: who claimed which epoch and what came of it, the number of the last pause or resume, up to which
+    epoch a person has looked at what was tried, and how often one said that where the disk was is to be forgotten.
     """
 
     epochs: Mapping[int, frozenset[str]] = field(default_factory=dict)
     pauses: int = 0
     cleared: int = 0
+    forgot: int = 0
 
     @property
     def highest(self) -> int:
@@ -93,6 +95,11 @@ class Claimed:
         moves = sorted([*own, *theirs], key=_epoch_of)[-RECENT:]
         seen = {"damped": False, "forgotten": True}
         return tuple({**one, **seen} if _epoch_of(one) <= self.cleared else one for one in moves)
+
+    def remembers(self, home: Mapping[str, Any] | None) -> bool:
+        """Nobody has said since, here or on another master, that where the disk was seen is to be forgotten."""
+        said = home is not None and home.get("forgot", 0) == self.forgot
+        return home is not None and said and _epoch_of(home) >= self.cleared
 
     def _left(self, epoch: int, master: str) -> list[dict[str, Any]]:
         """What another master has left of its move of ``epoch``."""
@@ -219,6 +226,7 @@ class Claims:
         ended = [epoch for epoch, inside in seen.epochs.items() if _has_ended(inside)]
         if max(ended, default=0) > seen.cleared:
             self._forget(resource, max(ended))
+        self._shelf(resource).make(f"forgot-{seen.forgot + 1:06d}")
 
     def _forget(self, resource: str, epoch: int) -> None:
         self._shelf(resource).make(f"cleared-{epoch:08d}")
@@ -226,7 +234,7 @@ class Claims:
 
 def _understood(shelf: Shelf) -> Claimed:
     epochs: dict[int, frozenset[str]] = {}
-    pauses = cleared = 0
+    pauses = cleared = forgot = 0
     for name, inside in shelf.look().items():
         if found := _EPOCH.match(name):
             epochs[int(found[1])] = frozenset(inside)
@@ -234,7 +242,9 @@ def _understood(shelf: Shelf) -> Claimed:
             pauses = max(pauses, int(found[1]))
         elif found := _CLEARED.match(name):
             cleared = max(cleared, int(found[1]))
-    return Claimed(epochs, pauses, cleared)
+        elif found := _FORGOT.match(name):
+            forgot = max(forgot, int(found[1]))
+    return Claimed(epochs, pauses, cleared, forgot)
 
 
 def _epoch(number: int) -> str:

@@ -7,15 +7,15 @@ intent from the journal and how far it came from the world. It never believes an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vmdk_failover.acting import Hands, NoHooks, basis, ending, in_advance, within
 from vmdk_failover.company import Company
 from vmdk_failover.errors import Busy, FailoverError
-from vmdk_failover.judgement import assess, policy, rules, sighted, standing
-from vmdk_failover.judgement.policy import Choice, Situation, Wish
+from vmdk_failover.judgement import assess, homes, policy, rules, sighted, standing
+from vmdk_failover.judgement.policy import Choice, Wish
 from vmdk_failover.judgement.rules import Then
 from vmdk_failover.judgement.wishing import moved_meanwhile
 from vmdk_failover.model import (
@@ -188,11 +188,9 @@ class _Run:
         self.resource = current
         seen = self.seen = self.witnesses.observe(self.resource)
         clock = self.engine.clock
-        decision = policy.decide(
-            Situation(
-                seen, record.epoch, clock.wall(), record.paused, record.recent, self.wish, record.missing_ok
-            )
-        )
+        if fresh := homes.news(seen, record.recent, record.home):
+            self.engine.journal.sight(self.resource.name, fresh)
+        decision = policy.decide(standing.situation_of(seen, record, clock.wall(), self.wish))
         self.say("decided", decision.rule, decision.reason, choice=decision.choice.value)
         if decision.move is not None:
             self.wished, self.wish = (decision.move.epoch if self.wish else self.wished), None
@@ -235,7 +233,7 @@ class _Run:
         if verdict.then is Then.HOLD:
             self.write_hold(verdict.rule, verdict.reason)
             return self.report("held", verdict.rule, verdict.reason, move.epoch)
-        self.finish(move, verdict)
+        self.finish(move, verdict, seen, record.outcomes)
         if verdict.then is Then.DONE:
             self.engine.vicinity.ailing(move.resource, None, "")
             self.engine.company.lift(move.resource, seen)
@@ -253,10 +251,13 @@ class _Run:
         self.engine.clock.sleep(self.pause)
         self.pause = min(LOOK_AGAIN_AT_LAST, self.pause * 1.5)
 
-    def finish(self, move: Move, verdict: rules.Verdict) -> None:
+    def finish(
+        self, move: Move, verdict: rules.Verdict, seen: assess.Snapshot, outcomes: Sequence[Outcome]
+    ) -> None:
         """Write the end of a move down, with all that the policy needs to remember of it."""
         took, now = self.engine.clock.monotonic() - self.began, self.engine.clock.wall()
-        self.engine.journal.finish(move.resource.name, ending(move, verdict, self.steps, took, now))
+        ended = ending(move, verdict, self.steps, took, now)
+        self.engine.journal.finish(move.resource.name, {**ended, **homes.left(move, seen, outcomes)})
 
     # -- acting -----------------------------------------------------------------------------------------------
 

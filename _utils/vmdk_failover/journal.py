@@ -2,10 +2,10 @@
 The journal: durable intent and history, one pair of files per resource.
 
 ``<dir>/<resource>.json`` is the state (epoch, open move with the resource frozen in it, outcomes of its steps, pause, hold,
-finished moves); it is replaced atomically, in space that was set aside (``durable.py``). ``<dir>/<resource>.log`` is the history
-for people, one JSON object a line; when it cannot be written, that is told and nothing waits for it. A state that cannot be read
-or written, or is not there although there was one, is an error, never an empty one. The caller holds the resource's lock
-(``lock.py``) while it writes.
+finished moves, ``home``, where the disk was last for certain); it is replaced atomically, in space that was set aside
+(``durable.py``). ``<dir>/<resource>.log`` is the history for people, one JSON object a line; when it cannot be written, that is
+told and nothing waits for it. A state that cannot be read or written, or is not there although there was one, is an error, never
+an empty one. The caller holds the resource's lock (``lock.py``) while it writes.
 """
 
 from __future__ import annotations
@@ -16,34 +16,20 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vmdk_failover.errors import JournalError
 from vmdk_failover.judgement import config, dated
 from vmdk_failover.judgement.dated import Moment
-from vmdk_failover.model import Move, Outcome, Resource, Result, Step, StepKind, move_from_plain, to_plain
-from vmdk_failover.store import durable, overlap
+from vmdk_failover.model import Move, Resource, to_plain
+from vmdk_failover.store import durable, overlap, record
+from vmdk_failover.store.record import Entry
 
 #: Finished moves that are kept in the state; the log keeps all.
 RECENT = 50
 #: A history that has grown to so many bytes begins anew; one older part is kept.
 LOG_LIMIT = 4 << 20
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the journal remembers of one resource (the ``Record`` port)."""
-
-    epoch: int = 0
-    move: Move | None = None
-    outcomes: tuple[Outcome, ...] = ()
-    paused: bool = False
-    missing_ok: tuple[str, ...] = ()
-    pause: Mapping[str, Any] = field(default_factory=dict)
-    hold: Mapping[str, Any] | None = None
-    recent: tuple[Mapping[str, Any], ...] = ()
 
 
 class FileJournal:
@@ -78,16 +64,7 @@ class FileJournal:
         """Read what is recorded of ``resource``; an empty entry for one that never was."""
         plain = self._read(resource)
         try:
-            return Entry(
-                epoch=int(plain.get("epoch", 0)),
-                move=move_from_plain(plain["move"]) if plain.get("move") else None,
-                outcomes=tuple(_outcome(o) for o in plain.get("outcomes", ())),
-                paused=bool(plain.get("pause")),
-                missing_ok=tuple(map(str, plain.get("missing_ok", ()))),
-                pause=plain.get("pause") or {},
-                hold=plain.get("hold"),
-                recent=tuple(self._redated(dict(m)) for m in plain.get("recent", ())),
-            )
+            return record.read(plain, self._redated)
         except (KeyError, TypeError, ValueError) as err:
             raise JournalError(
                 self._broken(resource, f"has a form that is not understood ({err!r})")
@@ -134,8 +111,20 @@ class FileJournal:
             plain.update(move=None, outcomes=[], hold=None)
             if entry.get("ok"):
                 plain["missing_ok"] = []  # somebody holds the disk now; who is lost from now on is lost anew
+                plain["home"] = self._home(
+                    {"node": entry.get("target", ""), "epoch": entry.get("epoch", 0)}, resource
+                )
             plain["recent"] = [*plain.get("recent", []), self._dated(entry)][-RECENT:]
         self._log(resource, {"finished": dict(entry)})
+
+    def sight(self, resource: str, home: Mapping[str, Any]) -> None:
+        """Remember on which ``node`` the disk was seen for certain, after the move of which ``epoch`` had ended."""
+        with self._changed(resource) as plain:
+            plain["home"] = self._home(home, resource)
+
+    def _home(self, home: Mapping[str, Any], resource: str) -> dict[str, Any]:
+        """As it is kept."""
+        return dict(home)
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """Record why nothing is done; the first moment of a hold is kept while its rule stays the same."""
@@ -158,7 +147,7 @@ class FileJournal:
         :param missing: nodes whose VMs vCenter does not show; from now on they count as deleted.
         """
         with self._changed(resource) as plain:
-            plain.update(move=None, outcomes=[], hold=None, missing_ok=list(missing))
+            plain.update(move=None, outcomes=[], hold=None, missing_ok=list(missing), home=None)
             plain["recent"] = [{**m, "damped": False, "forgotten": True} for m in plain.get("recent", [])]
         self._log(resource, {"cleared": at})
 
@@ -176,7 +165,8 @@ class FileJournal:
             before = self.state(resource)
             epoch, pause = max(epoch, before.epoch), dict(before.pause) or None
         self._set_apart(resource)
-        self._write(resource, {"epoch": epoch, "pause": pause, "missing_ok": [*missing]})
+        home = {"node": entry["active"], "epoch": epoch} if entry.get("active") else None
+        self._write(resource, {"epoch": epoch, "pause": pause, "missing_ok": [*missing], "home": home})
         self._log(resource, {"adopted": {**entry, "epoch": epoch}})
 
     def in_maintenance(self, resource: str) -> bool:
@@ -341,15 +331,3 @@ def _same_hold(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
     return [(one or {}).get(key) for key in ("rule", "reason")] == [
         (other or {}).get(key) for key in ("rule", "reason")
     ]
-
-
-def _outcome(plain: Mapping[str, Any]) -> Outcome:
-    step = Step(StepKind(plain["step"]["kind"]), plain["step"]["node"])
-    return Outcome(
-        step,
-        Result(plain["result"]),
-        plain.get("evidence", ""),
-        plain.get("code", ""),
-        plain.get("took", 0.0),
-        basis=plain.get("basis", ""),
-    )

@@ -158,6 +158,9 @@ class Journal(Protocol):
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """Record why nothing is done (``None``: the reason is gone)."""
 
+    def sight(self, resource: str, home: Mapping[str, Any]) -> None:
+        """Remember on which ``node`` the disk was seen for certain, after the move of which ``epoch`` had ended."""
+
 
 class Record(Protocol):
     """What a journal remembers of one resource."""
@@ -189,6 +192,10 @@ class Record(Protocol):
     @property
     def missing_ok(self) -> Sequence[str]:
         """Nodes whose VMs a person has acknowledged as deleted."""
+
+    @property
+    def home(self) -> Mapping[str, Any] | None:
+        """On which ``node`` the disk was last seen for certain, after the move of which ``epoch``; ``None`` if not known."""
 
     @property
     def recent(self) -> Sequence[Mapping[str, Any]]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from vmdk_failover.claims import Claimed, Claims
 from vmdk_failover.errors import Busy, CannotObserve, FailoverError, JournalError
-from vmdk_failover.journal import Entry, FileJournal
+from vmdk_failover.journal import FileJournal
 from vmdk_failover.judgement import endings
 from vmdk_failover.model import Move
+from vmdk_failover.store.record import Entry
 
 
 class SharedJournal(FileJournal):
@@ -44,6 +45,7 @@ class SharedJournal(FileJournal):
             pause,
             own.hold,
             tuple(self._redated(dict(m)) for m in seen.recent(own.recent, self.claims.master)),
+            own.home if seen.remembers(own.home) else None,
         )
 
     def begin(self, move: Move) -> None:
@@ -80,6 +82,11 @@ class SharedJournal(FileJournal):
         """End the move for all, and let them know how it ended."""
         super().finish(resource, entry)
         self.claims.end(resource, int(entry["epoch"]), endings.name(entry))
+
+    def _home(self, home: Mapping[str, Any], resource: str) -> dict[str, Any]:
+        """With what a person had said by then: whoever clears on another master means this one's memory too."""
+        seen = self._seen.get(resource) or self._look(resource)
+        return {**home, "epoch": max(int(home["epoch"]), seen.cleared), "forgot": seen.forgot}
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """Let the others see the hold of an open move; close one that was taken over."""
@@ -130,6 +137,9 @@ class SharedJournal(FileJournal):
         super().adopt(resource, epoch, entry, missing)
         with self._changed(resource) as plain:
             plain["claimed"] = epoch
+            if plain.get("home"):
+                self._look(resource)
+                plain["home"] = self._home(plain["home"], resource)
             if plain.get("pause"):
                 plain["pause"] = {**plain["pause"], "number": self.claims.look(resource).pauses}
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tests.doubles.journal import MemoryJournal
 from vmdk_failover.claims import Claims
 from vmdk_failover.errors import CannotObserve, JournalError
-from vmdk_failover.journal import RECENT, Entry, FileJournal, _outcome
+from vmdk_failover.journal import RECENT, FileJournal
 from vmdk_failover.model import Disk, Move
 from vmdk_failover.shared import SharedJournal
+from vmdk_failover.store.record import Entry, outcome
 
 if TYPE_CHECKING:
     from tests.core.world import World
@@ -60,11 +61,11 @@ class Diary(FileJournal):
         """See the real one."""
         was = self.kept(resource)
         if "begun" in entry:
-            self.write(resource, replace(was, outcomes=(*was.outcomes, _outcome(entry["begun"])), hold=None))
+            self.write(resource, replace(was, outcomes=(*was.outcomes, outcome(entry["begun"])), hold=None))
             self.begun.add(resource)
         elif "outcome" in entry:
             before = was.outcomes[:-1] if resource in self.begun else was.outcomes
-            self.write(resource, replace(was, outcomes=(*before, _outcome(entry["outcome"]))))
+            self.write(resource, replace(was, outcomes=(*before, outcome(entry["outcome"]))))
             self.begun.discard(resource)
 
     def finish(self, resource: str, entry: Mapping[str, Any]) -> None:
@@ -72,10 +73,14 @@ class Diary(FileJournal):
         was = self.kept(resource)
         missing = () if entry.get("ok") else was.missing_ok
         recent = (*was.recent, self._dated(entry))[-RECENT:]
-        self.write(
-            resource, replace(was, move=None, outcomes=(), hold=None, missing_ok=missing, recent=recent)
-        )
+        ended = replace(was, move=None, outcomes=(), hold=None, missing_ok=missing, recent=recent)
+        home = {"node": entry["target"], "epoch": entry["epoch"]} if entry.get("ok") else was.home
+        self.write(resource, replace(ended, home=home))
         self.begun.discard(resource)
+
+    def sight(self, resource: str, home: Mapping[str, Any]) -> None:
+        """See the real one."""
+        self.write(resource, replace(self.kept(resource), home=home))
 
     def hold(self, resource: str, entry: Mapping[str, Any] | None) -> None:
         """See the real one."""
@@ -95,7 +100,7 @@ class Diary(FileJournal):
         was = self.kept(resource)
         recent = tuple({**move, "damped": False, "forgotten": True} for move in was.recent)
         fresh = replace(was, move=None, outcomes=(), hold=None, missing_ok=tuple(missing), recent=recent)
-        self.write(resource, fresh)
+        self.write(resource, replace(fresh, home=None))
         self.begun.discard(resource)
 
 

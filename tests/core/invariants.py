@@ -259,15 +259,15 @@ def _attach(case: Case, node: NodeSight) -> Iterator[str]:
         yield "a disk is there at another place"
     if case.move.is_local and not listing(node.vm, case.move.resource):
         yield "a local move takes a disk that was taken away"
-    lost = case.move.source and case.move.source not in case.missing_ok
-    if lost and case.seen.node(case.move.source).vm.present is False:
-        yield "the source's VM is not to be seen, so it may still write"
-    yield from _old_word(case)
+    for minion in [case.move.source] if case.move.source else case.last:
+        lost = minion not in case.missing_ok
+        if lost and case.seen.node(minion).vm.present is False:
+            yield "the source's VM is not to be seen, so it may still write"
+        yield from _old_word(case, case.seen.node(minion))
 
 
-def _old_word(case: Case) -> Iterator[str]:
+def _old_word(case: Case, node: NodeSight) -> Iterator[str]:
     """That the node which had the disk has it no more is said by a list of who knows when, and by nothing else."""
-    node = case.seen.node(case.move.source or case.last)
     current = node.vm.connected is True and node.vm.power is not Power.UNKNOWN
     if node.vm.present is False or current or listing(node.vm, case.move.resource) is not False:
         return

@@ -35,6 +35,7 @@ from tests.core.build import (
     vm,
 )
 from vmdk_failover.around import Around, Confirmed, Flaws, Tenant
+from vmdk_failover.judgement.homes import GIVEN, HAD
 from vmdk_failover.judgement.rules import Case
 from vmdk_failover.model import (
     Condition,
@@ -462,10 +463,11 @@ def outdated_cases() -> Iterator[Case]:
     left = product((StepKind.RELEASE, StepKind.DETACH), (Result.DONE, Result.FAILED, Result.UNKNOWN))
     tried = ((), *(came_to(kind, "db1", result) for kind, result in left), LOST_ATTACH, based(LOST_ATTACH))
     origins = (
-        (MoveKind.FAILOVER, "db1", ""),
-        (MoveKind.SWITCHOVER, "db1", "db2"),
-        (MoveKind.START, "", ""),
-        (MoveKind.START, "", "db1"),
+        (MoveKind.FAILOVER, "db1", {}),
+        (MoveKind.SWITCHOVER, "db1", {"db2": HAD}),
+        (MoveKind.START, "", {}),
+        (MoveKind.START, "", {"db1": HAD}),
+        (MoveKind.START, "", {"db2": GIVEN, "db1": HAD}),
     )
     for state, word, (second, other), around in product(states, words, targets, (*AROUND[:1], *AROUND[4:7])):
         seen = look(of, (vm("db1", **state), second), (word, other), around=around)

@@ -77,7 +77,7 @@ def site() -> Site:
 def test_nothing_is_done_when_all_is_well(site: Site) -> None:
     assert site.run() == ("nothing", 600)
     assert site.acts() == []
-    assert "pgdata" not in site.journal.states
+    assert site.journal.history("pgdata") == []
 
 
 def test_a_switchover_is_release_detach_attach_mount(site: Site) -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from tests.core.build import THERE, active, gone, resource, says, vm
 from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
-from vmdk_failover.journal import Entry
 from vmdk_failover.judgement import assess, standing
 from vmdk_failover.judgement.assess import Snapshot
 from vmdk_failover.judgement.nodestate import NodeState, state_of
 from vmdk_failover.judgement.policy import Situation, decide
 from vmdk_failover.judgement.silence import witnesses
 from vmdk_failover.model import HypervisorFacts, NodeFacts, Power, Signs, VmFacts
+from vmdk_failover.store.record import Entry
 
 LIMIT = 15.0
 #: Longer than that without a word, and what the address does.

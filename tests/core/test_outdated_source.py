@@ -9,12 +9,14 @@ import pytest
 from tests.core.build import EPOCH, THERE, active, came_to, look, move, resource, says, vm
 from vmdk_failover.around import NOTHING_AROUND, Around, Confirmed
 from vmdk_failover.judgement import predict
+from vmdk_failover.judgement.homes import HAD
 from vmdk_failover.judgement.rules import Case, Then, Verdict, next_verdict
 from vmdk_failover.model import MoveKind, NodeFacts, Outcome, Power, Result, StepKind, VmFacts
 
 OLD = vm("db1", connected=False)
 OFF_BY_WORD = Around(confirmed={"db1": Confirmed("esx1", "", "alice said that the host esx1 is off")})
-MOVES = ((MoveKind.FAILOVER, "db1", ""), (MoveKind.SWITCHOVER, "db1", "db1"), (MoveKind.START, "", "db1"))
+LAST = {"db1": HAD}
+MOVES = ((MoveKind.FAILOVER, "db1", {}), (MoveKind.SWITCHOVER, "db1", LAST), (MoveKind.START, "", LAST))
 DETACHED = came_to(StepKind.DETACH, "db1", Result.DONE)
 RELEASED = came_to(StepKind.RELEASE, "db1", Result.DONE)
 
@@ -23,7 +25,7 @@ def judge(
     first: VmFacts = OLD,
     word: NodeFacts | None = None,
     tried: tuple[Outcome, ...] = (),
-    of: tuple[MoveKind, str, str] = MOVES[0],
+    of: tuple[MoveKind, str, dict[str, str]] = MOVES[0],
     around: Around = NOTHING_AROUND,
     target: tuple[VmFacts, NodeFacts] = (vm("db2"), says("db2")),
     **more: Any,
@@ -50,7 +52,7 @@ def test_an_old_list_of_the_source_is_no_proof_that_the_disk_is_free(
 ) -> None:
     verdict = judge(first, word, of=of)
     assert (verdict.rule, verdict.then) == (196, Then.HOLD)
-    had = "db1 had the disk when the move began" if of[1] else "db1 was the last to get it"
+    had = "db1 had the disk when the move began" if of[1] else "db1 was the last to have it"
     assert verdict.reason.startswith(had) and words in verdict.reason
     assert verdict.reason.endswith("'salt-run vmdk.clear pgdata'")
 
@@ -99,7 +101,7 @@ def test_who_said_that_its_host_is_off_is_not_believed_while_it_answers() -> Non
 
 
 def test_a_start_without_a_memory_and_a_move_that_has_the_disk_go_on() -> None:
-    assert judge(of=(MoveKind.START, "", "")).rule == 200
+    assert judge(of=(MoveKind.START, "", {})).rule == 200
     assert judge(target=(vm("db2", THERE), says("db2"))).rule == 240
 
 
@@ -111,6 +113,6 @@ def test_a_lost_attach_is_made_impossible_before_a_person_is_told_to_clear() -> 
 def test_a_dry_run_says_so_too() -> None:
     begun = move(resource(), MoveKind.START, "")
     seen = look(resource(), (OLD, vm("db2")), (None, says("db2")))
-    held = predict.plan(begun, seen, last="db1")
+    held = predict.plan(begun, seen, last=LAST)
     assert (held.steps, held.ends.rule) == ((), 196)
-    assert predict.plan(begun, seen, missing_ok=("db1",), last="db1").steps
+    assert predict.plan(begun, seen, missing_ok=("db1",), last=LAST).steps

@@ -252,7 +252,7 @@ EXAMPLES = (
     example(
         541,
         HOLD,
-        "db1, which does not run|db3 was the last to get it|vmdk.clear pgdata",
+        "db1, which does not run|db3 was the last to have it|vmdk.clear pgdata",
         seen(DEAD, READY, UNSHOWN),
         recent=[ended("db3", True)],
     ),
@@ -419,7 +419,7 @@ EXAMPLES = (
     example(
         792,
         HOLD,
-        "db3 was the last to get it|not current (its host esx3 is not connected)|reconnect esx3|vmdk.confirm_off db3|vmdk.clear",
+        "db3 was the last to have it|not current (its host esx3 is not connected)|reconnect esx3|vmdk.confirm_off db3|vmdk.clear",
         seen((vm("db1"), says("db1")), READY, OUTDATED),
         recent=[ended("db3", True)],
     ),
@@ -448,7 +448,7 @@ EXAMPLES = (
         (CONTRADICTED[0], [], "db1 says that it sees it"),
         (CONTRADICTED[1], [], "not free (unknown)"),
         (CONTRADICTED[2], [], f"SMBIOS UUID {space.OTHER} answers as db1"),
-        (seen((vm("db1"), says("db1")), READY), DEPARTED, "db9 was the last to get it|vmdk.clear pgdata"),
+        (seen((vm("db1"), says("db1")), READY), DEPARTED, "db9 was the last to have it|vmdk.clear pgdata"),
         (seen((vm("db1"), says("db1")), READY), [*DEPARTED, ended("db2")], "db9 was the last"),
     ],
 )
@@ -573,6 +573,23 @@ def test_a_vm_that_cannot_be_seen_holds_until_a_person_says_that_it_was_deleted(
     assert judge(UNSEEN, missing_ok=("db2",)).rule == 800
 
 
+#: Finished moves, and where it was seen: db3, or db9 which is no node any more, may have the disk by them, or may not.
+MEMORIES: tuple[tuple[tuple[dict[str, Any], ...], dict[str, Any] | None], ...] = (
+    ((ended("db3", True),), None),
+    ((), None),
+    ((), {"node": "db3", "epoch": 0}),
+    ((), {"node": "db9", "epoch": 0}),
+    ((), {"node": "db2", "epoch": 0}),
+    ((ended("db3", True, epoch=3),), {"node": "db2", "epoch": 3}),
+    ((ended("db2", True, epoch=3),), {"node": "db3", "epoch": 3}),
+    ((ended("db2", True, epoch=3),), {"node": "db3", "epoch": 2}),
+    ((ended("db3", epoch=3, given=True),), {"node": "db2", "epoch": 2}),
+    ((ended("db2", epoch=3, given=True),), {"node": "db3", "epoch": 2}),
+    ((ended("db2", epoch=3, taken=["db3"]),), {"node": "db3", "epoch": 2}),
+    ((ended("db2", True, epoch=3, forgotten=True),), {"node": "db3", "epoch": 3}),
+)
+
+
 OFF_BY_WORD = Around(confirmed={"db3": Confirmed("esx3", "", "alice said that the host esx3 is off")})
 
 
@@ -620,6 +637,21 @@ def test_what_is_known_of_the_last_home_or_said_by_a_person_ends_that(
         seen(DEAD, READY, last, around=around),
     )
     assert [judge(one, recent=recent).rule for one in (free, dead)] == [800, 620]
+
+
+@pytest.mark.parametrize(("recent", "home"), MEMORIES)
+def test_what_is_remembered_of_a_disk_that_was_not_moved_since_counts_as_a_move(
+    recent: Any, home: Any
+) -> None:
+    """It was restored to a time at which db3 had no disk: the memory of a look is worth as much as that of a move."""
+    had = _had_it(Situation(seen(DEAD, READY, OUTDATED), EPOCH, NOW, False, recent, home=home))
+    free = (vm("db1"), says("db1"))
+    held = {"db3": 792, "db9": 793}
+    wanted = next((rule for node, rule in held.items() if node in had), 800)
+    assert judge(seen(free, READY, OUTDATED), recent=recent, home=home).rule == wanted
+    assert judge(seen(DEAD, READY, OUTDATED), recent=recent, home=home).rule == (541 if "db3" in had else 620)
+    assert judge(seen(DEAD, READY, UNSHOWN), recent=recent, home=home).rule == (541 if "db3" in had else 620)
+    assert judge(seen(WELL, READY, OUTDATED), recent=recent, home=home).rule == 600
 
 
 def test_who_runs_and_has_the_disk_is_not_held_for_an_outdated_last_home() -> None:
@@ -905,8 +937,7 @@ def every_situation() -> Iterator[Situation]:
     for snapshot in CONTRADICTED:
         yield Situation(snapshot, EPOCH, NOW)
     yield Situation(seen((vm("db1"), says("db1")), READY), EPOCH, NOW, False, DEPARTED)
-    for wish, last, free in product((None, FORCE), (UNSHOWN, OUTDATED), (DEAD, (vm("db1"), says("db1")))):
-        yield Situation(seen(free, READY, last), EPOCH, NOW, False, (ended("db3", True),), wish)
+    yield from every_memory()
     stranger = ended("db2", rule=210, code="locked_by_stranger")
     yield Situation(seen((vm("db1", **OFF), None), READY), EPOCH, NOW, False, (stranger,))
     yield Situation(seen(DEAD, READY), EPOCH, NOW, False, (stranger,))
@@ -921,6 +952,13 @@ def every_situation() -> Iterator[Situation]:
             yield Situation(snapshot, EPOCH, NOW, False, recent, wish)
         yield Situation(snapshot, EPOCH, NOW, True)
         yield Situation(replace(snapshot, readable=False, reason="no route"), EPOCH, NOW)
+
+
+def every_memory() -> Iterator[Situation]:
+    """What is remembered of where the disk was, and that node is not to be seen as it is now."""
+    free = (DEAD, (vm("db1"), says("db1")))
+    for wish, last, first, known in product((None, FORCE), (UNSHOWN, OUTDATED), free, MEMORIES):
+        yield Situation(seen(first, READY, last), EPOCH, NOW, False, known[0], wish, home=known[1])
 
 
 def every_kinship() -> Iterator[Snapshot]:
@@ -1119,9 +1157,20 @@ def _may_be_elsewhere(s: Situation) -> bool:
     """A node speaks of it that vCenter does not show with it, speaks from another VM, or is the resource's no more."""
     words = [n.facts for n in s.seen.nodes if n.facts is not None and not proven_off(n.vm)]
     contradicted = any(w.device and w.mounted is not MountState.UNMOUNTED for w in words)
-    last = next((m for m in reversed(s.recent) if m.get("ok") or m.get("forgotten")), {})
-    left = last.get("target", "db1") not in {n.minion for n in s.resource.nodes} and not last.get("forgotten")
-    return contradicted or left or any(n.impostor for n in s.seen.nodes)
+    left = _had_it(s).difference(n.minion for n in s.resource.nodes)
+    return contradicted or bool(left) or any(n.impostor for n in s.seen.nodes)
+
+
+def _had_it(s: Situation) -> set[str]:
+    """Who may have it by what is remembered, told from the first to the last of it."""
+    sight = [{"sighted": s.home["node"], "epoch": s.home["epoch"] + 0.5}] if s.home else []
+    have: set[str] = set()
+    for one in sorted([*s.recent, *sight], key=lambda one: float(one.get("epoch", 0))):
+        if one.get("sighted") or one.get("ok") or one.get("forgotten"):
+            have = set() if one.get("forgotten") else {one.get("sighted") or one["target"]}
+        else:
+            have = have.difference(one.get("taken", ())) | ({one["target"]} if one.get("given") else set())
+    return have
 
 
 def _is_disputed(s: Situation, begun: Move) -> bool:
@@ -1136,13 +1185,13 @@ def _is_disputed(s: Situation, begun: Move) -> bool:
 
 def _home_may_write(s: Situation, begun: Move) -> bool:
     """
-    The node that got the disk last is not shown, or not as it is, and he from whom it is taken, if there is one, does not run and
+    A node that had the disk last is not shown, or not as it is, and he from whom it is taken, if there is one, does not run and
     so cannot have it open.
     """
-    last = next((m for m in reversed(s.recent) if m.get("ok") or m.get("forgotten")), {"forgotten": True})
-    if last.get("forgotten") or (begun.source and s.seen.node(begun.source).running):
+    if begun.source and s.seen.node(begun.source).running:
         return False
-    home = [n for n in s.seen.nodes if n.minion == last["target"]]
+    had = _had_it(s)
+    home = [n for n in s.seen.nodes if n.minion in had]
     lost = bool(begun.source) and any(n.vm.present is False for n in home) and not s.missing_ok
     return lost or any(_may_have_it_unseen(s, n) for n in home)
 

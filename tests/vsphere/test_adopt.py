@@ -124,6 +124,7 @@ def test_a_lost_journal_holds_until_it_is_adopted(site: Site) -> None:
     assert operate.recover(site.app(), "pgdata")["result"] == "held"
     done = adopt.adopt(site.app(), "pgdata")
     assert (done["adopted"], done["epoch"]) == (True, 42)
+    assert site.app().shared.state("pgdata").home == {"node": "db1", "epoch": 42}
     assert operate.recover(site.app(), "pgdata")["result"] == "nothing"
     assert operate.history(site.app(), "pgdata")["pgdata"][-1]["adopted"]["epoch"] == 42
 
@@ -267,6 +268,14 @@ def test_a_snapshots_file_is_no_moved_disk(program: Path, tmp_path: Path) -> Non
             adopt.adopt(site.app(), "pgdata")
         assert DISK.path in site.file.read_text()
         site.close()
+
+
+def test_clear_forgets_what_was_and_not_what_is_seen_at_that_moment(site: Site) -> None:
+    site.app().shared.sight("pgdata", {"node": "db2", "epoch": 0})
+    assert operate.clear(site.app(), "pgdata", test=True)["cleared"] is False
+    assert site.app().shared.state("pgdata").home == {"node": "db2", "epoch": 0}
+    assert operate.clear(site.app(), "pgdata")["cleared"]
+    assert site.app().shared.state("pgdata").home == {"node": "db1", "epoch": 0}
 
 
 def test_a_master_that_is_not_the_active_one_only_watches(site: Site) -> None:

@@ -245,8 +245,11 @@ def test_a_node_that_gives_no_answer_is_told_by_what_it_did(desk: Desk) -> None:
     desk.lookers.looks["db2"] = gone
     desk.section["defaults"] = {"timeouts": {"ask": 25}}
     desk.lookers.waits.clear()
+    assert protect.protect(desk.app(), *given, {}, test=True)["written"] is False
+    assert desk.app().shared.state("pgdata").home is None
     assert protect.protect(desk.app(), *given, {})["written"]
-    assert desk.lookers.waits == [25.0]
+    assert desk.lookers.waits == [25.0] * 2
+    assert desk.app().shared.state("pgdata").home == {"node": "db1", "epoch": 0}
 
 
 WAL = {"mountpoint": "/srv/wal", "fs_uuid": "0b6e9a2c-0000-4000-8000-00000000f5f6", "fstype": "xfs"}

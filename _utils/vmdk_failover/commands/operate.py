@@ -12,9 +12,8 @@ from vmdk_failover.app import names as known_names
 from vmdk_failover.commands import on_master, panorama
 from vmdk_failover.engine import WISH_WAIT, Report
 from vmdk_failover.errors import FailoverError, Refused
-from vmdk_failover.judgement import policy, predict, rules, standing
+from vmdk_failover.judgement import homes, policy, predict, rules, standing
 from vmdk_failover.judgement.assess import Snapshot
-from vmdk_failover.judgement.doubts import last_home
 from vmdk_failover.judgement.policy import Choice, Situation, Wish
 from vmdk_failover.model import HypervisorFacts, Move, MoveKind, Resource, to_plain
 from vmdk_failover.ports import Record
@@ -129,7 +128,7 @@ def _no_move(decision: str, rule: int, reason: str, kind: MoveKind | None) -> di
 
 
 def _on_paper(move: Move, seen: Snapshot, record: Record, kind: MoveKind | None) -> dict[str, Any]:
-    last = last_home(record.recent)
+    last = homes.known(record.recent, record.home)
     paper = predict.plan(move, seen, tuple(record.outcomes), record.missing_ok, last)
     undone = {number: _step(verdict) for number, verdict in paper.otherwise.items()}
     steps = [{**_step(v), "otherwise": undone.get(number)} for number, v in enumerate(paper.steps)]
@@ -162,8 +161,7 @@ def _is_well(app: App, seen: Snapshot, record: Record) -> bool:
 
 
 def _situation(app: App, seen: Snapshot, record: Record, wish: Wish | None = None) -> Situation:
-    now = app.clock.wall()
-    return Situation(seen, record.epoch, now, record.paused, record.recent, wish, record.missing_ok)
+    return standing.situation_of(seen, record, app.clock.wall(), wish)
 
 
 def pause(
@@ -218,19 +216,27 @@ def clear(app: App, name: str, test: bool = False) -> dict[str, Any]:
     :return: ``taken_as_deleted``, and the open move that ``ends``, as a sentence, ``""`` if none is open.
     :raises Refused: a request of the open move may still be carried out, and nobody would remember it.
     """
-    found: dict[str, Any] = _judged_for_clear(app, name) if test else {}
+    found: dict[str, Any] = {}
 
-    def change(
-        resource: Resource,
-    ) -> None:  # judged now that nobody else acts: who had the lock may have begun a move
-        found.update(_judged_for_clear(app, name))
+    def judge() -> Snapshot:
+        seen, judged = _judged_for_clear(app, name)
+        found.update(judged)
+        return seen
+
+    def change(resource: Resource) -> None:
+        seen = judge()  # now that nobody else acts: who had the lock may have begun a move
         app.shared.clear(resource.name, app.clock.wall(), found["taken_as_deleted"])
+        after = app.shared.state(resource.name)
+        if fresh := homes.news(seen, after.recent, after.home):  # what is seen now is no memory
+            app.shared.sight(resource.name, fresh)
 
+    if test:
+        judge()
     _locked(app, name, "clear", change, test)
     return {"resource": name, "cleared": not test, **found, **only(test)}
 
 
-def _judged_for_clear(app: App, name: str) -> dict[str, Any]:
+def _judged_for_clear(app: App, name: str) -> tuple[Snapshot, dict[str, Any]]:
     """What ``clear`` would take as deleted and end now; :raises Refused: it would forget what may still be carried out."""
     seen, record = app.engine.look(app.resource(name))
     if words := standing.forgotten_by_clear(seen, record):
@@ -238,7 +244,7 @@ def _judged_for_clear(app: App, name: str) -> dict[str, Any]:
     missing = [n.minion for n in seen.nodes if seen.readable and n.vm.present is False]
     move = record.move
     ends = f"the {move.kind.value} to {move.target} under epoch {move.epoch}: {move.reason}" if move else ""
-    return {"taken_as_deleted": missing, "ends": ends}
+    return seen, {"taken_as_deleted": missing, "ends": ends}
 
 
 def only(test: bool) -> dict[str, bool]:

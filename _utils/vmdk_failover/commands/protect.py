@@ -7,6 +7,7 @@ identities: instance UUIDs of VMs, path and UUID of the VMDK, UUID of the file s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from vmdk_failover import versions
 from vmdk_failover.app import App, resources_dir
 from vmdk_failover.commands import advice, arguments, checkup, inquiry, on_master
 from vmdk_failover.commands.advice import Finding
+from vmdk_failover.engine import WISH_WAIT
 from vmdk_failover.errors import FailoverError, Refused, listed
 from vmdk_failover.finding import ERROR
 from vmdk_failover.guest import facts
-from vmdk_failover.judgement import config
+from vmdk_failover.judgement import config, homes
 from vmdk_failover.judgement.entries import OPTIONS
 from vmdk_failover.model import Disk, Resource
 from vmdk_failover.store import durable
@@ -90,6 +92,7 @@ def protect(
     text = HEAD.format(name=name) + dumped(body)
     if not test:
         write(app, name, text)
+        _remember(app, name, node)
     return {
         "resource": name,
         "nodes": [f"{n.minion} ({seen.vms[n.minion].name})" for n in resource.nodes],
@@ -99,6 +102,14 @@ def protect(
         "written": not test,
         "findings": told,
     }
+
+
+def _remember(app: App, name: str, node: str) -> None:
+    """Where the disk is, from now on. If that cannot be written, the engine's first look does it or says what is wrong."""
+    with contextlib.suppress(FailoverError), app.lock.resource(name, "protect", WISH_WAIT):
+        record = app.shared.state(name)
+        if fresh := homes.changed(node, record.recent, record.home):
+            app.shared.sight(name, fresh)
 
 
 def _check_free(app: App, name: str, node: str, places: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ A :class:`Case` is an open move, what is seen now, and what the move's own steps
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vmdk_failover.errors import Busy, LockedByStranger, VersionConflict
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
@@ -47,7 +47,8 @@ class Case:
     """
     What the table judges: an open move, what is seen, and what the move's own steps came to.
 
-    :param missing_ok: nodes that a person said were deleted. :param last: the node that got the disk last, ``""`` if unknown.
+    :param missing_ok: nodes that a person said were deleted.
+    :param last: nodes that may have the disk by what is remembered (``homes.known``): how they come to be in question, by id.
     """
 
     move: Move
@@ -56,16 +57,19 @@ class Case:
     epoch: int = 0
     paused: bool = False
     missing_ok: Sequence[str] = ()
-    last: str = ""
+    last: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> NodeSight:
         return self.seen.node(self.move.source)
 
     @property
-    def origin(self) -> str:
-        """Who had the disk when the move began; if nobody was seen to, who got it last."""
-        return self.move.source or self.last
+    def origins(self) -> Mapping[str, str]:
+        """
+        Who had the disk when the move began; if nobody was seen to, who had it last; with how that is known, as the predicate
+        of a sentence.
+        """
+        return {self.move.source: "had the disk when the move began"} if self.move.source else self.last
 
     @property
     def target(self) -> NodeSight:
@@ -217,7 +221,7 @@ def cannot_go_on(case: Case) -> bool:
     """One of the rows that give the move up would match (65, 80, 100, 150, 210), or send a person to do it (105, 195, 196)."""
     lost = elsewhere(case) or target_lost(case) or unclean(case)
     unseen = source_unseen(case) or source_outdated(case)
-    asks = unseen or (case.tried(StepKind.DETACH) >= DETACH_TRIES and not arrived(case))
+    asks = unseen is not None or (case.tried(StepKind.DETACH) >= DETACH_TRIES and not arrived(case))
     return bool(case.strangers) or lost or asks or not may_attach(case)
 
 
@@ -262,20 +266,23 @@ def why_fence(case: Case) -> str:
     return "it gives no signed answer"
 
 
-def source_unseen(case: Case) -> bool:
-    """The node that the disk comes from is not to be seen in vCenter, and nobody has said that it was deleted."""
-    lost = case.move.source and case.move.source not in case.missing_ok
-    return bool(lost) and case.source.vm.present is False and not case.target.complete
+def sources(case: Case) -> Iterator[NodeSight]:
+    """Where the disk comes from, or may, while the target has it not: without the nodes that a person said were deleted."""
+    wanted = set(case.origins).difference(case.missing_ok) if not case.target.complete else ()
+    return (n for n in case.seen.nodes if n.minion in wanted)
 
 
-def source_outdated(case: Case) -> bool:
+def source_unseen(case: Case) -> NodeSight | None:
+    """A node that the disk comes from, if it is not to be seen in vCenter, and nobody has said that it was deleted."""
+    return next((n for n in sources(case) if n.vm.present is False), None)
+
+
+def source_outdated(case: Case) -> NodeSight | None:
     """
-    What is seen of the node that the disk comes from is old and shows no disk, and this move has not taken it from there: it
-    may have it and write.
+    A node that the disk comes from, if what is seen of it is old and shows no disk, and this move has not taken it from there:
+    it may have it and write.
     """
-    node = case.seen.node(case.origin)
-    mine = bool(node.minion) and node.minion not in case.missing_ok and not case.target.complete
-    return mine and outdated(node) and not _taken_from(case, node)
+    return next((n for n in sources(case) if outdated(n) and not _taken_from(case, n)), None)
 
 
 def _taken_from(case: Case, node: NodeSight) -> bool:

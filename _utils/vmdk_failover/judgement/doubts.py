@@ -4,8 +4,7 @@ Why it is not clear whether a node holds the disk, one cause at a time, and what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vmdk_failover.judgement import stake
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
@@ -147,18 +146,16 @@ def lost_host_words(
     )
 
 
-def last_home(recent: Sequence[Mapping[str, Any]]) -> str:
+def unseen_words(minion: str, name: str, had: str) -> str:
     """
-    The node that got the disk last, as far as is remembered and nobody said ``clear`` since; else ``""``.
+    What follows for a disk when the VM of a node that had it is not to be seen, and the ways out, as part of a sentence.
 
-    :param recent: finished moves, oldest first, as the journal has them.
+    :param had: when that was, as the predicate of a sentence.
     """
-    for move in reversed(recent):
-        if move.get("forgotten"):
-            return ""
-        if move.get("ok"):
-            return str(move.get("target", ""))
-    return ""
+    return (
+        f"{minion} {had}, and its VM is not to be seen in vCenter: it may still run and write. Give the account the right to see "
+        f"it; if it was deleted, 'salt-run vmdk.clear {name}'"
+    )
 
 
 def outdated(node: NodeSight) -> bool:
@@ -170,7 +167,7 @@ def outdated(node: NodeSight) -> bool:
     return not node.known and node.holds is False and not says_none
 
 
-def outdated_words(node: NodeSight, name: str, had: str = "was the last to get it") -> str:
+def outdated_words(node: NodeSight, name: str, had: str) -> str:
     """
     What follows for a disk from an old word about a node that had it, and the ways out, as part of a sentence.
 

@@ -12,10 +12,10 @@ from typing import Any
 
 #: VMFS knows no name of more characters.
 LONGEST = 127
-#: Seconds since 1970, flags (``o``: it ended well, ``l``: it was local, ``d``: it damps), the rows that ended and that began it,
-#: condition, code, source, target.
+#: Seconds since 1970, flags (``o``: it ended well, ``l``: it was local, ``d``: it damps, ``g``: it failed, and the target
+#: may have the disk), the rows that ended and that began it, condition, code, source, target.
 _NAME = re.compile(
-    r"done-(\d{1,12})-(o?l?d?)-(\d{1,6})-(\d{1,6})-([a-z_]{0,20})-([a-z_]{0,20})@([\w.-]*)@([\w.-]*)\Z",
+    r"done-(\d{1,12})-(o?l?d?g?)-(\d{1,6})-(\d{1,6})-([a-z_]{0,20})-([a-z_]{0,20})@([\w.-]*)@([\w.-]*)\Z",
     re.ASCII,
 )
 _NODE = re.compile(r"[\w.-]*\Z", re.ASCII)
@@ -28,6 +28,7 @@ def name(entry: Mapping[str, Any]) -> str:
     numbers = "-".join(str(max(0, int(entry.get(key, 0)))) for key in ("rule", "by"))
     words = "-".join(re.sub(r"[^a-z_]", "_", str(entry.get(key, "")))[:20] for key in ("condition", "code"))
     flags = "o" * ok + "l" * local + "d" * bool(entry.get("damped"))
+    flags += "g" * (not ok and bool(entry.get("given")))
     written = f"done-{max(0, int(entry.get('ended', 0)))}-{flags}-{numbers}-{words}"
     came, went = ("" if local or not ok else source), target
     for nodes in (f"@{came}@{went}", f"@@{went}"):
@@ -53,6 +54,7 @@ def move(written: str, epoch: int, master: str) -> dict[str, Any] | None:
         "condition": condition,
         "code": code,
         "damped": "d" in flags,
+        "given": "g" in flags,
         "reason": f"it was the master {master} that tried{f' ({code})' if code else ''}",
         "ended": float(at),
     }

@@ -5,7 +5,7 @@ does not work or the host is lost. Pure.
 
 from __future__ import annotations
 
-from vmdk_failover.judgement import stake
+from vmdk_failover.judgement import doubts, stake
 from vmdk_failover.judgement.along import LADEN
 from vmdk_failover.judgement.assess import NodeSight
 from vmdk_failover.judgement.case import (
@@ -21,6 +21,8 @@ from vmdk_failover.judgement.case import (
     names_of,
     sealable,
     source_name,
+    source_outdated,
+    source_unseen,
     stale,
     tasks,
     why_fence,
@@ -165,16 +167,17 @@ def task_words(case: Case) -> str:
 
 
 def unseen_words(case: Case) -> str:
+    """Why the disk may still be where it came from although that VM is not shown, and the ways out."""
+    node = source_unseen(case)
     return (
-        f"the VM of {case.move.source} is not to be seen in vCenter any more: it may still run and write. Give the account "
-        f"the right to see it; if the VM was deleted, 'salt-run vmdk.clear {case.move.resource.name}'"
+        doubts.unseen_words(node.minion, case.move.resource.name, case.origins[node.minion]) if node else ""
     )
 
 
 def source_outdated_words(case: Case) -> str:
     """Why the disk may still be where it came from although no list shows it there, and the ways out."""
-    had = "had the disk when the move began" if case.move.source else "was the last to get it"
-    return outdated_words(case.seen.node(case.origin), case.move.resource.name, had)
+    node = source_outdated(case)
+    return outdated_words(node, case.move.resource.name, case.origins[node.minion]) if node else ""
 
 
 LOST_HOST: tuple[Row, ...] = (

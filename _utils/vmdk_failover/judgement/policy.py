@@ -115,7 +115,7 @@ POLICY: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         541,
-        "the holder does not run, and the VM of the node that got the disk last cannot be seen, or not as it is now",
+        "the holder does not run, and the VM of a node that had the disk last cannot be seen, or not as it is now",
         of_holder(lambda s, h: not h.running and bool(home_doubted(s))),
         Choice.HOLD,
         lambda s: f"{holder_name(s)}, which does not run, lists the disk, but {home_doubted(s)}",
@@ -207,7 +207,7 @@ POLICY: tuple[PolicyRow, ...] = (
     ),
     PolicyRow(
         792,
-        "nobody is seen to hold the disk, and vCenter's word about the node that got it last is not current",
+        "nobody is seen to hold the disk, and vCenter's word about a node that had it last is not current",
         lambda s: s.holder is None and home_outdated(s) is not None,
         Choice.HOLD,
         lambda s: f"no node lists the disk, but {home_doubted(s)}",

@@ -55,7 +55,7 @@ def plan(
     seen: Snapshot,
     outcomes: tuple[Outcome, ...] = (),
     missing_ok: Sequence[str] = (),
-    last: str = "",
+    last: Mapping[str, str] | None = None,
 ) -> Plan:
     """
     Say what would be done.
@@ -63,9 +63,9 @@ def plan(
     :param move: the move, open or imagined.
     :param seen: the world as it is.
     :param outcomes: what was tried already. :param missing_ok: nodes that a person said were deleted.
-    :param last: the node that got the disk last, ``""`` if that is not known.
+    :param last: the nodes that had the disk last, as far as is known, with how they come to be in question.
     """
-    judge = partial(rules.Case, move, epoch=move.epoch, missing_ok=missing_ok, last=last)
+    judge = partial(rules.Case, move, epoch=move.epoch, missing_ok=missing_ok, last=last or {})
     steps: list[rules.Verdict] = []
     otherwise: dict[int, rules.Verdict] = {}
     for number in range(MOST_STEPS):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdk_failover.errors import LockedByStranger
-from vmdk_failover.judgement import doubts
+from vmdk_failover.judgement import doubts, homes
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.blind import could_mount
-from vmdk_failover.judgement.doubts import contradiction, outdated_words
+from vmdk_failover.judgement.doubts import contradiction, outdated_words, unseen_words
 from vmdk_failover.judgement.hierarchy import cannot_base, cannot_follow, stands
 from vmdk_failover.model import Move, MoveKind, Resource
 
@@ -69,6 +69,7 @@ class Situation:
 
     :param wall: now, in seconds since 1970; only compared with ``recent``.
     :param recent: finished moves, oldest first, as the journal has them.
+    :param home: on which node the disk was last seen for certain, as the journal has it.
     """
 
     seen: Snapshot
@@ -78,6 +79,7 @@ class Situation:
     recent: Sequence[Mapping[str, Any]] = ()
     wish: Wish | None = None
     missing_ok: Sequence[str] = ()
+    home: Mapping[str, Any] | None = None
 
     @property
     def resource(self) -> Resource:
@@ -88,6 +90,11 @@ class Situation:
         """The one node that matters: the only writer, else the first that lists the disk."""
         nodes = self.seen.writers or self.seen.holders
         return nodes[0] if nodes else None
+
+    @functools.cached_property
+    def homes(self) -> Mapping[str, str]:
+        """The nodes that may have the disk by what is remembered, as :func:`homes.known` has them."""
+        return homes.known(self.recent, self.home)
 
     def targets(self) -> tuple[NodeSight, ...]:
         """
@@ -258,44 +265,37 @@ def lost_from_sight(s: Situation) -> str:
     return next(lost, "")
 
 
-def home(s: Situation) -> str:
-    """The node that got the disk last, as far as is remembered and nobody said ``clear`` since; else ``""``."""
-    return doubts.last_home(s.recent)
-
-
 def departed(s: Situation) -> str:
-    """The node that got the disk last, if it is none of the resource's any more: nobody looks at its VM; else ``""``."""
-    return "" if home(s) in {node.minion for node in s.resource.nodes} else home(s)
+    """A node that had the disk last, if it is none of the resource's any more: nobody looks at its VM; else ``""``."""
+    nodes = {node.minion for node in s.resource.nodes}
+    return next((last for last in s.homes if last not in nodes), "")
 
 
 def home_unseen(s: Situation) -> str:
-    """The node that got the disk last, if vCenter does not show its VM and nobody said that it was deleted; else ``""``."""
-    last = home(s) if home(s) not in s.missing_ok else ""
-    return last if any(n.minion == last and n.vm.present is False for n in s.seen.nodes) else ""
+    """A node that had the disk last, if vCenter does not show its VM and nobody said that it was deleted; else ``""``."""
+    unseen = {n.minion for n in s.seen.nodes if n.vm.present is False}.difference(s.missing_ok)
+    return next((last for last in s.homes if last in unseen), "")
 
 
 def home_outdated(s: Situation) -> NodeSight | None:
-    """The node that got the disk last, if what is seen of it is old and shows no disk; else ``None``."""
-    return next((n for n in s.seen.nodes if n.minion == home(s) and doubts.outdated(n)), None)
+    """A node that had the disk last, if what is seen of it is old and shows no disk; else ``None``."""
+    return next((n for n in s.seen.nodes if n.minion in s.homes and doubts.outdated(n)), None)
 
 
 def home_doubted(s: Situation) -> str:
-    """Why the node that got the disk last may have it although its VM is not seen to, as part of a sentence; else ``""``."""
+    """Why a node that had the disk last may have it although its VM is not seen to, as part of a sentence; else ``""``."""
     if last := home_unseen(s):
-        return (
-            f"{last} was the last to get it, and its VM is not to be seen in vCenter: it may still run and write. Give the "
-            f"account the right to see it; if it was deleted, 'salt-run vmdk.clear {s.resource.name}'"
-        )
+        return unseen_words(last, s.resource.name, s.homes[last])
     outdated = home_outdated(s)
-    return outdated_words(outdated, s.resource.name) if outdated else ""
+    return outdated_words(outdated, s.resource.name, s.homes[outdated.minion]) if outdated else ""
 
 
 def elsewhere(s: Situation) -> str:
     """Where the disk may be although no node lists it, as a sentence; ``""`` if nothing says so."""
     if gone := departed(s):
         return (
-            f"no node lists the disk, but {gone} was the last to get it and is no node of {s.resource.name} any more, so nobody "
-            f"looks at its VM: take the disk out there, then 'salt-run vmdk.clear {s.resource.name}'"
+            f"no node lists the disk, but {gone} {s.homes[gone]} and is no node of {s.resource.name} any more, so nobody looks "
+            f"at its VM: take the disk out there, then 'salt-run vmdk.clear {s.resource.name}'"
         )
     return contradiction(s.seen)
 

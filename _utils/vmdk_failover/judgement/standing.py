@@ -10,13 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vmdk_failover.judgement import policy, protection, rules
+from vmdk_failover.judgement import homes, policy, protection, rules
 from vmdk_failover.judgement.along import WAITS
 from vmdk_failover.judgement.assess import NodeSight, Snapshot
 from vmdk_failover.judgement.case import may_land
-from vmdk_failover.judgement.doubts import last_home
 from vmdk_failover.judgement.nodestate import state_of
-from vmdk_failover.judgement.policy import Choice, Situation
+from vmdk_failover.judgement.policy import Choice, Situation, Wish
 from vmdk_failover.model import Move
 from vmdk_failover.ports import Record
 
@@ -39,7 +38,7 @@ def of(seen: Snapshot, record: Record, now: float) -> dict[str, Any]:
     :param now: wall seconds.
     :return: the keys that docs/answers.md describes.
     """
-    situation = Situation(seen, record.epoch, now, record.paused, record.recent, None, record.missing_ok)
+    situation = situation_of(seen, record, now)
     decision = policy.decide(situation)
     state = "paused" if record.paused else _WORDS[decision.choice]
     rule, reason = decision.rule, decision.reason
@@ -114,9 +113,20 @@ def _stage(seen: Snapshot, record: Record, move: Move) -> tuple[str, int, str]:
     return "moving", verdict.rule, f"a {move.kind.value} to {move.target} is under way: {move.reason}"
 
 
+def situation_of(seen: Snapshot, record: Record, now: float, wish: Wish | None = None) -> Situation:
+    """
+    What the policy judges while no move is open, of what is seen and remembered.
+
+    :param now: wall seconds. :param wish: an operator's request.
+    """
+    return Situation(
+        seen, record.epoch, now, record.paused, record.recent, wish, record.missing_ok, record.home
+    )
+
+
 def case_of(seen: Snapshot, record: Record, move: Move) -> rules.Case:
     """What the step table judges, of what is seen and remembered."""
-    last = last_home(record.recent)
+    last = homes.known(record.recent, record.home)
     return rules.Case(
         move, seen, tuple(record.outcomes), record.epoch, record.paused, record.missing_ok, last
     )
