@@ -86,6 +86,21 @@ def host_vanishes(f: Fate) -> None:
         f.vm.shown, f.vm.connected, f.vm.cut = None, True, False
 
 
+def vcenter_is_restored(f: Fate) -> None:
+    """From a backup of a time when the VM had no disk of a resource; its host has not reconnected, or does so now."""
+    if f.vm.connected:
+        f.vm.shown, f.vm.connected = f.vm.power, False
+        forget(f.world, f.vm)
+    else:
+        f.vm.shown, f.vm.connected = None, True
+
+
+def forget(world: World, vm: SimVm) -> None:
+    """vCenter lists a VM as it was before it got the disk of any resource."""
+    shared = {disk.uuid for of in world.resources for disk in of.disks}
+    vm.old = tuple(disk for disk in vm.disks if disk.uuid not in shared)
+
+
 def ha_restarts(f: Fate) -> None:
     """vSphere HA starts the VM of a dead host on another one; it lists what it listed."""
     if not f.vm.connected and f.vm.power is Power.OFF and f.world.may_start(f.vm):

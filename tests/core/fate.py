@@ -39,6 +39,7 @@ from tests.core.accidents import (
     storage_vmotion,
     task,
     vcenter_is_blind,
+    vcenter_is_restored,
     vmotion,
 )
 from tests.core.hands import (
@@ -151,6 +152,20 @@ IN_THE_BLIND: tuple[Callable[[Fate], None], ...] = (
     agent_falls_silent,
     disk_fails,
     is_given,
+)
+
+#: vCenter is restored from a backup, while nodes are moved, die and fall silent.
+RESTORED: tuple[Callable[[Fate], None], ...] = (
+    *(vcenter_is_restored,) * 6,
+    *(is_cut_off,) * 3,
+    *(disk_fails,) * 2,
+    agent_falls_silent,
+    a_person_confirms,
+    dies,
+    comes_back,
+    cannot_mount,
+    release_hangs,
+    pauses,
 )
 
 #: Targets that are lost while requests to them are on their way.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHARE, SPECIAL = 0.05, 0.5
 #: Seconds between the looks in such a world: long enough for ``node_timeout``, the grace after a boot and ``agent_timeout``.
 PAUSES = (30.0, 330.0, 330.0, 30.0)
-BLIND = "blind"
+BLIND, RESTORED = "blind", "restored"
 
 
 def freeze(vm: SimVm) -> None:
@@ -52,6 +52,12 @@ def lose(vm: SimVm) -> None:
         vm.turn(Power.OFF, told=False)
 
 
+def restore(vm: SimVm) -> None:
+    """The same, and vCenter was restored from a backup of a time when it had no disk."""
+    lose(vm)
+    vm.old = ()
+
+
 #: What lasts, and the name of the same fault among what happens.
 KINDS: dict[str, tuple[Callable[[SimVm], None], Callable[[fate.Fate], None]]] = {
     "frozen": (freeze, fate.freezes),
@@ -60,6 +66,7 @@ KINDS: dict[str, tuple[Callable[[SimVm], None], Callable[[fate.Fate], None]]] = 
     "suspended": (suspend, fate.is_suspended),
     "off": (end, fate.dies),
     "lost": (lose, fate.host_vanishes),
+    RESTORED: (restore, fate.vcenter_is_restored),
 }
 
 
@@ -72,7 +79,9 @@ def choose(world: World, setting: Any) -> str:
         return "lost" if share < SPECIAL else ""
     if world.fates is fate.IN_THE_BLIND:
         return BLIND if share < SPECIAL else ""
-    return str(setting.choice(list(KINDS))) if share < SHARE else ""
+    if world.fates is fate.RESTORED:
+        return RESTORED if share < SPECIAL else ""
+    return str(setting.choice([kind for kind in KINDS if kind != RESTORED])) if share < SHARE else ""
 
 
 def begin(world: World, vm: SimVm | None) -> None:

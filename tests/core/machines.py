@@ -37,6 +37,7 @@ class SimVm(FakeVm):
     A VM with its machine.
 
     :ivar shown: power that vCenter goes on showing while the host is not connected.
+    :ivar old: what vCenter goes on listing of it while the host is not connected, if that is of an older time.
     :ivar saved: its disks when the snapshot was made.
     :ivar booted: what its own clock counts from.
     :ivar impostor: a copy of it, with its minion id and key, answers in its place.
@@ -46,6 +47,7 @@ class SimVm(FakeVm):
     frozen: bool = False
     cut: bool = False
     shown: Power | None = None
+    old: tuple[DiskFacts, ...] | None = None
     saved: list[DiskFacts] | None = None
     booted: float = -1000.0
     impostor: bool = False
@@ -57,6 +59,8 @@ class SimVm(FakeVm):
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__[name] = value
         self.__dict__["memo"] = {}  # what vCenter shows is made anew after any change
+        if name == "connected" and value:
+            self.__dict__["old"] = None
 
     def turn(self, power: Power, told: bool = True) -> None:
         """Go on or off. ``told``: the VM gets another version by it, which in earnest is not always so."""
@@ -209,6 +213,8 @@ class SimHypervisor(FakeHypervisor):
                 seen = replace(seen, smbios=vm.uuid)
             if vm.connected is not True and vm.shown is not None and seen.present:
                 seen = replace(seen, power=vm.shown)
+            if vm.connected is not True and vm.old is not None and seen.present:
+                seen = replace(seen, disks=vm.old)
             if seen.beside is None:  # that depends on others too
                 vm.memo[resource.name] = seen
         return seen

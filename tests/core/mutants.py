@@ -15,7 +15,7 @@ import pytest
 from vmdk_failover import claims, remote, shared, witnesses
 from vmdk_failover import journal as journals
 from vmdk_failover.around import Around
-from vmdk_failover.judgement import assess, disproof, leaving, policy, rules, silence
+from vmdk_failover.judgement import assess, disproof, homes, leaving, policy, rules, silence
 from vmdk_failover.judgement.assess import NodeSight
 from vmdk_failover.judgement.case import Case
 from vmdk_failover.model import NodeFacts, Power, Resource, VmFacts, node_facts_from_plain
@@ -160,6 +160,12 @@ def hosts_are_fenced_under_anybody(patch: Patch) -> None:
         patch.setattr(module, "spared", lambda node, resource, nodes=(): "")
 
 
+def only_moves_are_remembered(patch: Patch) -> None:
+    """Where the disk of a resource is that was never moved nobody remembers."""
+    known = homes.known
+    patch.setattr(homes, "known", lambda recent, home=None: known(recent))
+
+
 #: By what is missing.
 MUTANTS: Mapping[str, Mutant] = {
     "rows 10 and 510: nobody heeds maintenance": rows(10, 510),
@@ -169,6 +175,9 @@ MUTANTS: Mapping[str, Mutant] = {
     "rows 62 and 63: lost requests are forgotten": rows(62, 63),
     "row 100: the target is lost": rows(100),
     "row 110: dead nodes keep the disk": rows(110),
+    "rows 196, 541 and 792: an old list is believed": rows(196, 541, 792),
+    "row 196: an old list is believed in mid-move": rows(196),
+    "only moves are remembered": only_moves_are_remembered,
     "row 155: maintenance is disturbed": rows(155),
     "row 170: nobody is fenced": rows(170),
     "rows 235 to 237: nobody asks what it stands on": rows(235, 236, 237),

@@ -107,7 +107,7 @@ class VCenter(SimHypervisor):
             vm = self._addressed(node)
             assert isinstance(vm, SimVm)
             harm = world.harm(step, of, vm)
-            if harm and world.hand > looked:
+            if harm and (world.hand > looked or world.locked(step, of, vm)):
                 raise LockedByStranger("somebody has the disk since the last look")
             booted = vm.boots
             change(vm)

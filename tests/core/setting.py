@@ -87,6 +87,13 @@ def remember(world: World, of: Resource, minion: str) -> None:
     world.node(of, minion).epoch = epoch
 
 
+def protect(world: World, of: Resource, minion: str) -> None:
+    """Each master has seen it where it is since it was protected; it has never been moved."""
+    for master in world.masters:
+        master.journal.state(of.name)
+        master.journal.sight(of.name, {"node": minion, "epoch": 0})
+
+
 def masters(world: World, setting: Any) -> list[Master]:
     """One master, or two that claim what they do on a shelf that both see; or two of which nobody thought (``world.apart``)."""
     if world.apart:

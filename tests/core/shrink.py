@@ -46,6 +46,7 @@ EFFECTS = {
     "freezes": "frozen: true",
     "host_is_cut_off": "host: disconnected",
     "host_dies": "host: dies",
+    "vcenter_is_restored": "lists: outdated",
     "ha_restarts": "restarted_on: esx2",
     "task": "task: relocate (running)",
     "vmotion": "task: relocate (running)",

@@ -37,6 +37,12 @@ A_LOST_HOST, BLIND, SILENCE = (
     is_lasting(lasting.BLIND),
     is_lasting("frozen", "cut off", "silent"),
 )
+
+
+def is_restored(world: World) -> bool:
+    return world.fates is fate.RESTORED
+
+
 #: … of all worlds, or of those in which it could be seen at all.
 AMONG: dict[str, Among] = {
     "claims are not heeded": lambda world: len(world.masters) > 1 and len(world.vms) > 2 and not world.apart,
@@ -54,6 +60,9 @@ AMONG: dict[str, Among] = {
     "row 543: it only holds": A_LOST_HOST,
     "row 647: silence leads to nothing": SILENCE,
     "row 647: it only holds": SILENCE,
+    "rows 196, 541 and 792: an old list is believed": is_restored,
+    "row 196: an old list is believed in mid-move": is_restored,
+    "only moves are remembered": is_restored,
     "row 155: maintenance is disturbed": is_paused_beside,
     "a resource that is paused anywhere is disturbed everywhere": is_paused_beside,
 }

@@ -126,9 +126,17 @@ class Eye:
         writers = (n for n in holders if n.vm.power is not Power.OFF or self._is_out_of_sight(n.vm))
         return next(writers, holders[0] if holders else None)
 
+    def listed(self) -> list[SimNode]:
+        """The holders of which vCenter knows."""
+        return [n for n in self.holders() if n.vm.old is None]
+
     def _is_out_of_sight(self, vm: SimVm) -> bool:
         """With its host, and nobody has said that it is off."""
-        said = [vm.name in master.vicinity.confirmed for master in self.world.masters]
+        seen = self.world.hypervisor._facts(self.of.node(vm.name), self.of)
+        words = (master.vicinity.confirmed.get(vm.name) for master in self.world.masters)
+        said = (
+            word is not None and (word.host, word.boot_time) == (seen.host, seen.boot_time) for word in words
+        )
         return vm.connected is False and not any(said)
 
     def can_take(self, minion: str) -> bool:
@@ -191,10 +199,12 @@ class Eye:
         return any(n.vm not in self.shown for n in self.nodes.values())
 
     def home_is_out_of_reach(self) -> bool:
-        """The node that got it last, as far as nobody has cleared since, is not to be seen as it is now."""
-        last = next((m for m in reversed(self.state.recent) if m["ok"] or m.get("forgotten")), None)
-        home = self.nodes.get(last["target"]) if last and not last.get("forgotten") else None
-        return home is not None and self._is_out_of_sight(home.vm)
+        """A node that may have had it last, as far as nobody has cleared since, is not to be seen as it is now."""
+        had: set[str] = set()
+        for move in (m for m in self.state.recent if not m.get("forgotten")):
+            had = {move["target"]} if move["ok"] else had | ({move["target"]} if move.get("given") else set())
+        had |= {self.state.home["node"]} if self.state.home else set()
+        return any(self._is_out_of_sight(n.vm) for m, n in self.nodes.items() if m in had)
 
     def origin_is_out_of_reach(self) -> bool:
         """The node that an open move takes the disk from, or that had it last, is not to be seen as it is now."""
@@ -406,7 +416,7 @@ TRUE: dict[int, Truth] = {
         or (_stuck(eye, report) and _holder(lambda n: n.unready)(eye, report))
     ),
     790: lambda eye, report: eye.lost(),
-    792: lambda eye, report: not eye.holders() and eye.home_is_out_of_reach(),
+    792: lambda eye, report: not eye.listed() and eye.home_is_out_of_reach(),
     793: lambda eye, report: any(n.vm.impostor for n in eye.nodes.values()),
     810: _both(lambda eye, report: not eye.holders(), _stuck),
 }

@@ -18,13 +18,14 @@ from tests.core import fate, lasting
 from tests.core.dice import Dice, Script
 from tests.core.machines import SimNode, SimVm
 from tests.core.ports import Everybody, GuestPort, LookoutPort, VCenter
-from tests.core.setting import Master, fates, lost_hosts, masters, remember, settings
+from tests.core.setting import Master, fates, lost_hosts, masters, protect, remember, settings
 from tests.core.signed import SignedGuest
 from tests.core.surroundings import SimHooks
 from tests.doubles.clock import FakeClock
 from vmdk_failover.engine import Engine, Report
 from vmdk_failover.errors import FailoverError
 from vmdk_failover.journal import FileJournal
+from vmdk_failover.judgement import assess, homes
 from vmdk_failover.judgement.dated import Moment
 from vmdk_failover.judgement.policy import Wish
 from vmdk_failover.model import MoveKind, Power, Resource, Step
@@ -74,6 +75,8 @@ class World:
         elif special < 0.15:
             self.resources, self.fates = lost_hosts(setting, self.resources), fate.LOST_HOSTS
             self.resource = self.resources[0]
+        elif special < 0.2:
+            self.fates = fate.RESTORED
         self.apart = setting.random() < 0.01
         self.vms = {n.minion: SimVm(n.vm_uuid, n.minion) for n in self.resource.nodes}
         for vm in self.vms.values():
@@ -107,6 +110,9 @@ class World:
             if setting.random() < 0.5:
                 with self.dice.calm():
                     remember(self, r, self.began[r.name])
+            elif self.fates is fate.RESTORED:
+                with self.dice.calm():
+                    protect(self, r, self.began[r.name])
         self.lasting = lasting.choose(self, setting)
         self.stays: SimVm | None = None
         self.boots = 0
@@ -262,6 +268,11 @@ class World:
         """Nodes besides one whose VM lists a disk and is not off."""
         return [m for m, n in self.guests[of.name].inside.items() if n.vm is not vm and n.has()]
 
+    def locked(self, step: Step, of: Resource, vm: SimVm) -> bool:
+        """The lock of VMFS keeps the disk with a node that vCenter does not show with it, and that has let go of it."""
+        others = [self.node(of, m) for m in self.others(of, vm)] if step.kind.value == "attach" else []
+        return bool(others) and all(n.vm.old is not None and not n.can_write(of) for n in others)
+
     def harm(self, step: Step, of: Resource, vm: SimVm) -> str:
         """The harm that a change does, if it is not refused; empty if it does none."""
         if self.apart:
@@ -329,14 +340,27 @@ class Operator:
         self._calmly(lambda: self.world.journal.pause(of.name, entry))
 
     def clear(self, of: Resource) -> None:
-        """Whoever clears has made sure that nothing is pending and that a VM that is not shown was deleted."""
+        """Whoever clears has made sure that nothing is pending, and that no VM has it which is not shown as it is."""
         shown = self.world.hypervisor.vms
         missing = [m for m, vm in self.world.vms.items() if vm not in shown]
-        if not self.world.late and all(self.world.vms[m].power is Power.OFF for m in missing):
+        hidden = [
+            part
+            for part in self.world.guests[of.name].inside.values()
+            if part.vm.old is not None and part.vm.lists(part.uuids)
+        ]
+        gone = all(self.world.vms[m].power is Power.OFF for m in missing)
+        if not self.world.late and gone and not hidden:
             self.world.event("operator", "clear", of)
             now = self.world.clock.wall()
             for journal in [master.journal for master in self.world.masters]:
-                self._calmly(functools.partial(journal.clear, of.name, now, missing))
+                self._calmly(functools.partial(self._clear, journal, of, now, missing))
+
+    def _clear(self, journal: FileJournal, of: Resource, now: float, missing: list[str]) -> None:
+        """What is seen at that moment is remembered."""
+        journal.clear(of.name, now, missing)
+        seen, recent = self.world.hypervisor.observe(of), journal.state(of.name).recent
+        if fresh := homes.news(assess.look(of, seen, {}), recent, None):
+            journal.sight(of.name, fresh)
 
     def _calmly(self, work: Callable[[], None]) -> None:
         with (
