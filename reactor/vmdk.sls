@@ -28,6 +28,7 @@ def is_told(name):
     try:
         from vmdk_failover.channels import hinting
         from vmdk_failover.configured import state_dir
-    except ImportError:  # the runner says what is missing
+
+        return hinting.hint(state_dir(__opts__) / "engine.sock", name, PATIENCE) is not None
+    except Exception:  # the runner says what is missing or wrong
         return False
-    return hinting.hint(state_dir(__opts__) / "engine.sock", name, PATIENCE) is not None

@@ -19,8 +19,9 @@ PUBLISH = 5.0
 EACH, ASK, MISSES, LAST = 5.0, 2.0, 3, 0.2
 #: Seconds without an answer between two looks whether the VM is off; so many times longer than a look takes, at least.
 GLANCE, RARELY = 0.5, 20.0
-#: Seconds longer that an answer is waited for which may be on its way.
-ON_TOP = 6.0
+#: Seconds longer that an answer is waited for which may be on its way; and after how many of them the answers that were there
+#: before it have become old.
+ON_TOP, OLD = 6.0, 1.0
 #: Salt takes a wait of 0 for one without end (seconds).
 SOON = 0.01
 
@@ -61,12 +62,20 @@ class LocalCall:
         job = self._publish(minions, function, kwargs)
         # the master's own queue keeps answers back too, for about as long: neither is a node's silence
         returns = self._gather(job, minions, time.monotonic() - began + wait, sure)
-        end = time.monotonic() + ON_TOP
-        while (left := end - time.monotonic()) > 0:  # asked again and again, for it may die meanwhile
+        in_time = [one for one in minions if _is_sure(one, returns, sure)]
+        began = time.monotonic()
+        while (
+            left := began + ON_TOP - time.monotonic()
+        ) > 0:  # asked again and again, for it may die meanwhile
             late = [one for one in minions if not _is_sure(one, returns, sure) and self.may_be_late(one)]
             if not late:
                 break
             returns |= self._gather(job, late, min(left, GLANCE), sure)
+        if (
+            in_time and time.monotonic() - began > OLD
+        ):  # who answered so quickly does so again, unless it has died meanwhile
+            returns = {m: r for m, r in returns.items() if m not in in_time}
+            returns |= self._gather(self._publish(in_time, function, kwargs), in_time, wait, sure)
         return {m: r["return"] for m, r in returns.items() if "return" in r and _is_good(r)}
 
     def state(

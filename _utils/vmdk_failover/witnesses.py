@@ -103,10 +103,14 @@ class Witnesses:
         self.forget_booted(seen)
         wanted = self.worth_asking(resource, seen, move)
         if wanted:
+            began = self.clock.monotonic()
             answers = self.guest.ask(resource, wanted)
             now = self.clock.monotonic()
             for minion in wanted:
                 self.heard[minion] = (now, answers.get(minion))
+            if now - began > FACTS_AGE:  # answers were kept back: what vCenter showed is from long before
+                seen = self.hypervisor.observe(resource)
+                self.forget_booted(seen)
         answers = self.answers(seen)
         kin = self.kin(resource, seen, move)
         if not seen.readable:

@@ -74,6 +74,17 @@ def test_a_long_journal_keeps_its_room_too(small: Path) -> None:
     assert kept.state("pgdata").epoch == 3
 
 
+def test_a_content_that_gets_shorter_and_longer_keeps_its_room(small: Path) -> None:
+    """A number with a digit more needs the block that one with a digit less would have given back."""
+    path = small / "x.json"
+    for size in (8200, 8100):
+        durable.replace(path, b"x" * size, lasting=False, block=4096)
+    fill(small)
+    for size in (8100, 8200, 8200):
+        durable.replace(path, b"x" * size, lasting=False, block=4096)
+        assert path.read_bytes().rstrip() == b"x" * size
+
+
 def test_a_full_disk_makes_nobody_s_silence_unknown(small: Path) -> None:
     """What was heard is written down each second; while it cannot be, a silent node would be held (640)."""
     nodes = {"db1": heard.Beat("b", 1, "10.0.0.1", "1", 1.0, 100.0)}

@@ -357,9 +357,16 @@ def test_the_answer_of_who_is_heard_and_was_asked_in_vain_may_be_late_for_a_whil
     assert late()
     lookout.answered(site.directory, says("db1"))
     assert not late(), "it has answered"
-    site.signs("db1")
-    site.now += lookout.SO_LONG
-    site.heard(db1=1.0, db2=0.0)
+    for _ in range(3):
+        site.signs("db1")
+        site.now += lookout.SO_LONG / 2
+        site.heard(db1=1.0, db2=0.0)
     assert not late(), "that is no line, it does not answer"
+    site.now += lookout.AGAIN
+    site.heard(db1=1.0, db2=0.0)
+    assert late(), "nobody has asked for so long that there may be a line again"
+    site.now += lookout.IN_A_ROW
+    site.heard(db1=1.0, db2=0.0)
+    assert not late(), "that row has ended"
     (site.directory / "unanswered" / "db1.json").write_text('{"since": "x"}', encoding="utf-8")
     assert not late()

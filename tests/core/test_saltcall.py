@@ -97,6 +97,28 @@ def test_an_answer_that_may_be_on_its_way_is_waited_for_also_behind_a_forged_one
     assert asked.ask(["db1", "db2"], "vmdk.facts", {}, WAIT, believed) == {"db2": "signed by db2"}
 
 
+def test_who_answered_long_before_the_late_one_is_asked_again() -> None:
+    """Its word would be taken for a fresh one; it may have died while the other one was waited for."""
+    bus = Bus([said("db1", "signed by db1"), said("db2", "signed by db2")])
+    client, waits = Client(bus), []
+
+    def late(minion: str) -> bool:
+        waits.append(minion)
+        return minion == "db2"
+
+    def believed(minion: str, answer: Any) -> bool:
+        bus.silent_until = bus.silent_until or time.monotonic() + WAIT + 1.5 * saltcall.OLD
+        return genuine(minion, answer)
+
+    assert LocalCall(client, may_be_late=late).ask(["db1", "db2"], "vmdk.facts", {}, WAIT, believed) == {
+        "db2": "signed by db2"
+    }
+    assert len(client.jobs) == 2 and "db1" not in waits
+    bus.events, bus.silent_until = [said(m, f"signed by {m}") for m in ("db1", "db2", "db1")], 0.0
+    found = LocalCall(client, may_be_late=late).ask(["db1", "db2"], "vmdk.facts", {}, WAIT, believed)
+    assert found == {"db1": "signed by db1", "db2": "signed by db2"}
+
+
 def test_who_dies_meanwhile_is_waited_for_no_longer() -> None:
     """A frozen node was heard a moment ago; its failover is not to begin later for that."""
     began = time.monotonic()

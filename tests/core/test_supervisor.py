@@ -63,6 +63,9 @@ def listen():
 
 
 def names():
+    note("read", "names")
+    if (here / "slow").exists():
+        time.sleep(0.1)
     if (here / "names-break").exists():
         raise RuntimeError("the configuration is broken")
     return (here / "names").read_text().split()
@@ -174,6 +177,18 @@ def test_a_hint_starts_a_move_in_a_process_of_its_own(serve: Serve) -> None:
     assert (served.hint("pgdata") or {})["accepted"]
     pids = served.wait("ended-pgdata", 2)
     assert len({*pids, str(served.process.pid)}) == 3
+
+
+def test_names_that_nobody_has_do_not_keep_the_engine_at_reading(serve: Serve) -> None:
+    """With a thousand journals that takes a second, and a hint for a resource would wait for it each time."""
+    served = serve()
+    served.wait("warm", 1)
+    (served.here / "slow").touch()
+    served.hint("x")
+    before, end = len(served.lines("read")), time.monotonic() + 1.5
+    while time.monotonic() < end:
+        assert served.hint("x") == {"accepted": False, "under_way": False}
+    assert len(served.lines("read")) - before <= 3
 
 
 def test_a_hint_for_something_unknown_is_not_accepted(serve: Serve) -> None:

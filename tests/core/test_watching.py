@@ -110,3 +110,15 @@ def test_a_stream_that_is_cut_again_and_again_excuses_no_silence_for_ever(
     now = 1060.0 + lookout.LONGEST_WINDOW
     assert begun([], cut, []) == now, "once for each of the longest windows"
     assert begun([], dark=frozenset({1})) == now
+
+
+def test_a_stream_that_found_nobody_for_long_begins_all_windows_anew_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The question hung while the master's network was cut; nodes were not heard for as long, and the next try may succeed."""
+    cut, moments = CannotObserve("nobody answers"), iter(range(1000, 9000, int(watching.DARK) + 1))
+    monkeypatch.setattr(lookout.time, "monotonic", lambda: float(next(moments)))
+    watched(monkeypatch, tmp_path, [], cut, [])
+    first = heard.read_plain(tmp_path / lookout.STREAM)["at"]
+    watched(monkeypatch, tmp_path, [], cut, [])
+    assert heard.read_plain(tmp_path / lookout.STREAM)["at"] > first

@@ -6,6 +6,7 @@ leaves it out. No volume is activated, so that this needs no device-mapper; that
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -17,8 +18,9 @@ import pytest
 
 from lab import loop
 from vmdk_failover.errors import Refused
-from vmdk_failover.guest import bonds, children, devices, doctor_storage, found_out, lvm, mapped
+from vmdk_failover.guest import bonds, children, devices, doctor_storage, found_out, latest, lvm, mapped
 from vmdk_failover.guest.children import Ended
+from vmdk_failover.guest.places import boot_clock
 from vmdk_failover.guest.steps import GiveUp
 from vmdk_failover.model import Disk, Node, Resource, VolumeGroup
 
@@ -159,7 +161,9 @@ def test_what_it_got_later_is_in_the_nodes_word_while_the_answer_waits_for_nobod
     now = [100.0]
     left: list[Callable[[], object]] = []
 
-    def told() -> tuple[str, ...]:
+    def told(condition: str = "ok") -> tuple[str, ...]:
+        report = {"boot_id": "b1", "at": boot_clock(), "reports": {held.name: {"condition": condition}}}
+        (root / latest.FILE).write_text(json.dumps(report))
         bonds.renew([held], root, "b1", lambda: now[0], left.append, places)
         while left:
             left.pop()()
@@ -169,6 +173,8 @@ def test_what_it_got_later_is_in_the_nodes_word_while_the_answer_waits_for_nobod
     group.bind("db1")
     assert told() == ()  # it was asked just now
     now[0] += found_out.AGAIN_S
+    for condition in ("hung", "io_error"):
+        assert told(condition) == (), "nobody reads a disk that may not answer"
     (words,) = told()
     assert words.startswith(
         "the volume group pgvg has the system ID db1, so that no other node may activate it: run "

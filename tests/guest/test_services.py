@@ -83,6 +83,7 @@ def test_without_services_nobody_knows_whether_they_run() -> None:
     [
         (["vip", "app.down"], {}, ["app/up"]),
         (["vip", "app.up", "app.down"], {}, []),
+        (["vip", "app.down", "app"], {}, ["app/up"]),
         ([], {}, []),  # nothing is known of the file roots
         (["other"], {"file_client": "local"}, []),
         (None, {}, []),
@@ -101,6 +102,10 @@ def test_an_sls_that_is_not_there_is_told_before_a_failover_needs_it(
     found = list(doctor_services.of_resource(of, known, {}))
     assert [what.split()[2] for _, what, _ in found] == unknown
     assert all(severity == "error" and "cp.list_states" in do for severity, _, do in found)
+
+
+def test_an_sls_may_be_named_by_its_init_too() -> None:
+    assert list(doctor_services.unknown_states(["app.init", "app/init"], {"app"})) == []
 
 
 def test_a_doctor_asks_for_the_file_roots_once_and_only_where_an_sls_is_applied(tmp_path: Path) -> None:

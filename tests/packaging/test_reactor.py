@@ -12,6 +12,7 @@ import salt.template
 
 from tests.doubles import engine
 from tests.packaging.source import ROOT
+from vmdk_failover.channels import hinting
 
 #: Each, rendered carelessly, is a reaction of its own.
 HOSTILE = "x\n\nevil:\n  local.cmd.run:\n    - tgt: '*'", "{{ salt['cmd.run']('id') }}", '"}}', "pgdata"
@@ -47,3 +48,13 @@ def test_without_an_engine_the_runner_is_called_and_words_stay_words(tmp_path: P
 def test_an_event_that_names_no_resource_starts_nothing_else(tmp_path: Path) -> None:
     ((_, how),) = reaction(tmp_path, {}).items()
     assert how == {"runner.vmdk.recover": [{"args": [{"name": ""}, {"wait": False}]}]}
+
+
+def test_whatever_is_wrong_with_the_library_the_runner_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("another version")
+
+    monkeypatch.setattr(hinting, "hint", broken)
+    assert "runner.vmdk.recover" in reaction(tmp_path, {"resource": "pgdata"})["vmdk_recover"]

@@ -35,8 +35,9 @@ GAP, BURST = 0.5, 3
 LOOKS = 64
 #: Seconds for which nothing has to happen at most.
 DOZE = 0.5
-#: Names of resources are believed for so many seconds, unknown ones for a twentieth of it.
-NAMES_FOR = 1.0
+#: Names of resources are believed for so many seconds, unknown ones for a twentieth of it; both for so many times longer than it
+#: took to read them, at least.
+NAMES_FOR, NAMES_REST = 1.0, 10.0
 
 Log = Callable[[str], None]
 
@@ -85,6 +86,7 @@ class Supervisor:
     names_then: frozenset[str] = frozenset()
     names_last: frozenset[str] = frozenset()
     names_at: float = float("-inf")
+    names_took: float = 0.0
 
     def serve(self) -> None:
         """Serve until the process is ended."""
@@ -155,10 +157,16 @@ class Supervisor:
         return self.round.wait(time.monotonic(), DOZE) if free else DOZE
 
     def _is_known(self, name: object) -> bool:
-        """Whether there is such a resource; the files are not read for each of ten thousand hints."""
-        age = time.monotonic() - self.names_at
-        if age > NAMES_FOR or (name not in self.names_then and age > NAMES_FOR / 20):
+        """
+        Whether there is such a resource. The files are not read for each of ten thousand hints, and names that nobody has may not
+        keep the engine at reading the journals of a thousand resources.
+        """
+        began = time.monotonic()
+        age = began - self.names_at
+        lasts = NAMES_FOR if name in self.names_then else NAMES_FOR / 20
+        if age > max(lasts, self.names_took * NAMES_REST):
             self.names_then, self.names_at = frozenset(self._known()), time.monotonic()
+            self.names_took = self.names_at - began
         return name in self.names_then
 
     def _known(self) -> Iterable[str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds one wait for changes lasts; also how soon a new or changed resource is watched.
 WAIT = 5.0
+#: A question that broke after longer than this (seconds) found nobody there: vCenter was out of reach for that long.
+DARK = 2 * WAIT
 #: Pause after a broken stream (seconds).
 PAUSE = 1.0
 LONGEST_PAUSE = 30.0
@@ -54,7 +56,7 @@ def watch_for_ever(app: App, hint: Hint) -> None:
 
 
 class _Ended(FailoverError):
-    """A stream that was there has ended."""
+    """A stream that was there a moment ago has ended."""
 
 
 def _watch_once(app: App, hint: Hint, dark: bool | None) -> None:
@@ -92,9 +94,12 @@ def _watch_once(app: App, hint: Hint, dark: bool | None) -> None:
 
 
 def _next(stream: Watch) -> list[tuple[str, VmChange]]:
+    began = time.monotonic()
     try:
         return stream.wait(WAIT)
     except FailoverError as err:
+        if time.monotonic() - began > DARK:
+            raise
         raise _Ended(err.reason, err.code) from err
 
 

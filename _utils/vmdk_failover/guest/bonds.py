@@ -3,7 +3,7 @@ What keeps other nodes from activating the volume groups of a resource that is m
 group got after it was protected.
 
 It stands in the metadata on the disks, which only LVM's tools read: a child that nobody waits for asks them
-(``found_out.py``), and not while the prober calls the disk hung.
+(``found_out.py``), and only while the prober sees that the disk answers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def renew(
     places: Places = HERE,
 ) -> None:
     """Have it found out again where that is due. :param resources: those that are mounted here."""
-    idle = [one for one in resources if one.vgs and not latest.is_hung(state_dir, one.name, boot_id)]
+    idle = [one for one in resources if one.vgs and latest.answers(state_dir, one.name, boot_id)]
     _notes(state_dir, boot_id).renew(idle, lambda one: find(one, places), clock, leave)
 
 

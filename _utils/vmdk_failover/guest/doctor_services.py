@@ -60,9 +60,12 @@ def listed_states(names: Collection[str], opts: Mapping[str, Any], salt: Mapping
 def unknown_states(names: Collection[str], there: Collection[str]) -> Iterator[Said]:
     """SLS that are nowhere in the file roots: without them a mount fails on this node. :param there: all that are."""
     for name in names:
-        if there and name.replace("/", ".") not in there:
+        if there and name.replace("/", ".").removesuffix(".init") not in there:
             what = f"the SLS {name} is not in the file roots that this node sees, so bringing the resource into service fails"
-            do = "Put it there, or mend its name in states; 'salt-call cp.list_states' here tells which are there."
+            do = (
+                "Put it there, or mend its name in states; 'salt-call cp.list_states' here tells which are there. If it has just "
+                "been put there, 'salt-run fileserver.clear_file_list_cache' has the master look anew."
+            )
             yield "error", what, do
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vmdk_failover.guest.places import boot_clock
+from vmdk_failover.model import FAILED_CONDITIONS
 
 FILE = "prober.json"
 FRESH_S = 3.0
@@ -62,3 +63,9 @@ def is_hung(state_dir: Path, resource: str, boot_id: str) -> bool:
     """Whether the prober calls a resource's disk hung now."""
     report = latest(state_dir, resource, boot_id)
     return report is not None and report.get("condition") == "hung"
+
+
+def answers(state_dir: Path, resource: str, boot_id: str) -> bool:
+    """Whether the prober sees now that a resource's disk answers; not if nobody watches it."""
+    report = latest(state_dir, resource, boot_id)
+    return report is not None and report.get("condition") not in {one.value for one in FAILED_CONDITIONS}

@@ -35,6 +35,8 @@ IN_A_ROW = 250.0
 #: Who was asked in vain for the first time less than this ago (seconds), and was heard less than that ago, may have its answer
 #: wait in line behind the last ones. Heartbeats come each second, and a dead node is to be waited for no longer.
 SO_LONG, JUST_HEARD = 60.0, 2.5
+#: So long after the last question in vain (seconds) the next one counts as the first again for that.
+AGAIN = 45.0
 NEVER = float("-inf")
 #: As long as the longest ``node_timeout`` that is allowed, and a look (seconds).
 LONGEST_WINDOW = 3700.0
@@ -67,9 +69,15 @@ def answered(state_dir: Path, facts: NodeFacts, clock: Callable[[], float] = tim
 
 
 def may_be_late(state_dir: Path, minion: str, clock: Callable[[], float] = time.monotonic) -> bool:
-    """Whether a node's answer may still wait in Salt's queues: it is heard now, and was asked in vain since a moment ago only."""
+    """
+    Whether a node's answer may still wait in Salt's queues: it is heard now, and was asked in vain since a moment ago only.
+
+    Where the last question in vain was long ago, as between the looks of a thousand resources, this one is the first again: three
+    of them in vain would make an agent a stopped one (``on_agent_silent``).
+    """
     row, boot, now = heard.read_plain(state_dir / UNANSWERED / f"{minion}.json"), heard.master_boot(), clock()
-    if row.get("boot") != boot or not 0 <= now - _moment(row, "since") < SO_LONG:
+    since, last = now - _moment(row, "since"), now - _moment(row, "last")
+    if row.get("boot") != boot or not (0 <= since < SO_LONG or AGAIN <= last < IN_A_ROW):
         return False
     age = heard.read(state_dir).silent(minion, now, boot)
     return age is not None and 0 <= age < JUST_HEARD

@@ -103,6 +103,9 @@ def _alone(lock: Path) -> Iterator[None]:
 def _replace(path: Path, content: bytes, given_up: GivenUp | None, lasting: bool, size: int) -> None:
     spare = path.with_suffix(".spare")
     handle = _set_aside(spare, size)
+    size = max(
+        size, os.fstat(handle).st_size
+    )  # what was given back would be somebody else's on a disk that is full
     try:
         view = memoryview(content.ljust(size))
         while view:
@@ -186,11 +189,8 @@ def sync_folder(folder: Path) -> None:
 def _set_aside(spare: Path, size: int) -> int:
     handle = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        has = os.fstat(handle).st_size
-        if has < size:
+        if os.fstat(handle).st_size < size:
             os.posix_fallocate(handle, 0, size)
-        elif has > size:
-            os.ftruncate(handle, size)
     except OSError as err:
         if err.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             os.close(handle)
