@@ -58,7 +58,7 @@ def _written_by(answer: Plain) -> Iterator[str] | None:
 #: What a plan is of → how it begins; in braces are keys of the answer, and ``way`` from where to where.
 _BEGINS: Mapping[str, str] = {
     "itself": "Would do a {decision} {way} by itself: {reason} (rule {rule})",
-    "request": "If you ask for a {decision} now, it goes {way} (rule {rule}):",
+    "request": "Would do a {decision} {way} (rule {rule}):",
     "well": "If you ask for a {decision} now, it goes {way} (rule {rule}):",
     "under way": "A {decision} {way} is under way already: {reason} (rule {rule}). What is left of it:",
 }
