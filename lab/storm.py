@@ -224,7 +224,7 @@ def _be_engine(
         here.run(name)
         here.close()
 
-    def hint(name: str, what: str) -> None:
+    def hint(name: str, what: str, node: str, value: str) -> None:
         tell({"what": what, "resource": name})
         supervisor.hint(socket, name)
 

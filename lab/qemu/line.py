@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -77,11 +78,12 @@ class Agent:
         self._asked[number] = asked
         try:
             with self._write:
-                self._socket.settimeout(seconds)
+                # not Python's own time-out: it makes the socket a non-blocking one, and the thread that reads would see its end
+                limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
                 self._socket.sendall(
                     json.dumps({"op": op, "id": number, "seconds": seconds, **words}).encode() + b"\n"
                 )
-                self._socket.settimeout(None)
             answered = asked.done.wait(seconds + _MORE)
         except OSError as problem:
             raise LabError(f"the guest of {self._name} is gone: {problem}") from None

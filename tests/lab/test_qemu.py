@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -48,7 +49,7 @@ class Peer:
         def work() -> None:
             line, _ = self._listener.accept()
             self.line = line
-            with line, line.makefile("r") as lines:
+            with suppress(OSError), line, line.makefile("r") as lines:
                 if greeting is not None:
                     self.say(greeting)
                 for text in lines:
@@ -178,6 +179,18 @@ def test_the_agent_is_asked_and_heard(tmp_path: Path, peer: Peer) -> None:
         agent.must("run", 60, argv=["a"])
     peer.say({"op": "ready"})
     assert booted.wait(30) and agent.ready.is_set()
+    agent.close()
+
+
+def test_what_a_guest_says_of_itself_between_questions_does_not_end_the_line(
+    tmp_path: Path, peer: Peer
+) -> None:
+    """Whoever asks must not touch the mode of the socket on which another thread reads."""
+    sights = [{"op": "sight", "mounts": "x", "disks": {}}] * 5
+    peer.serve(lambda asked: [{"op": "done", "id": asked["id"], "code": 0, "out": "", "err": ""}, *sights])
+    agent = Agent(tmp_path / "line", "db1", lambda: None)
+    for _ in range(5000):
+        agent.must("run", 60, argv=["a"])
     agent.close()
 
 
