@@ -110,9 +110,8 @@ def _try(handle: int) -> bool:
 def _write(handle: int, doing: str) -> None:
     """Over what stood there: on a full disk the space of a file that was emptied is somebody else's at once."""
     said = json.dumps({"doing": doing, "pid": os.getpid(), "since": time.time()}).encode()
-    with contextlib.suppress(
-        OSError
-    ):  # it is held all the same, and whoever comes second is told so in fewer words
+    # if it cannot be told it is held all the same, and whoever comes second is told so in fewer words
+    with contextlib.suppress(OSError):
         os.pwrite(handle, said.ljust(_LONGEST), 0)
 
 

@@ -64,16 +64,14 @@ class LocalCall:
         returns = self._gather(job, minions, time.monotonic() - began + wait, sure)
         in_time = [one for one in minions if _is_sure(one, returns, sure)]
         began = time.monotonic()
-        while (
-            left := began + ON_TOP - time.monotonic()
-        ) > 0:  # asked again and again, for it may die meanwhile
+        # looked at again and again, for it may die meanwhile
+        while (left := began + ON_TOP - time.monotonic()) > 0:
             late = [one for one in minions if not _is_sure(one, returns, sure) and self.may_be_late(one)]
             if not late:
                 break
             returns |= self._gather(job, late, min(left, GLANCE), sure)
-        if (
-            in_time and time.monotonic() - began > OLD
-        ):  # who answered so quickly does so again, unless it has died meanwhile
+        # who answered so quickly does so again, unless it has died meanwhile
+        if in_time and time.monotonic() - began > OLD:
             returns = {m: r for m, r in returns.items() if m not in in_time}
             returns |= self._gather(self._publish(in_time, function, kwargs), in_time, wait, sure)
         return {m: r["return"] for m, r in returns.items() if "return" in r and _is_good(r)}

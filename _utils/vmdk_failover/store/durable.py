@@ -103,9 +103,8 @@ def _alone(lock: Path) -> Iterator[None]:
 def _replace(path: Path, content: bytes, given_up: GivenUp | None, lasting: bool, size: int) -> None:
     spare = path.with_suffix(".spare")
     handle = _set_aside(spare, size)
-    size = max(
-        size, os.fstat(handle).st_size
-    )  # what was given back would be somebody else's on a disk that is full
+    # what was given back would be somebody else's on a disk that is full
+    size = max(size, os.fstat(handle).st_size)
     try:
         view = memoryview(content.ljust(size))
         while view:
