@@ -75,10 +75,8 @@ class Tap:
         deadline, looked = time.monotonic() + seconds, 0
         with self._news:
             while True:
-                fresh, looked = (
-                    self._events[looked:],
-                    len(self._events),
-                )  # each once: there may be ten thousand
+                # each once: there may be ten thousand
+                fresh, looked = self._events[looked:], len(self._events)
                 for event in fresh:
                     if event.monotonic >= since and fnmatch.fnmatch(event.tag, pattern) and fits(event):
                         return event
